@@ -1,0 +1,14 @@
+//! The log: topics of partitions, appended durably, read by consumer groups or tailed.
+//!
+//! [`EventLog`] states the contract; the embedded log and Kafka keep it, and one conformance suite proves both.
+
+pub mod error;
+pub mod record;
+pub mod topic;
+
+mod contract;
+
+pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start, Subscription};
+pub use error::LogError;
+pub use record::{Appended, Fetched, Headers, Local, Offset, Partition, Record};
+pub use topic::{Class, TopicSpec, partition_for};

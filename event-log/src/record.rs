@@ -1,0 +1,127 @@
+//! A record, as it is appended and as it is read.
+
+use std::{any::Any, fmt, sync::Arc};
+
+use bytes::Bytes;
+
+pub type Partition = u32;
+/// Counts the records of one partition from 0.
+pub type Offset = u64;
+
+/// The parsed form of a payload, handed over as it is between stages of one process. Never stored.
+pub type Local = Arc<dyn Any + Send + Sync>;
+
+/// What is appended.
+#[derive(Clone, Default)]
+pub struct Record {
+    pub key: Bytes,
+    pub headers: Headers,
+    pub payload: Bytes,
+    pub local: Option<Local>,
+}
+
+impl Record {
+    pub fn new(key: impl Into<Bytes>, payload: impl Into<Bytes>) -> Self {
+        Record { key: key.into(), headers: Headers::default(), payload: payload.into(), local: None }
+    }
+
+    /// Key, headers and payload: what the size limit counts.
+    pub fn size(&self) -> usize {
+        self.key.len()
+            + self.payload.len()
+            + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("key", &self.key)
+            .field("headers", &self.headers)
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names and values in the order given; a name may repeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Arc<str>, Bytes)>);
+
+impl Headers {
+    pub fn push(&mut self, name: impl Into<Arc<str>>, value: impl Into<Bytes>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The last value of that name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().rev().find(|(known, _)| &**known == name).map(|(_, value)| value.as_ref())
+    }
+
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Where an appended record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub partition: Partition,
+    pub offset: Offset,
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    pub topic: Arc<str>,
+    pub partition: Partition,
+    pub offset: Offset,
+    /// When the log took it, in milliseconds since the epoch.
+    pub timestamp: i64,
+    pub record: Record,
+}
+
+impl Record {
+    /// A record whose payload is `value` as JSON, and which hands `value` itself to readers in this process.
+    ///
+    /// # Panics
+    /// Where `value` has no JSON form (a map with keys that are no strings): a mistake in the type.
+    pub fn json<'a, T>(
+        key: impl Into<Bytes>,
+        headers: impl IntoIterator<Item = (&'a str, String)>,
+        value: Arc<T>,
+    ) -> Self
+    where
+        T: serde::Serialize + Send + Sync + 'static,
+    {
+        let payload = serde_json::to_vec(&*value).expect("a record's type has a JSON form");
+        let mut record = Record::new(key, payload);
+        for (name, text) in headers {
+            record.headers.push(name, text);
+        }
+        record.local = Some(value);
+        record
+    }
+}
+
+impl Fetched {
+    /// The payload as a `T`: the writer's own value where it was handed over, else parsed from JSON.
+    pub fn json<T>(&self) -> Result<Arc<T>, serde_json::Error>
+    where
+        T: serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        if let Some(local) = &self.record.local
+            && let Ok(value) = Arc::clone(local).downcast::<T>()
+        {
+            return Ok(value);
+        }
+        serde_json::from_slice(&self.record.payload).map(Arc::new)
+    }
+}

@@ -1,0 +1,138 @@
+//! What may change a run: the records of `runs`, as the fold sees them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    envelope::Millis,
+    task::{TaskId, TaskResult},
+};
+
+/// One thing that happened to a key. Its envelope travels beside it in the record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// A client asked for a run: new input, a command (resume, update, goto), or neither (continue).
+    Requested(Box<Request>),
+    /// A worker finished, or finally failed, one issue of a task.
+    TaskFinished(Box<TaskResult>),
+    /// A worker that lost its partition goes on with a call and will report by `until`.
+    TaskKept { task_id: TaskId, issue: u32, until: Millis },
+    /// A worker will not finish the task: issue it again, not before `not_before`.
+    TaskGivenBack {
+        task_id: TaskId,
+        issue: u32,
+        /// Attempts made so far under the node's retry policy.
+        attempt: u32,
+        not_before: Millis,
+        /// Calls made by the attempts that are given up.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        calls: Vec<crate::task::Call>,
+    },
+    /// A client asked that the run end.
+    Cancelled { reason: String },
+    /// A timer of the run's state fell due. Its generation tells a timer that was set anew.
+    TimerDue { timer: Timer },
+    /// The fold could not digest a record of this run: the run ends as `error`, `internal`.
+    RunFailed { message: String },
+}
+
+/// The body of `requested`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Request {
+    /// New input, by channel; None with a command or to continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandInput>,
+    /// Start from this checkpoint and not from the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "is_null")]
+    pub context: Arc<Value>,
+    #[serde(default)]
+    pub config: RunConfig,
+    /// What becomes of this run when the thread is busy.
+    #[serde(default)]
+    pub multitask: Multitask,
+    /// The thread was made by this request: no state needs to be looked up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_thread: bool,
+    /// The run id was claimed by an idempotency key: the end of the run must stay known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
+    /// May not be the first record of this run: look before starting it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeat: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_before: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_after: Vec<String>,
+}
+
+fn is_null(value: &Arc<Value>) -> bool {
+    value.is_null()
+}
+
+/// LangGraph's `Command` as input.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandInput {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Arc<Value>>,
+    /// Answers by interrupt id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goto: Vec<crate::task::Destination>,
+}
+
+/// The part of a request's `config` that the fold and the workers read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunConfig {
+    /// Supersteps; the graph's own limit where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recursion_limit: Option<u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurable: BTreeMap<String, Value>,
+    /// temperature, top_p, max_tokens.
+    #[serde(default, skip_serializing_if = "is_null")]
+    pub model: Arc<Value>,
+}
+
+/// LangGraph's `multitask_strategy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Multitask {
+    #[default]
+    Enqueue,
+    Reject,
+    Interrupt,
+    Rollback,
+}
+
+/// Names one timer of a key's state; it is armed while the state holds it with the same generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Timer {
+    pub run_id: Uuid,
+    pub kind: TimerKind,
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimerKind {
+    /// The run's own deadline.
+    Deadline,
+    /// A kept task that never reported is issued anew.
+    Kept(TaskId),
+    /// A task that was given back is issued anew.
+    Retry(TaskId),
+}

@@ -1,0 +1,13 @@
+//! What a graph means: the spec, its channels and the pure fold that decides what runs next.
+//!
+//! No I/O, clock, randomness or async here, and only ordered maps: the same events give the same bytes.
+
+pub mod spec;
+
+pub mod envelope;
+pub mod event;
+pub mod task;
+pub mod update;
+
+pub mod ids;
+pub mod world;

@@ -1,0 +1,353 @@
+//! The graph as a value: what a graph file says once it is read and found good. Its canonical JSON gives its hash.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A CEL expression, checked when the file was read.
+pub type Cel = String;
+/// A Jinja template, checked when the file was read.
+pub type Jinja = String;
+/// A JSON Schema.
+pub type Schema = Value;
+
+pub const START: &str = "START";
+pub const END: &str = "END";
+
+/// One version of a graph. Nodes keep the order of the file: snapshots list tasks in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GraphSpec {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub channels: BTreeMap<String, ChannelSpec>,
+    /// Channels that a request may write; all where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Vec<String>>,
+    /// Channels that a run answers with; all where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<String>>,
+    /// Per-run and read-only: property to schema.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, Schema>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelAlias>,
+    pub nodes: Vec<NodeSpec>,
+    pub edges: Vec<EdgeSpec>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<Serve>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_before: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_after: Vec<String>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl GraphSpec {
+    pub fn node(&self, name: &str) -> Option<&NodeSpec> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    pub fn output_channels(&self) -> Vec<&str> {
+        match &self.output {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => self.channels.keys().map(String::as_str).collect(),
+        }
+    }
+
+    pub fn input_channels(&self) -> Vec<&str> {
+        match &self.input {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => self.channels.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// The graph's canonical JSON: what is stored by hash and what a restart reads back.
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a spec holds only JSON values")
+    }
+
+    /// blake3 of the canonical JSON, as 32 hex digits.
+    pub fn hash(&self) -> String {
+        blake3::hash(&self.canonical()).to_hex()[..32].to_owned()
+    }
+}
+
+/// A channel of the state: the type of its values and how writes of one superstep are joined.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChannelSpec {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Schema>,
+    #[serde(default)]
+    pub reducer: Reducer,
+    /// The value before any write; without it a reducer channel starts at its type's empty value, a `last` one unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
+
+/// LangGraph's channels and the reducers that ship with Millstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reducer {
+    #[default]
+    Last,
+    Any,
+    Ephemeral,
+    Untracked,
+    Append,
+    Sum,
+    Max,
+    Min,
+    Merge,
+    Messages,
+    Topic,
+    Cel(Cel),
+    Rust(String),
+    Http(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelAlias {
+    /// `<provider>/<model>`.
+    #[serde(rename = "use")]
+    pub target: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeSpec {
+    pub name: String,
+    #[serde(flatten)]
+    pub kind: NodeKind,
+    /// CEL by key: what the node sees instead of the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<BTreeMap<String, Cel>>,
+    /// CEL by channel over `answer` or `out`: what the node writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<BTreeMap<String, Cel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_ttl_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub defer: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goto: Option<Cel>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, Value>,
+    /// Tasks of this node that one worker runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodeKind {
+    Model(ModelNode),
+    /// CEL map to an update; all it does stands in `update`.
+    Transform,
+    Http(HttpNode),
+    Rust(RustNode),
+    Human(HumanNode),
+    Subgraph(SubgraphNode),
+}
+
+impl NodeKind {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            NodeKind::Model(_) => "model",
+            NodeKind::Transform => "transform",
+            NodeKind::Http(_) => "http",
+            NodeKind::Rust(_) => "rust",
+            NodeKind::Human(_) => "human",
+            NodeKind::Subgraph(_) => "subgraph",
+        }
+    }
+}
+
+/// One model call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelNode {
+    /// An alias of the file's `models` or of the configuration.
+    pub model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Jinja>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Jinja>,
+    /// CEL that gives a list of messages; `state.messages` where neither is given and the channel exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Cel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Structured output: the JSON Schema of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Schema>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+}
+
+/// A user's service in any language: POST in, JSON update out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpNode {
+    pub url: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The answer comes as NDJSON or SSE with tokens before the update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
+}
+
+/// A `Node` registered in the binary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RustNode {
+    /// The registered type's name.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub settings: Value,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HumanNode {
+    pub question: Jinja,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Schema>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SubgraphNode {
+    /// The hash of the inner graph, so that the outer hash covers it.
+    pub hash: String,
+    pub graph: String,
+}
+
+/// LangGraph's RetryPolicy, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RetryPolicy {
+    /// Attempts in total.
+    pub max_attempts: u32,
+    pub initial_interval_ms: u64,
+    pub backoff_factor: f64,
+    pub max_interval_ms: u64,
+    /// Adds up to a second, drawn anew each time.
+    pub jitter: bool,
+    /// Error classes or kinds that are retried; every retryable one where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retry_on: Vec<String>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy {
+            max_attempts: 3,
+            initial_interval_ms: 500,
+            backoff_factor: 2.0,
+            max_interval_ms: 128_000,
+            jitter: true,
+            retry_on: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeSpec {
+    /// `a -> b`; with several sources, `a & b -> c`: waits for all.
+    Plain {
+        from: Vec<String>,
+        to: String,
+    },
+    /// The first case that holds.
+    When {
+        from: String,
+        cases: Vec<Case>,
+    },
+    /// Every case that holds.
+    Every {
+        from: String,
+        cases: Vec<Case>,
+    },
+    Send {
+        from: String,
+        send: SendSpec,
+    },
+    /// A program of the user's own decides.
+    Decide {
+        from: String,
+        url: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Case {
+    /// None is `else`.
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Cel>,
+    /// Node names, `END` or sends.
+    pub to: Vec<Target>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A node's name or `END`.
+    Node(String),
+    Send(SendSpec),
+}
+
+/// One task for each item of a list, each with its own input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SendSpec {
+    pub to: String,
+    /// None: one send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub each: Option<Cel>,
+    /// The name that the item has in `with`; `item` unless told.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+    pub with: BTreeMap<String, Cel>,
+}
+
+/// A path that the graph is bound to, and how it speaks there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Serve {
+    pub path: String,
+    #[serde(rename = "as")]
+    pub speaks: Speaks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Speaks {
+    Chat,
+    Query,
+    Job,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// Supersteps; LangGraph's 10,007 where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recursion_limit: Option<u32>,
+    /// 24 hours where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+}

@@ -1,0 +1,201 @@
+//! A task: one execution of a node in one superstep, and what came of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::envelope::Millis;
+
+/// LangGraph's task id (see [`crate::ids::task_id`]): the same on every replay.
+pub type TaskId = Uuid;
+
+/// What a node-worker is asked to do. Applied once is (`id`, `issue`): a resume issues the same id again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    pub id: TaskId,
+    /// Raised by the fold whenever it wants the task done again; a result counts for the open issue only.
+    pub issue: u32,
+    /// Attempts that ended before this issue began (a retry whose delay outlasted the worker).
+    #[serde(default)]
+    pub attempt: u32,
+    /// Issued by recovery: the worker may have seen it already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeat: bool,
+    pub node: String,
+    /// The superstep being executed, and the last one that the recursion limit allows.
+    pub step: i64,
+    pub stop: i64,
+    pub checkpoint_id: Uuid,
+    /// `<node>:<task id>`, joined by `|` from the outermost graph to this one.
+    pub checkpoint_ns: String,
+    pub path: TaskPath,
+    pub triggers: Vec<String>,
+    /// Answers to the node's questions, in the order of its `interrupt()` calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Arc<Value>>,
+    /// The channels that the node, its conditions and the reducers of its writes read; an unset one is absent.
+    pub channels: BTreeMap<String, Arc<Value>>,
+    /// The run's read-only context.
+    #[serde(default, skip_serializing_if = "is_null")]
+    pub context: Arc<Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurable: BTreeMap<String, Value>,
+    /// The request's `config.model`: temperature, top_p, max_tokens within what the graph allows.
+    #[serde(default, skip_serializing_if = "is_null")]
+    pub model_config: Arc<Value>,
+}
+
+fn is_null(value: &Arc<Value>) -> bool {
+    value.is_null()
+}
+
+/// Pulled by its triggers, or pushed by a Send with an argument of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPath {
+    Pull,
+    Push { index: u32, argument: Arc<Value> },
+}
+
+/// What a worker reports of one issue of a task. Several may arrive; the first of the open issue is applied.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskResult {
+    pub task_id: TaskId,
+    pub issue: u32,
+    /// Drawn when a worker starts the task: tells two executions of one issue apart.
+    pub execution: Uuid,
+    /// The attempt that ended the task, from 1.
+    pub attempt: u32,
+    pub node: String,
+    /// Channel and value in the order written; `{"__overwrite__": v}` bypasses the reducer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<(String, Arc<Value>)>,
+    /// Where the node itself said to go (LangGraph's `Command(goto=…)`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goto: Vec<Destination>,
+    /// What the node's conditional edges decided, in the order of the graph's edges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Destination>,
+    /// A condition failed after the node had written: the writes are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch_error: Option<TaskError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupts: Vec<Interrupt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    /// Every outside call that this execution made, also in attempts that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_token: Option<LastToken>,
+}
+
+/// One place that a branch, a goto or a Send leads to. `END` is no destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    Node(String),
+    Send { node: String, argument: Arc<Value> },
+}
+
+/// A question that a node asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interrupt {
+    pub id: String,
+    pub value: Arc<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_schema: Option<Arc<Value>>,
+}
+
+/// Why a task failed, in a form that decides what follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskError {
+    /// A code of the closed set of API.md (`node_failed`, `invalid_update`, `value_missing`, `cel_too_costly`, …).
+    pub class: String,
+    pub message: String,
+    /// The type that the node's own program gave, such as `ValueError`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Whether the same task may succeed later, and not before when.
+    #[serde(default)]
+    pub retryable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// One call to a model. Its id is derived, so that spend is counted once however often it is reported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Call {
+    pub id: CallId,
+    pub provider: String,
+    pub model: String,
+    pub started_at: Millis,
+    pub duration_ms: u64,
+    /// `ok` or a code of the closed set.
+    pub outcome: String,
+    pub usage: Usage,
+    /// Where the figures come from: a provider that reports nothing is never taken for zero.
+    pub usage_source: UsageSource,
+    /// What was asked and answered, bounded by the worker; for `millstream runs show`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Arc<Value>>,
+}
+
+/// (task, issue, execution, n): the n-th call of an execution, from 0.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct CallId {
+    pub task_id: TaskId,
+    pub issue: u32,
+    pub execution: Uuid,
+    pub n: u32,
+}
+
+impl std::fmt::Display for CallId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}.{}", self.task_id, self.issue, self.execution, self.n)
+    }
+}
+
+/// Tokens of one call, or of many added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Usage {
+    #[serde(default)]
+    pub input_tokens: u64,
+    #[serde(default)]
+    pub output_tokens: u64,
+    #[serde(default)]
+    pub cached_tokens: u64,
+    #[serde(default)]
+    pub reasoning_tokens: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        let Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens } = other;
+        self.input_tokens += input_tokens;
+        self.output_tokens += output_tokens;
+        self.cached_tokens += cached_tokens;
+        self.reasoning_tokens += reasoning_tokens;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageSource {
+    Reported,
+    Estimated,
+    Missing,
+}
+
+/// The last token that a result's execution put out: `node_finished` waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LastToken {
+    pub execution: Uuid,
+    pub attempt: u32,
+    pub n: u64,
+}

@@ -1,0 +1,191 @@
+//! What became of a run, in order and numbered: the facts that streams, reads and bills are made of.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    envelope::Millis,
+    task::{Call, Interrupt, LastToken, TaskError, TaskId, TaskPath, Usage},
+};
+
+/// Everything that one record of `runs` caused in one run. Numbers start at 1 and have no holes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Update {
+    /// None only for usage that arrived after its run had ended.
+    pub number: Option<u64>,
+    pub status: RunStatus,
+    /// The time of the record that caused it, never below the thread's last.
+    pub at: Millis,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issued: Vec<IssuedTask>,
+    pub happened: Vec<Happened>,
+}
+
+/// One set of words in API, store, metrics and CLI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    Pending,
+    Running,
+    Success,
+    Error,
+    Timeout,
+    Interrupted,
+    Cancelled,
+}
+
+impl RunStatus {
+    pub fn is_terminal(self) -> bool {
+        match self {
+            RunStatus::Pending | RunStatus::Running => false,
+            RunStatus::Success
+            | RunStatus::Error
+            | RunStatus::Timeout
+            | RunStatus::Interrupted
+            | RunStatus::Cancelled => true,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Pending => "pending",
+            RunStatus::Running => "running",
+            RunStatus::Success => "success",
+            RunStatus::Error => "error",
+            RunStatus::Timeout => "timeout",
+            RunStatus::Interrupted => "interrupted",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A task that now runs or will, as streams and snapshots show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IssuedTask {
+    pub task_id: TaskId,
+    pub issue: u32,
+    pub node: String,
+    pub ns: String,
+    pub path: TaskPath,
+    pub triggers: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum Happened {
+    /// The run is known and waits for its turn on its thread.
+    Queued(QueuedRun),
+    /// The run began.
+    Started(StartedRun),
+    TaskDone(Box<TaskDone>),
+    /// A superstep (or the input, step -1) is done: its checkpoint.
+    StepDone(Box<Checkpointed>),
+    /// Calls of a result that was not applied: spent all the same.
+    Spent {
+        task_id: TaskId,
+        node: String,
+        calls: Vec<Call>,
+    },
+    Ended(Box<Ended>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QueuedRun {
+    /// The run that it waits behind.
+    pub behind: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<Value>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartedRun {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<Uuid>,
+    /// When the request was appended.
+    pub requested_at: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskDone {
+    pub task_id: TaskId,
+    pub issue: u32,
+    pub execution: Uuid,
+    pub attempt: u32,
+    pub node: String,
+    pub ns: String,
+    /// The node's writes by channel of the state; LangGraph's `updates` chunk. None where it wrote nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupts: Vec<Interrupt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_token: Option<LastToken>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
+    /// Finished in an earlier run of the thread and not run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
+}
+
+/// A checkpoint as clients see it; what the fold itself needs of it stays in its state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checkpointed {
+    pub checkpoint_id: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<Uuid>,
+    pub ns: String,
+    pub step: i64,
+    /// `input`, `loop`, `update` or `fork`.
+    pub source: String,
+    /// The available channels of the state.
+    pub values: BTreeMap<String, Arc<Value>>,
+    /// Tasks of the next step, in the order of snapshots: Sends first, then nodes as registered.
+    pub next: Vec<IssuedTask>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, Value>,
+    /// Whether this step wrote an output channel: LangGraph's `values` event.
+    #[serde(default)]
+    pub wrote: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ended {
+    pub status: RunStatus,
+    /// The output channels; with an error, the state so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupts: Vec<Interrupt>,
+    /// Nodes that would run next if the thread went on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<String>,
+    /// The latest snapshot's values where they differ from the last checkpoint's: writes of finished siblings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    pub usage: Usage,
+}
+
+/// Why a run did not succeed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunError {
+    /// node_failed, recursion_limit, invalid_update, value_missing, cel_too_costly, run_timeout, internal.
+    pub code: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// LangGraph's exception type, such as `GraphRecursionError`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub retryable: bool,
+}

@@ -1,0 +1,95 @@
+//! The contract that every store keeps.
+//!
+//! - A row that can change carries a [`crate::Position`] and is replaced only by a newer or equal one, deletes too.
+//! - Every write may be repeated and then changes nothing. Writes are durable when they return.
+//! - Keys begin with the tenant: nothing read for one tenant ever holds another's row.
+//! - Lists are newest first, and a page's cursor goes on where it stopped, whatever was written since.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use graph::envelope::{Key, Millis};
+use uuid::Uuid;
+
+use crate::{
+    error::StoreError,
+    position::Position,
+    rows::{
+        CheckpointRow, Claim, Claimed, Page, PageRequest, RunFilter, RunRow, RunWrite, Sleeper, SpecRow, StateRow,
+        ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
+    },
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Idempotency keys. Ingest.
+#[async_trait]
+pub trait Claims: Send + Sync {
+    /// Takes the key unless it is taken and not yet expired at `now`.
+    async fn claim(&self, claim: &Claim, now: Millis) -> Result<Claimed>;
+}
+
+/// Versions of graphs by hash, and the current one by name. Ingest, orchestrator, node-workers.
+#[async_trait]
+pub trait Specs: Send + Sync {
+    /// Stores a version; durable before any record names its hash.
+    async fn put_spec(&self, row: &SpecRow) -> Result<()>;
+    async fn spec(&self, hash: &str) -> Result<Option<SpecRow>>;
+    /// Makes a stored version the one that new runs of `name` begin with. The latest `at` wins.
+    async fn publish(&self, name: &str, hash: &str, at: Millis) -> Result<()>;
+    /// The current version of every graph, by name.
+    async fn current(&self) -> Result<Vec<SpecRow>>;
+    async fn current_of(&self, name: &str) -> Result<Option<SpecRow>>;
+    /// All versions of one graph, newest first.
+    async fn versions(&self, name: &str) -> Result<Vec<SpecRow>>;
+}
+
+/// The fold's states. Orchestrator.
+#[async_trait]
+pub trait States: Send + Sync {
+    async fn state(&self, partition: u32, key: &Key) -> Result<Option<StateRow>>;
+    /// All rows or an error; rows that were written before an error stay written.
+    async fn put_states(&self, rows: &[StateRow]) -> Result<()>;
+    /// Keys of the partition that have a timer, by time.
+    async fn sleepers(&self, partition: u32) -> Result<Vec<Sleeper>>;
+    /// The position up to which the states of a partition cover `runs`: replay never needs to start before it.
+    async fn covered(&self, partition: u32) -> Result<Option<Position>>;
+    async fn set_covered(&self, partition: u32, position: Position) -> Result<()>;
+}
+
+/// Immutable values by owner and content hash. All stages.
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// Always writes, also what is there already: a collector may be about to remove it.
+    async fn put_blob(&self, owner: &Key, hash: &str, value: Bytes) -> Result<()>;
+    async fn blob(&self, owner: &Key, hash: &str) -> Result<Option<Bytes>>;
+}
+
+/// What became of runs. Sink.
+#[async_trait]
+pub trait Results: Send + Sync {
+    /// Writes of many runs; the rows of one run go in one request.
+    async fn write(&self, runs: &[RunWrite]) -> Result<()>;
+    async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>>;
+    /// Updates numbered above `after`, in order.
+    async fn updates(&self, tenant: &str, run_id: Uuid, after: u64, limit: u32) -> Result<Vec<UpdateRow>>;
+    async fn runs(&self, tenant: &str, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunRow>>;
+    async fn thread(&self, tenant: &str, thread_id: &str) -> Result<Option<ThreadRow>>;
+    async fn threads(&self, tenant: &str, filter: &ThreadFilter, page: &PageRequest) -> Result<Page<ThreadRow>>;
+    /// Newest first; `before` excludes that checkpoint and what came after it.
+    async fn checkpoints(&self, owner: &Key, ns: &str, before: Option<Uuid>, limit: u32) -> Result<Vec<CheckpointRow>>;
+    async fn checkpoint(&self, owner: &Key, ns: &str, id: Uuid) -> Result<Option<CheckpointRow>>;
+    /// Calls started in [since, until), added up by the given keys.
+    async fn usage(&self, tenant: &str, by: &[UsageBy], since: Millis, until: Millis) -> Result<Vec<UsageSum>>;
+}
+
+/// What the deployment has agreed on. Server.
+#[async_trait]
+pub trait Meta: Send + Sync {
+    /// Sets a name once; returns what it holds, which is another value where somebody was first.
+    async fn set_once(&self, name: &str, value: &str) -> Result<String>;
+    async fn meta(&self, name: &str) -> Result<Option<String>>;
+}
+
+/// Everything at once, for `server` to hand out in parts.
+pub trait RunStore: Claims + Specs + States + Blobs + Results + Meta {}
+impl<T: Claims + Specs + States + Blobs + Results + Meta> RunStore for T {}

@@ -1,0 +1,9 @@
+//! Every byte that leaves a process: the records of every topic, the HTTP types, the names of topics.
+
+pub mod topic;
+
+pub mod record;
+
+pub mod error;
+pub mod http;
+pub mod stream;

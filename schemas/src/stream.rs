@@ -1,0 +1,47 @@
+//! What a sink and an ingest say to each other, and the names of dialects.
+//!
+//! A sink serves HTTP under `/internal`, in process as a router and apart over HTTP/2. Every request names the tenant
+//! in [`TENANT_HEADER`]; what belongs to another tenant is 404. Paths:
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET /internal/runs/{run}/stream?dialect=&after=&register=` | a client's stream as it is to be passed on: SSE |
+//! | `GET /internal/runs/{run}/wait?register=&timeout_ms=` | 200 at once; the body is one [`Waited`] as JSON when the run ends or the time is up |
+//! | `GET /internal/runs/{run}` | [`crate::http::RunView`] |
+//! | `GET /internal/runs/{run}/updates` | the run's updates as JSON lines, for `runs show` |
+//! | `GET /internal/runs?user=&thread_id=&graph=&status=&since=&until=&limit=&cursor=` | [`crate::http::List`] |
+//! | `GET /internal/threads/{thread}`, `…/state`, `…/history?limit=&before=`, `GET /internal/threads` | LangGraph's shapes |
+//! | `GET /internal/usage?by=graph,day&since=&until=` | [`crate::http::List`] |
+//!
+//! The response's headers are sent once interest is registered: with `register=true` the caller appends its record
+//! after them, and a run of two milliseconds is not missed. Without it an unknown run is 404.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http::RunView;
+
+pub const TENANT_HEADER: &str = "x-millstream-tenant";
+/// Proves that a call between roles comes from a role.
+pub const SECRET_HEADER: &str = "x-millstream-secret";
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Waited {
+    Ended(Box<RunView>),
+    /// The time was up; the run goes on.
+    StillRunning,
+    /// Another sink serves the partition now: ask it.
+    Moved,
+}
+
+/// How facts are rendered. One file and one pure function each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    #[default]
+    Events,
+    Text,
+}
