@@ -1,1 +1,84 @@
-fn main() {}
+//! The map of daily commands: `cargo xtask` lists them. It needs nothing but cargo, and fetches the rest.
+#![allow(clippy::disallowed_methods, reason = "this tool starts processes and times them; nothing here is simulated")]
+
+mod backends;
+mod command;
+mod compose;
+mod jars;
+mod packages;
+mod rules;
+mod suites;
+mod test;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+struct Verb {
+    usage: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+const VERBS: &[Verb] = &[
+    Verb {
+        usage: "test [--only SUITE]",
+        help: "everything that must pass: fetches and starts what it needs",
+        run: test::run,
+    },
+    Verb { usage: "lint", help: "format check, clippy and the rules on who depends on whom", run: test::lint },
+    Verb {
+        usage: "backends up|down",
+        help: "start Kafka and Cassandra for development and print their addresses; stop them",
+        run: backends::up_or_down,
+    },
+    Verb { usage: "schemas", help: "write the JSON Schemas, openapi.json and samples anew", run: schemas },
+    Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        print_verbs();
+        return ExitCode::SUCCESS;
+    };
+    let Some(verb) = VERBS.iter().find(|verb| verb.usage.split(' ').next() == Some(name.as_str())) else {
+        eprintln!("there is no `cargo xtask {name}`");
+        print_verbs();
+        return ExitCode::FAILURE;
+    };
+    match (verb.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_verbs() {
+    println!("cargo xtask VERB");
+    for verb in VERBS {
+        println!("  {:<22} {}", verb.usage, verb.help);
+    }
+    println!("suites of `test`: {}", suites::NAMES.join(", "));
+}
+
+/// The folder that holds the workspace.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
+}
+
+fn schemas(_: &[String]) -> Result<()> {
+    command::cargo(&["run", "--quiet", "--package", "schemas", "--bin", "schemas"]).run()
+}
+
+fn bench(arguments: &[String]) -> Result<()> {
+    let Some(name) = arguments.first() else {
+        bail!("name a benchmark: one of the files of benches/src/bin");
+    };
+    command::cargo(&["run", "--release", "--package", "benches", "--bin", name, "--"])
+        .args(&arguments[1..])
+        .run()
+        .with_context(|| format!("benchmark {name}"))
+}

@@ -1,0 +1,216 @@
+//! Kafka and Cassandra as processes of this machine: on free ports, with data of their own, gone when dropped.
+
+mod cassandra;
+mod kafka;
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, jars};
+
+/// What `backends up` keeps running, under the names that its files have.
+const BACKENDS: &[Backend] = &[Backend::Kafka, Backend::Cassandra];
+
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const LOG_TAIL_LINES: usize = 40;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Kafka,
+    Cassandra,
+}
+
+impl Backend {
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Kafka => "kafka",
+            Backend::Cassandra => "cassandra",
+        }
+    }
+
+    /// The variable by which tests and benches learn the address.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Backend::Kafka => "MILLSTREAM_TEST_KAFKA",
+            Backend::Cassandra => "MILLSTREAM_TEST_CQL",
+        }
+    }
+
+    /// Starts it and returns when it answers.
+    pub fn start(self) -> Result<Server> {
+        let dir = jars::cache_dir()?.join("run").join(format!("{}-{}", self.name(), std::process::id()));
+        self.start_in(&dir, Lifetime::OfThisProcess)
+    }
+
+    fn start_in(self, dir: &Path, lifetime: Lifetime) -> Result<Server> {
+        let jars = jars::fetch(self.name())?;
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir)?;
+        let mut server = match self {
+            Backend::Kafka => kafka::start(&jars, dir, lifetime)?,
+            Backend::Cassandra => cassandra::start(&jars, dir, lifetime)?,
+        };
+        server.wait(match self {
+            Backend::Kafka => kafka::answers,
+            Backend::Cassandra => cassandra::answers,
+        })?;
+        Ok(server)
+    }
+}
+
+/// `cargo xtask backends up|down`.
+pub fn up_or_down(arguments: &[String]) -> Result<()> {
+    match arguments.first().map(String::as_str) {
+        Some("up") => up(),
+        Some("down") => down(),
+        _ => bail!("say `backends up` or `backends down`"),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    OfThisProcess,
+    UntilDown,
+}
+
+/// A running backend. Dropping it ends the process and removes its data.
+pub struct Server {
+    backend: Backend,
+    pub address: SocketAddr,
+    child: Child,
+    dir: PathBuf,
+    lifetime: Lifetime,
+}
+
+impl Server {
+    fn wait(&mut self, answers: fn(SocketAddr) -> Result<bool>) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended while it started ({status})\n{}", self.backend.name(), self.log_tail());
+            }
+            if answers(self.address).unwrap_or(false) {
+                let seconds = begun.elapsed().as_secs_f32();
+                println!("{} answers on {} after {seconds:.1} s", self.backend.name(), self.address);
+                return Ok(());
+            }
+            if begun.elapsed() > START_TIMEOUT {
+                bail!("{} did not answer within {START_TIMEOUT:?}\n{}", self.backend.name(), self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The end of what it wrote, for a person who asks why something failed.
+    pub fn log_tail(&self) -> String {
+        let log = self.dir.join("log");
+        let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+        format!("the end of {}:\n{}", log.display(), tail.join("\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::UntilDown {
+            return;
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Starts a Java program whose output goes to the file `log` in `dir`.
+fn java(dir: &Path, lifetime: Lifetime, arguments: &[String]) -> Result<Child> {
+    let log = File::create(dir.join("log"))?;
+    let mut command = match lifetime {
+        // The kernel ends it with this process, however that ends: also by a signal that runs no destructor.
+        Lifetime::OfThisProcess if command::is_installed("setpriv") => {
+            wrapped("setpriv", &["--pdeathsig", "KILL", "java"])
+        }
+        Lifetime::UntilDown if command::is_installed("setsid") => wrapped("setsid", &["java"]),
+        _ => Command::new("java"),
+    };
+    command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().context("java did not start")
+}
+
+fn wrapped(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // All are held until all are known, so that none is given twice.
+    let held: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>().context("no free port")?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Sends a request and reads the first bytes of the answer.
+fn ask<const N: usize>(address: SocketAddr, request: &[u8]) -> Result<[u8; N]> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request)?;
+    let mut answer = [0; N];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
+}
+
+fn up() -> Result<()> {
+    let home = jars::cache_dir()?.join("run");
+    for backend in BACKENDS {
+        let dir = home.join(backend.name());
+        if let Some((_, address)) = running(&dir) {
+            println!("export {}={address}", backend.variable());
+            continue;
+        }
+        let server = backend.start_in(&dir, Lifetime::UntilDown)?;
+        fs::write(dir.join("address"), server.address.to_string())?;
+        fs::write(dir.join("pid"), server.child.id().to_string())?;
+        println!("export {}={}", backend.variable(), server.address);
+    }
+    println!("logs lie in {}/*/log; `cargo xtask backends down` stops both", home.display());
+    Ok(())
+}
+
+fn down() -> Result<()> {
+    let home = jars::cache_dir()?.join("run");
+    for backend in BACKENDS {
+        let dir = home.join(backend.name());
+        let Some((pid, _)) = running(&dir) else {
+            println!("{} is not running", backend.name());
+            continue;
+        };
+        command::program("kill", &["-KILL", &pid.to_string()]).run()?;
+        fs::remove_dir_all(&dir).with_context(|| format!("{} can't be removed", dir.display()))?;
+        println!("{} is stopped", backend.name());
+    }
+    Ok(())
+}
+
+/// The process and address of what `up` started in `dir`, while that process lives.
+fn running(dir: &Path) -> Option<(u32, String)> {
+    let pid: u32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
+    let address = fs::read_to_string(dir.join("address")).ok()?;
+    // A number is given again to others: only a process that was started on this folder is ours.
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    String::from_utf8_lossy(&line).contains(&*dir.to_string_lossy()).then_some((pid, address))
+}

@@ -1,0 +1,136 @@
+//! Who may depend on whom, and who may name a backend's client: DESIGN as a check.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{command, root};
+
+/// The crates of ours that each crate may depend on. Those that are not listed may use all.
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("graph", &[]),
+    ("event-log", &[]),
+    ("schemas", &["graph"]),
+    ("run-store", &["graph"]),
+    ("quota", &["graph"]),
+    ("ingest", CONTRACTS),
+    ("orchestrator", CONTRACTS),
+    ("node-workers", CONTRACTS),
+    ("sink", CONTRACTS),
+    ("xtask", &[]),
+];
+const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quota"];
+
+/// Clients of backends, and the only folders whose code may name them.
+const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
+    ("rdkafka", &["event-log/src/kafka", "event-log/src/kafka.rs"]),
+    ("rusqlite", &["event-log/src/embedded", "run-store/src/embedded", "event-log/tests", "run-store/tests"]),
+    ("scylla", &["run-store/src/scylla", "run-store/src/scylla.rs", "run-store/tests"]),
+];
+
+/// Fails with every rule that is broken, not with the first.
+pub fn check() -> Result<()> {
+    let mut broken = broken_dependencies(&metadata()?)?;
+    broken.extend(broken_names()?);
+    if !broken.is_empty() {
+        bail!("{}", broken.join("\n"));
+    }
+    Ok(())
+}
+
+/// What cargo knows about the crates of the workspace.
+pub fn metadata() -> Result<Value> {
+    let text = command::cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    serde_json::from_str(&text).context("cargo metadata wrote no JSON")
+}
+
+fn broken_dependencies(metadata: &Value) -> Result<Vec<String>> {
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let ours: BTreeMap<&str, &Value> =
+        packages.iter().filter_map(|package| Some((package["name"].as_str()?, package))).collect();
+    let mut broken = Vec::new();
+    for (name, allowed) in MAY_DEPEND_ON {
+        let dependencies = ours.get(name).and_then(|package| package["dependencies"].as_array());
+        for dependency in dependencies.into_iter().flatten() {
+            let on = dependency["name"].as_str().unwrap_or_default();
+            // Tests may use what they like.
+            let for_tests = dependency["kind"].as_str() == Some("dev");
+            if ours.contains_key(on) && !allowed.contains(&on) && !for_tests {
+                broken.push(format!("{name} must not depend on {on}"));
+            }
+        }
+    }
+    Ok(broken)
+}
+
+fn broken_names() -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for file in rust_files(&root())? {
+        let path = file.strip_prefix(root())?.to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(&file)?;
+        for (client, folders) in NAMED_ONLY_IN {
+            let allowed = folders.iter().any(|folder| path.starts_with(folder)) || path.starts_with("xtask/");
+            if !allowed && names(&text, client) {
+                broken.push(format!("{path} must not name {client}: only {} may", folders.join(", ")));
+            }
+        }
+    }
+    Ok(broken)
+}
+
+/// Whether the code uses a path of that crate. Comments may speak of it.
+fn names(text: &str, client: &str) -> bool {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.into_iter().any(|line| {
+        line.match_indices(client).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            let after = &line[at + client.len()..];
+            !before.is_some_and(|c| c.is_alphanumeric() || "_:./\"'".contains(c)) && after.starts_with("::")
+        })
+    })
+}
+
+fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            files.extend(rust_files(&path)?);
+        } else if name.ends_with(".rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_stage_that_depends_on_a_stage_is_named() {
+        let metadata = json!({"packages": [
+            {"name": "sink", "dependencies": [{"name": "graph", "kind": null}, {"name": "ingest", "kind": null}]},
+            {"name": "ingest", "dependencies": [{"name": "sink", "kind": "dev"}, {"name": "serde", "kind": null}]},
+            {"name": "graph", "dependencies": []},
+        ]});
+        assert_eq!(broken_dependencies(&metadata).unwrap(), ["sink must not depend on ingest"]);
+    }
+
+    #[test]
+    fn only_code_names_a_client() {
+        assert!(names("use rdkafka::ClientConfig;", "rdkafka"));
+        assert!(names("fn f() -> rdkafka::Offset {}", "rdkafka"));
+        assert!(!names("// as rdkafka::Offset does", "rdkafka"));
+        assert!(!names("crate::scylla::ScyllaStore", "scylla"));
+        assert!(!names("mod scylla;", "scylla"));
+    }
+}
