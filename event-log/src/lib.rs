@@ -6,9 +6,12 @@ pub mod error;
 pub mod record;
 pub mod topic;
 
+pub mod progress;
+
 mod contract;
 
 pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start, Subscription};
 pub use error::LogError;
+pub use progress::ProgressBoard;
 pub use record::{Appended, Fetched, Headers, Local, Offset, Partition, Record};
 pub use topic::{Class, TopicSpec, partition_for};
