@@ -9,5 +9,7 @@ pub mod event;
 pub mod task;
 pub mod update;
 
+pub mod expression;
+
 pub mod ids;
 pub mod world;
