@@ -16,7 +16,8 @@ use serde_json::Value;
 
 pub use self::functions::{FUNCTIONS, estimated_tokens, has_tool_calls};
 pub use self::references::References;
-use crate::task::TaskError;
+pub(crate) use self::references::{channel_of, each_part};
+use crate::{deep_stack::on_a_deep_stack, task::TaskError};
 
 /// Bytes of one expression's text.
 pub const EXPRESSION_BYTES_MAX: usize = 4_096;
@@ -29,7 +30,6 @@ pub const RESULT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Expression {
     text: String,
     tree: IdedExpr,
-    #[allow(dead_code, reason = "the check of a graph file names columns")]
     source: SourceInfo,
     references: References,
 }
@@ -83,7 +83,7 @@ impl Expression {
                 column: 1,
             });
         }
-        parse::on_a_deep_stack(|| Expression::parse(text))
+        on_a_deep_stack(|| Expression::parse(text))
     }
 
     fn parse(text: &str) -> Result<Expression, ExpressionError> {
@@ -135,15 +135,24 @@ impl Expression {
     }
 
     /// The parsed tree, with the cost guards in it.
-    #[allow(dead_code, reason = "the check of a graph file walks it")]
     pub(crate) fn tree(&self) -> &IdedExpr {
         &self.tree
     }
 
     /// Line and column (characters from 1) of a node of the tree.
-    #[allow(dead_code, reason = "the check of a graph file names columns")]
     pub(crate) fn position_of(&self, id: u64) -> (usize, usize) {
         parse::position(&self.text, self.source.offset_for(id).map_or(0, |(start, _)| start as usize))
+    }
+
+    /// Where a name first stands.
+    pub(crate) fn position_of_name(&self, name: &str) -> Option<(usize, usize)> {
+        let mut found = None;
+        references::each_name(&self.tree, &mut |id, ident| {
+            if ident == name {
+                found = found.or(Some(self.position_of(id)));
+            }
+        });
+        found
     }
 
     fn run<'v>(&self, context: &Context<'_, 'v>) -> Result<Value, Failure> {

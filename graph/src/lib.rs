@@ -9,7 +9,12 @@ pub mod event;
 pub mod task;
 pub mod update;
 
+mod deep_stack;
 pub mod expression;
+pub mod template;
+
+mod check;
+pub mod file;
 
 pub mod ids;
 pub mod world;

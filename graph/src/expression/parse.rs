@@ -12,18 +12,8 @@ use super::{ExpressionError, ExpressionErrorKind, bounded, references::each_part
 /// Levels of brackets and operators in one expression: what a thread of 2 MiB can evaluate in a debug build.
 pub const EXPRESSION_DEPTH_MAX: usize = 36;
 
-/// The parser takes some 100 KiB a bracket in a debug build; untouched pages cost nothing.
-const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
-
 /// Levels of brackets that the parser itself follows.
 const PARSER_DEPTH_MAX: u16 = 96;
-
-pub(super) fn on_a_deep_stack<T: Send>(parse: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let parser = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, parse);
-        parser.expect("a thread can be started").join().expect("the parser returns its errors")
-    })
-}
 
 pub(super) fn tree(text: &str) -> Result<(IdedExpr, SourceInfo), ExpressionError> {
     let (tree, source) = Parser::new()

@@ -125,3 +125,11 @@ fn entry_parts<'e>(entry: &'e EntryExpr, visit: &mut dyn FnMut(&'e IdedExpr)) {
         }
     }
 }
+
+/// Every identifier, those that a comprehension binds too.
+pub(super) fn each_name(node: &IdedExpr, visit: &mut dyn FnMut(u64, &str)) {
+    if let Expr::Ident(name) = &node.expr {
+        visit(node.id, name);
+    }
+    each_part(&node.expr, &mut |part| each_name(part, visit));
+}

@@ -1,0 +1,33 @@
+//! What a model node asks.
+
+use super::{Found, Subject};
+use crate::{
+    file::{Code, Diagnostic},
+    spec::NodeKind,
+};
+
+pub(super) fn prompt_and_messages(subject: &Subject<'_>, found: &mut Found) {
+    for node in &subject.spec.nodes {
+        let NodeKind::Model(model) = &node.kind else { continue };
+        if model.prompt.is_some() && model.messages.is_some() {
+            let place = subject.places.of(&format!("nodes/{}/messages", node.name));
+            let message = format!("node `{}` has both `prompt` and `messages`", node.name);
+            let hint = "a prompt is one question, `messages` a conversation: keep one, and say the rest in `system`";
+            found.push(Diagnostic::error(Code::PromptAndMessages, place, message).hint(hint));
+        }
+    }
+}
+
+pub(super) fn nothing_to_ask(subject: &Subject<'_>, found: &mut Found) {
+    for node in &subject.spec.nodes {
+        let NodeKind::Model(model) = &node.kind else { continue };
+        let asks =
+            ["prompt", "messages"].iter().any(|field| subject.places.knows(&format!("nodes/{}/{field}", node.name)));
+        if !asks && model.prompt.is_none() && model.messages.is_none() && subject.messages_channel().is_none() {
+            let place = subject.places.of(&format!("nodes/{}", node.name));
+            let message = format!("node `{}` has nothing to ask the model", node.name);
+            let hint = "give it a `prompt`, or the graph a channel `messages: {type: messages}`";
+            found.push(Diagnostic::error(Code::NothingToAsk, place, message).hint(hint));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Which nodes can run in one superstep: every way that a run may take, walked with its choices left open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Subject, sources, target_name};
+use crate::spec::{Case, EdgeSpec, START};
+
+/// States that are looked at; a graph with more is left alone.
+const STATES_MAX: usize = 2_000;
+/// Outcomes of one superstep.
+const OUTCOMES_MAX: usize = 256;
+
+/// Nodes that run together, and whether they always do, whatever the conditions say.
+pub(super) struct Superstep<'s> {
+    pub nodes: BTreeSet<&'s str>,
+    pub certain: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct State<'s> {
+    running: BTreeSet<&'s str>,
+    /// Deferred nodes that wait until nothing else runs.
+    parked: BTreeSet<&'s str>,
+    /// Sources that each join has seen.
+    joins: BTreeMap<usize, BTreeSet<&'s str>>,
+}
+
+/// Where a superstep leads: nodes, and (join, source) pairs.
+#[derive(Clone, Default)]
+struct Outcome<'s> {
+    nodes: BTreeSet<&'s str>,
+    arrivals: BTreeSet<(usize, &'s str)>,
+}
+
+pub(super) fn reachable<'s>(subject: &Subject<'s>) -> Vec<Superstep<'s>> {
+    let first = State { running: BTreeSet::from([START]), parked: BTreeSet::new(), joins: BTreeMap::new() };
+    let mut seen: BTreeSet<(State<'s>, bool)> = BTreeSet::new();
+    let mut open = vec![(first, true)];
+    let mut steps = Vec::new();
+    while let Some((state, certain)) = open.pop() {
+        if seen.len() >= STATES_MAX {
+            break;
+        }
+        if state.running.is_empty() || !seen.insert((state.clone(), certain)) {
+            continue;
+        }
+        steps.push(Superstep { nodes: state.running.clone(), certain });
+        let Some(outcomes) = outcomes(subject, &state) else { continue };
+        let certain = certain && outcomes.len() == 1;
+        open.extend(outcomes.into_iter().map(|outcome| (next(subject, &state, outcome), certain)));
+    }
+    steps
+}
+
+fn outcomes<'s>(subject: &Subject<'s>, state: &State<'s>) -> Option<Vec<Outcome<'s>>> {
+    let mut outcomes = vec![Outcome::default()];
+    for source in &state.running {
+        for (index, edge) in subject.spec.edges.iter().enumerate() {
+            if !sources(edge).contains(source) {
+                continue;
+            }
+            let options = options(edge, index, source);
+            if outcomes.len() * options.len() > OUTCOMES_MAX {
+                return None;
+            }
+            outcomes = outcomes.iter().flat_map(|outcome| options.iter().map(|option| join(outcome, option))).collect();
+        }
+    }
+    Some(outcomes)
+}
+
+fn options<'s>(edge: &'s EdgeSpec, index: usize, source: &'s str) -> Vec<Outcome<'s>> {
+    let to = |names: Vec<&'s str>| Outcome { nodes: names.into_iter().collect(), arrivals: BTreeSet::new() };
+    match edge {
+        EdgeSpec::Plain { from, to: target } if from.len() == 1 => vec![to(vec![target])],
+        EdgeSpec::Plain { .. } => {
+            vec![Outcome { nodes: BTreeSet::new(), arrivals: BTreeSet::from([(index, source)]) }]
+        }
+        EdgeSpec::When { cases, .. } => {
+            let mut options: Vec<_> = cases.iter().map(|case| to(names(case))).collect();
+            if cases.iter().all(|case| case.condition.is_some()) {
+                options.push(Outcome::default());
+            }
+            options
+        }
+        EdgeSpec::Every { cases, .. } => cases.iter().fold(vec![Outcome::default()], |options, case| {
+            if options.len() > OUTCOMES_MAX {
+                return options;
+            }
+            let taken: Vec<_> = options.iter().map(|option| join(option, &to(names(case)))).collect();
+            options.into_iter().chain(taken).collect()
+        }),
+        EdgeSpec::Send { send, .. } => vec![Outcome::default(), to(vec![&send.to])],
+        EdgeSpec::Decide { .. } => vec![Outcome::default()],
+    }
+}
+
+fn names(case: &Case) -> Vec<&str> {
+    case.to.iter().map(target_name).collect()
+}
+
+fn join<'s>(one: &Outcome<'s>, other: &Outcome<'s>) -> Outcome<'s> {
+    Outcome { nodes: &one.nodes | &other.nodes, arrivals: &one.arrivals | &other.arrivals }
+}
+
+fn next<'s>(subject: &Subject<'s>, state: &State<'s>, outcome: Outcome<'s>) -> State<'s> {
+    let mut joins = state.joins.clone();
+    let mut triggered = outcome.nodes;
+    for (index, source) in outcome.arrivals {
+        joins.entry(index).or_default().insert(source);
+    }
+    joins.retain(|index, seen| match &subject.spec.edges[*index] {
+        EdgeSpec::Plain { from, to } if from.iter().all(|source| seen.contains(source.as_str())) => {
+            triggered.insert(to);
+            false
+        }
+        _ => true,
+    });
+    let mut parked = state.parked.clone();
+    let mut running = BTreeSet::new();
+    for name in triggered {
+        match subject.spec.node(name) {
+            Some(node) if node.defer => parked.insert(name),
+            Some(_) => running.insert(name),
+            None => false,
+        };
+    }
+    if running.is_empty() {
+        running = std::mem::take(&mut parked);
+    }
+    State { running, parked, joins }
+}

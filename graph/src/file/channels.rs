@@ -1,0 +1,128 @@
+//! `state`: channels, each a type and a reducer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{
+    Code, Diagnostic, Place,
+    diagnostic::nearest,
+    reader::{self, Reader},
+    schema::{self, TYPES},
+    tree::{Node, Yaml},
+};
+use crate::spec::{ChannelSpec, Reducer};
+
+pub(super) const REDUCERS: [&str; 11] =
+    ["last", "any", "ephemeral", "untracked", "append", "sum", "max", "min", "merge", "messages", "topic"];
+
+/// The type of a list of chat messages, and the reducer that goes with it.
+const MESSAGES: &str = "messages";
+
+pub(super) fn read(reader: &mut Reader, node: &Node) -> BTreeMap<String, ChannelSpec> {
+    let mut channels = BTreeMap::new();
+    for (key, value) in reader.map(node, "`state`").unwrap_or_default() {
+        let path = format!("channels/{}", key.name);
+        reader.places.insert(path.clone(), key.place, super::places::Style::Plain);
+        if let Some(channel) = channel(reader, value, &key.name, &path) {
+            channels.insert(key.name.clone(), channel);
+        }
+    }
+    channels
+}
+
+fn channel(reader: &mut Reader, node: &Node, name: &str, path: &str) -> Option<ChannelSpec> {
+    let what = format!("channel `{name}`");
+    match &node.value {
+        Yaml::Text(text) if text == MESSAGES => Some(messages(None)),
+        Yaml::Text(text) if !TYPES.contains(&text.as_str()) && nearest_is_messages(text) => {
+            let message = format!("`{text}` is no type, in {what}");
+            let hint = "did you mean `messages`?";
+            reader.report(Diagnostic::error(Code::BadSchema, node.place, message).hint(hint));
+            None
+        }
+        Yaml::Map(_) => mapping(reader, node, &what, path),
+        // A type is not needed: such a channel takes anything.
+        Yaml::Null => Some(ChannelSpec::default()),
+        _ => schema::one(reader, node, &what)
+            .map(|schema| ChannelSpec { schema: Some(schema), ..ChannelSpec::default() }),
+    }
+}
+
+fn mapping(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<ChannelSpec> {
+    let Yaml::Map(fields) = &node.value else { return None };
+    let get = |name: &str| fields.iter().find(|(key, _)| key.name == name).map(|(_, value)| value);
+    let default = get("default").map(reader::json);
+    for part in ["default", "reducer", "type"] {
+        if let Some(value) = get(part) {
+            reader.mark(format!("{path}/{part}"), value);
+        }
+    }
+    let reducer = match get("reducer") {
+        Some(node) => Some(reducer(reader, node, what)?),
+        None => None,
+    };
+    if let Some(Yaml::Text(text)) = get("type").map(|node| &node.value)
+        && text == MESSAGES
+    {
+        let place = |name: &str| get(name).map_or(Place::START, |node| node.place);
+        if reducer.as_ref().is_some_and(|reducer| *reducer != Reducer::Messages) {
+            let message = format!("{what} is of type messages, which takes the reducer `messages`");
+            let hint = "leave `reducer` out, or write `type: array`";
+            reader.report(Diagnostic::error(Code::ReducerType, place("reducer"), message).hint(hint));
+        }
+        schema::rest(reader, node, what, &["type", "default", "reducer"])?;
+        return Some(messages(default));
+    }
+    let mut schema = schema::rest(reader, node, what, &["default", "reducer"])?;
+    schema.remove("description");
+    let schema = match schema.is_empty() {
+        true => None,
+        false => {
+            let schema = Value::Object(schema);
+            if let Err(error) = jsonschema::validator_for(&schema) {
+                let message = format!("{what} is no valid JSON Schema: {error}");
+                reader.report(Diagnostic::error(Code::BadSchema, node.place, message));
+                return None;
+            }
+            Some(schema)
+        }
+    };
+    Some(ChannelSpec { schema, reducer: reducer.unwrap_or_default(), default })
+}
+
+fn messages(default: Option<Value>) -> ChannelSpec {
+    ChannelSpec { schema: Some(json!({"type": "array"})), reducer: Reducer::Messages, default }
+}
+
+fn reducer(reader: &mut Reader, node: &Node, what: &str) -> Option<Reducer> {
+    let what = format!("the reducer of {what}");
+    if let Yaml::Map(_) = &node.value {
+        let fields = reader.fields(node, &what, &["cel", "rust", "http"])?;
+        let kind = fields.names().next().map_or("cel", |key| key.name.as_str());
+        reader.not_built_yet(node.place, &format!("a reducer in `{kind}`"));
+        return None;
+    }
+    let name = reader.text(node, &what)?;
+    match name.as_str() {
+        "last" => Some(Reducer::Last),
+        "any" => Some(Reducer::Any),
+        "ephemeral" => Some(Reducer::Ephemeral),
+        "untracked" => Some(Reducer::Untracked),
+        "append" => Some(Reducer::Append),
+        "sum" => Some(Reducer::Sum),
+        "max" => Some(Reducer::Max),
+        "min" => Some(Reducer::Min),
+        "merge" => Some(Reducer::Merge),
+        "messages" => Some(Reducer::Messages),
+        "topic" => Some(Reducer::Topic),
+        _ => {
+            reader.unknown_value(node.place, &what, &name, &REDUCERS);
+            None
+        }
+    }
+}
+
+fn nearest_is_messages(text: &str) -> bool {
+    nearest(text, TYPES.into_iter().chain([MESSAGES])) == Some(MESSAGES)
+}

@@ -1,0 +1,201 @@
+//! The file's top level.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Code, Diagnostic, Place, channels, edges, nodes,
+    places::Style,
+    reader::{Fields, Reader},
+    schema,
+    tree::{Node, Yaml},
+};
+use crate::spec::{GraphSpec, Limits, ModelAlias, Schema, Serve, Speaks};
+
+pub(super) const FIELDS: [&str; 17] = [
+    "version",
+    "name",
+    "description",
+    "state",
+    "input",
+    "output",
+    "context",
+    "models",
+    "tools",
+    "nodes",
+    "edges",
+    "serve",
+    "interrupt_before",
+    "interrupt_after",
+    "limits",
+    "on_end",
+    "migrate",
+];
+
+/// The one version of the file's language.
+const VERSION: i64 = 1;
+
+pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<GraphSpec> {
+    let fields = reader.fields(root, "a graph file", &FIELDS)?;
+    version(reader, &fields);
+    for field in ["tools", "on_end", "migrate"] {
+        if fields.get(field).is_some() {
+            reader.not_built_yet(fields.key_place(field), &format!("`{field}`"));
+        }
+    }
+    for field in FIELDS {
+        if let Some(node) = fields.get(field) {
+            reader.mark(field, node);
+        }
+    }
+    Some(GraphSpec {
+        name: name(reader, &fields),
+        description: fields.get("description").and_then(|node| reader.text(node, "`description`")),
+        channels: fields.get("state").map(|node| channels::read(reader, node)).unwrap_or_default(),
+        input: names(reader, &fields, "input"),
+        output: names(reader, &fields, "output"),
+        context: fields.get("context").map(|node| context(reader, node)).unwrap_or_default(),
+        models: fields.get("models").map(|node| models(reader, node)).unwrap_or_default(),
+        nodes: nodes(reader, &fields),
+        edges: edges(reader, &fields),
+        serve: fields.get("serve").and_then(|node| serve(reader, node)),
+        interrupt_before: interrupts(reader, &fields, "interrupt_before"),
+        interrupt_after: interrupts(reader, &fields, "interrupt_after"),
+        limits: fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default(),
+    })
+}
+
+fn version(reader: &mut Reader, fields: &Fields<'_>) {
+    let Some(node) = fields.get("version") else {
+        return reader.missing(fields.place, "the graph file", "version", "begin the file with `version: 1`");
+    };
+    if !matches!(&node.value, Yaml::Number(number) if number.as_i64() == Some(VERSION)) {
+        let message = "the file's version must be 1";
+        let hint = "write `version: 1`, or take a newer Millstream";
+        reader.report(Diagnostic::error(Code::UnknownVersion, node.place, message).hint(hint));
+    }
+}
+
+fn name(reader: &mut Reader, fields: &Fields<'_>) -> String {
+    match fields.get("name") {
+        Some(node) => reader.text(node, "`name`").unwrap_or_default(),
+        None => {
+            reader.missing(fields.place, "the graph file", "name", "give the graph a name: it is part of its address");
+            String::new()
+        }
+    }
+}
+
+fn nodes(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::spec::NodeSpec> {
+    match fields.get("nodes") {
+        Some(node) => nodes::read(reader, node),
+        None => {
+            reader.missing(fields.place, "the graph file", "nodes", "add at least one node");
+            Vec::new()
+        }
+    }
+}
+
+fn edges(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::spec::EdgeSpec> {
+    match fields.get("edges") {
+        Some(node) => edges::read(reader, node),
+        None => {
+            let hint = "say where the run begins: `edges: [START -> node, node -> END]`";
+            reader.missing(fields.place, "the graph file", "edges", hint);
+            Vec::new()
+        }
+    }
+}
+
+fn names(reader: &mut Reader, fields: &Fields<'_>, field: &str) -> Option<Vec<String>> {
+    let node = fields.get(field)?;
+    let what = format!("`{field}`");
+    for (index, item) in reader.list(node, &what)?.iter().enumerate() {
+        reader.mark(format!("{field}/{index}"), item);
+    }
+    let mut names = reader.texts(node, &what)?;
+    // Their order means nothing, and must not change the hash.
+    if field == "input" || field == "output" {
+        names.dedup();
+    }
+    Some(names)
+}
+
+fn interrupts(reader: &mut Reader, fields: &Fields<'_>, field: &str) -> Vec<String> {
+    let names = names(reader, fields, field).unwrap_or_default();
+    if !names.is_empty() {
+        reader.not_built_yet(fields.key_place(field), &format!("`{field}`"));
+    }
+    names
+}
+
+fn context(reader: &mut Reader, node: &Node) -> BTreeMap<String, Schema> {
+    let mut context = BTreeMap::new();
+    for (key, value) in reader.map(node, "`context`").unwrap_or_default() {
+        if let Some(schema) = schema::one(reader, value, &format!("`{}` of `context`", key.name)) {
+            reader.places.insert(format!("context/{}", key.name), value.place, Style::Plain);
+            context.insert(key.name.clone(), schema);
+        }
+    }
+    context
+}
+
+fn models(reader: &mut Reader, node: &Node) -> BTreeMap<String, ModelAlias> {
+    let mut models = BTreeMap::new();
+    for (key, value) in reader.map(node, "`models`").unwrap_or_default() {
+        let what = format!("model `{}`", key.name);
+        let path = format!("models/{}", key.name);
+        reader.places.insert(path.clone(), key.place, Style::Plain);
+        if let Some(model) = model(reader, value, &what, key.place, &path) {
+            models.insert(key.name.clone(), model);
+        }
+    }
+    models
+}
+
+fn model(reader: &mut Reader, node: &Node, what: &str, named_at: Place, path: &str) -> Option<ModelAlias> {
+    let fields = reader.fields(node, what, &["use", "fallback"])?;
+    let Some(target) = fields.get("use") else {
+        reader.missing(named_at, what, "use", "write `{use: provider/model}`");
+        return None;
+    };
+    reader.mark(format!("{path}/use"), target);
+    let target = reader.text(target, &format!("`use` of {what}"))?;
+    let mut fallback = Vec::new();
+    if let Some(node) = fields.get("fallback") {
+        for (index, item) in reader.list(node, &format!("`fallback` of {what}"))?.iter().enumerate() {
+            reader.mark(format!("{path}/fallback/{index}"), item);
+            fallback.extend(reader.text(item, &format!("each fallback of {what}")));
+        }
+    }
+    Some(ModelAlias { target, fallback })
+}
+
+fn serve(reader: &mut Reader, node: &Node) -> Option<Serve> {
+    let fields = reader.fields(node, "`serve`", &["path", "as"])?;
+    let Some(speaks) = fields.get("as") else {
+        reader.missing(node.place, "`serve`", "as", "write `as: chat`");
+        return None;
+    };
+    let words = [("chat", Speaks::Chat), ("query", Speaks::Query), ("job", Speaks::Job)];
+    let spoken = reader.word(speaks, "`as` of `serve`", &words)?;
+    if spoken != Speaks::Chat {
+        let name = if spoken == Speaks::Query { "query" } else { "job" };
+        reader.not_built_yet(speaks.place, &format!("serving as `{name}`"));
+    }
+    let Some(path) = fields.get("path") else {
+        reader.missing(node.place, "`serve`", "path", "write `path: /name`");
+        return None;
+    };
+    reader.mark("serve/path", path);
+    Some(Serve { path: reader.text(path, "`path` of `serve`")?, speaks: spoken })
+}
+
+fn limits(reader: &mut Reader, node: &Node) -> Limits {
+    let known = ["recursion_limit", "deadline", "cost_usd"];
+    let Some(fields) = reader.fields(node, "`limits`", &known) else { return Limits::default() };
+    Limits {
+        recursion_limit: fields.get("recursion_limit").and_then(|node| reader.count(node, "`recursion_limit`")),
+        deadline_ms: fields.get("deadline").and_then(|node| reader.duration(node, "`deadline`")),
+        cost_usd: fields.get("cost_usd").and_then(|node| reader.number(node, "`cost_usd`", 0.0..=1_000_000.0)),
+    }
+}
