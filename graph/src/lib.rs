@@ -16,5 +16,20 @@ pub mod template;
 mod check;
 pub mod file;
 
+pub mod advance;
+pub mod state;
+
+pub mod branch;
+pub mod graph;
+pub mod message;
+
+mod apply;
+pub mod channel;
+pub mod checkpoint;
+mod prepare;
+mod reduce;
+mod snapshot;
+mod step_task;
+
 pub mod ids;
 pub mod world;

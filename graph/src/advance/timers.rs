@@ -1,0 +1,106 @@
+//! What takes time: kept tasks, tasks given back, deadlines. Time comes in as records only.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Fold, end::Ending};
+use crate::{
+    envelope::{Envelope, Millis},
+    event::{Timer, TimerKind},
+    step_task::Stand,
+    task::{Call, TaskId},
+    update::{Happened, RunStatus},
+};
+
+/// An issue that a worker will not finish.
+pub(super) struct GivenBack {
+    pub id: TaskId,
+    pub issue: u32,
+    pub attempt: u32,
+    pub not_before: Millis,
+}
+
+impl Fold<'_> {
+    pub(super) fn keep_task(&mut self, run_id: Uuid, id: TaskId, issue: u32, until: Millis) {
+        if !self.is_open(run_id, id, issue) {
+            return;
+        }
+        if let Some(run) = self.live() {
+            run.disarm_task(id);
+            run.arm(TimerKind::Kept(id), until);
+        }
+    }
+
+    pub(super) fn take_back(&mut self, envelope: &Arc<Envelope>, given_back: GivenBack, calls: &[Call]) {
+        let GivenBack { id, issue, attempt, not_before } = given_back;
+        if !self.is_open(envelope.run_id, id, issue) {
+            // A repeat: its calls were counted when it first came.
+            return self.spend_given_back(envelope, id, calls);
+        }
+        self.spend_given_back(envelope, id, calls);
+        let at = self.at;
+        let (Some(run), Some(task)) = (self.state.live.as_deref_mut(), self.state.tasks.get_mut(&id)) else { return };
+        run.spend(calls);
+        run.disarm_task(id);
+        task.attempt = attempt;
+        if not_before <= at {
+            return self.issue_again(id);
+        }
+        task.stand = Stand::Delayed;
+        run.arm(TimerKind::Retry(id), not_before);
+    }
+
+    pub(super) fn fire(&mut self, timer: &Timer) {
+        if let Some(place) = self.state.waiting.iter().position(|waiting| waiting.deadline.timer == *timer) {
+            return self.end_waiting(place, Ending::timeout());
+        }
+        let armed = self.is_live(timer.run_id) && self.live().is_some_and(|run| run.disarm(timer));
+        if !armed {
+            return;
+        }
+        match &timer.kind {
+            TimerKind::Deadline => self.end(Ending::timeout()),
+            TimerKind::Kept(id) | TimerKind::Retry(id) => self.issue_again(*id),
+        }
+    }
+
+    pub(super) fn cancel(&mut self, run_id: Uuid) {
+        self.end_run(run_id, Ending::cancelled());
+    }
+
+    pub(super) fn fail_run(&mut self, run_id: Uuid, message: &str) {
+        self.end_run(run_id, Ending::internal(message));
+    }
+
+    /// Ends a run, live or waiting; one that is neither is left alone.
+    fn end_run(&mut self, run_id: Uuid, ending: Ending) {
+        if self.is_live(run_id) {
+            return self.end(ending);
+        }
+        let place = self.state.waiting().position(|envelope| envelope.run_id == run_id);
+        if let Some(place) = place {
+            self.end_waiting(place, ending);
+        }
+    }
+
+    fn end_waiting(&mut self, place: usize, ending: Ending) {
+        let Some(waiting) = self.state.waiting.remove(place) else { return };
+        if waiting.request.claimed {
+            self.state.remember(waiting.envelope.run_id);
+        }
+        let status: RunStatus = ending.status;
+        let ended = Happened::Ended(Box::new(ending.without_state()));
+        self.tell(&waiting.envelope, Some(waiting.number + 1), status, ended);
+    }
+
+    fn is_open(&self, run_id: Uuid, id: TaskId, issue: u32) -> bool {
+        let task = self.state.tasks.get(&id);
+        self.is_live(run_id) && task.is_some_and(|task| task.stand == Stand::Open && task.issue == issue)
+    }
+
+    fn spend_given_back(&mut self, envelope: &Arc<Envelope>, id: TaskId, calls: &[Call]) {
+        let node = self.state.tasks.get(&id).map(|task| task.node.clone());
+        self.spend(envelope, id, node.as_deref().unwrap_or_default(), calls);
+    }
+}

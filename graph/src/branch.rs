@@ -1,0 +1,230 @@
+//! Conditional edges: decided by a worker at the end of its task, or by the fold for START.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    channel::{Channel, Content, UpdateError, Write},
+    expression::{Expression, Scope},
+    graph::{Graph, inner_name},
+    spec::{Case, END, SendSpec, Target},
+    task::{Destination, TaskError},
+};
+
+/// One conditional edge, its expressions compiled.
+#[derive(Debug)]
+pub(crate) enum Branch {
+    When(Vec<Arm>),
+    Every(Vec<Arm>),
+    Send(Box<Sending>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Arm {
+    /// None is `else`.
+    condition: Option<Expression>,
+    to: Vec<Aim>,
+}
+
+#[derive(Debug)]
+enum Aim {
+    Node(String),
+    Send(Box<Sending>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Sending {
+    to: String,
+    each: Option<Expression>,
+    binding: String,
+    with: BTreeMap<String, Expression>,
+}
+
+/// Where the conditional edges of `node` lead, in the order of the graph's edges.
+///
+/// `channels` is the state at the start of the step and `writes` what the task itself wrote: a condition sees both
+/// joined by the reducers, and nothing of what other tasks of the step wrote.
+pub fn decide(
+    graph: &Graph,
+    node: &str,
+    channels: &BTreeMap<String, Arc<Value>>,
+    writes: &[(String, Arc<Value>)],
+    context: &Arc<Value>,
+) -> Result<Vec<Destination>, TaskError> {
+    let branches = graph.nodes.get(inner_name(node)).map_or(&[][..], |node| &node.branches);
+    if branches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let state = joined(graph, channels, writes).map_err(|error| TaskError {
+        class: "invalid_update".to_owned(),
+        kind: Some(error.kind.to_owned()),
+        ..failed(error.message)
+    })?;
+    let scope = Scope::new(&state, context);
+    let mut destinations = Vec::new();
+    for branch in branches {
+        branch.decide(&scope, &mut destinations)?;
+    }
+    Ok(destinations)
+}
+
+/// The state that a task's conditions see: the step's state with the task's own writes.
+pub fn joined(
+    graph: &Graph,
+    channels: &BTreeMap<String, Arc<Value>>,
+    writes: &[(String, Arc<Value>)],
+) -> Result<BTreeMap<String, Arc<Value>>, UpdateError> {
+    let mut state = channels.clone();
+    let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();
+    for (name, value) in writes {
+        written.entry(name).or_default().push(Write::Value(value));
+    }
+    for (name, values) in written {
+        let Some(def) = graph.channels.get(name).filter(|def| def.state) else {
+            // A key that the state doesn't have is seen by the node's own conditions only.
+            if let (false, Some(Write::Value(value))) = (state.contains_key(name), values.last()) {
+                state.insert(name.to_owned(), (*value).clone());
+            }
+            continue;
+        };
+        let mut channel = match state.remove(name) {
+            Some(value) => Channel { content: Content::Value(value), ..Channel::default() },
+            None => Channel::default(),
+        };
+        if let Some(change) = channel.plan(name, &def.kind, &values)? {
+            channel.commit(change);
+        }
+        if let Content::Value(value) = channel.content {
+            state.insert(name.to_owned(), value);
+        }
+    }
+    Ok(state)
+}
+
+impl Branch {
+    pub fn when(cases: &[Case]) -> Result<Self, String> {
+        Ok(Branch::When(arms(cases)?))
+    }
+
+    pub fn every(cases: &[Case]) -> Result<Self, String> {
+        Ok(Branch::Every(arms(cases)?))
+    }
+
+    pub fn send(send: &SendSpec) -> Result<Self, String> {
+        Ok(Branch::Send(Box::new(Sending::compile(send)?)))
+    }
+
+    /// Every node that it may lead to, `END` too.
+    pub fn targets(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Branch::When(arms) | Branch::Every(arms) => {
+                Box::new(arms.iter().flat_map(|arm| &arm.to).map(|aim| match aim {
+                    Aim::Node(name) => name.as_str(),
+                    Aim::Send(sending) => sending.to.as_str(),
+                }))
+            }
+            Branch::Send(sending) => Box::new(std::iter::once(sending.to.as_str())),
+        }
+    }
+
+    fn decide(&self, scope: &Scope<'_>, destinations: &mut Vec<Destination>) -> Result<(), TaskError> {
+        match self {
+            Branch::When(arms) => {
+                for arm in arms {
+                    if arm.holds(scope)? {
+                        return arm.follow(scope, destinations);
+                    }
+                }
+                Ok(())
+            }
+            Branch::Every(arms) => {
+                for arm in arms {
+                    if arm.holds(scope)? {
+                        arm.follow(scope, destinations)?;
+                    }
+                }
+                Ok(())
+            }
+            Branch::Send(sending) => sending.follow(scope, destinations),
+        }
+    }
+}
+
+impl Arm {
+    fn holds(&self, scope: &Scope<'_>) -> Result<bool, TaskError> {
+        self.condition.as_ref().map_or(Ok(true), |condition| condition.holds(scope))
+    }
+
+    fn follow(&self, scope: &Scope<'_>, destinations: &mut Vec<Destination>) -> Result<(), TaskError> {
+        for aim in &self.to {
+            match aim {
+                Aim::Node(name) if name == END => {}
+                Aim::Node(name) => destinations.push(Destination::Node(name.clone())),
+                Aim::Send(sending) => sending.follow(scope, destinations)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sending {
+    fn compile(send: &SendSpec) -> Result<Self, String> {
+        let SendSpec { to, each, binding, with } = send;
+        let each = each.as_deref().map(compile).transpose()?;
+        let with = with.iter().map(|(name, cel)| Ok((name.clone(), compile(cel)?)));
+        Ok(Sending {
+            to: to.clone(),
+            each,
+            binding: binding.clone().unwrap_or_else(|| "item".to_owned()),
+            with: with.collect::<Result<_, String>>()?,
+        })
+    }
+
+    fn follow(&self, scope: &Scope<'_>, destinations: &mut Vec<Destination>) -> Result<(), TaskError> {
+        let Some(each) = &self.each else {
+            destinations.push(self.destination(scope)?);
+            return Ok(());
+        };
+        match each.evaluate(scope)? {
+            Value::Array(items) => {
+                for item in &items {
+                    let items = [(self.binding.as_str(), item)];
+                    destinations.push(self.destination(&Scope { items: &items, ..*scope })?);
+                }
+                Ok(())
+            }
+            _ => Err(failed(format!("`{}` must give a list: one task is made for each item", each.text()))),
+        }
+    }
+
+    fn destination(&self, scope: &Scope<'_>) -> Result<Destination, TaskError> {
+        let mut argument = Map::new();
+        for (name, value) in &self.with {
+            argument.insert(name.clone(), value.evaluate(scope)?);
+        }
+        Ok(Destination::Send { node: self.to.clone(), argument: Arc::new(Value::Object(argument)) })
+    }
+}
+
+fn compile(text: &str) -> Result<Expression, String> {
+    Expression::compile(text).map_err(|error| format!("`{text}`: {error}"))
+}
+
+fn failed(message: String) -> TaskError {
+    TaskError { class: "node_failed".to_owned(), message, kind: None, retryable: false, retry_after_ms: None }
+}
+
+fn arms(cases: &[Case]) -> Result<Vec<Arm>, String> {
+    let arm = |case: &Case| {
+        let to = case.to.iter().map(|target| match target {
+            Target::Node(name) => Ok(Aim::Node(name.clone())),
+            Target::Send(send) => Sending::compile(send).map(|sending| Aim::Send(Box::new(sending))),
+        });
+        Ok(Arm {
+            condition: case.condition.as_deref().map(compile).transpose()?,
+            to: to.collect::<Result<_, String>>()?,
+        })
+    };
+    cases.iter().map(arm).collect()
+}

@@ -1,0 +1,116 @@
+//! A thread's state at the end of a superstep: what channels hold, and what each node has seen of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    channel::{Channel, Kind},
+    envelope::GraphRef,
+    graph::Graph,
+};
+
+/// The step that an empty thread stands at.
+pub(crate) const BEFORE_INPUT: i64 = -2;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Nil until the first one is made.
+    pub id: Uuid,
+    pub step: i64,
+    /// The version that made it: resuming and continuing keep it.
+    pub graph: GraphRef,
+    pub rules: u32,
+    /// The highest version of any channel.
+    pub(crate) version: u64,
+    /// Every channel of the graph is there: not so when it comes from the store.
+    #[serde(skip)]
+    bound: bool,
+    #[serde(with = "written")]
+    pub(crate) channels: BTreeMap<Arc<str>, Channel>,
+    /// Node to trigger to the version that it last ran on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) seen: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>,
+}
+
+impl Checkpoint {
+    pub(crate) fn empty(graph: GraphRef, rules: u32) -> Self {
+        Checkpoint {
+            id: Uuid::nil(),
+            step: BEFORE_INPUT,
+            graph,
+            rules,
+            version: 0,
+            bound: false,
+            channels: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// Gives every channel of `graph` that has none yet its start. Channels that the graph doesn't declare stay,
+    /// stored and unseen.
+    pub(crate) fn bind(&mut self, graph: &Graph) {
+        let same_version = self.graph.hash == graph.hash();
+        if self.bound && same_version {
+            return;
+        }
+        self.bound = true;
+        for (name, def) in &graph.channels {
+            if !self.channels.contains_key(name) {
+                self.channels.insert(name.clone(), Channel::starting(def));
+            }
+        }
+    }
+
+    /// The channels of the state that have a value and that `wanted` takes.
+    pub(crate) fn read(&self, graph: &Graph, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Arc<Value>> {
+        let mut values = BTreeMap::new();
+        for (name, def) in &graph.channels {
+            if def.state
+                && wanted(name)
+                && let Some(value) = self.channels.get(name).and_then(Channel::value)
+            {
+                values.insert(name.to_string(), value.clone());
+            }
+        }
+        values
+    }
+
+    pub(crate) fn values(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+        self.read(graph, |_| true)
+    }
+
+    pub(crate) fn output(&self, graph: &Graph) -> Value {
+        let listed = |name: &str| graph.channels.get(name).is_some_and(|def| def.output);
+        let fields = self.read(graph, listed).into_iter().map(|(name, value)| (name, Value::clone(&value)));
+        Value::Object(fields.collect())
+    }
+
+    /// Forgets what is never stored.
+    pub(crate) fn drop_untracked(&mut self, graph: &Graph) {
+        for (name, def) in &graph.channels {
+            if def.kind == Kind::Untracked {
+                self.channels.insert(name.clone(), Channel::starting(def));
+            }
+        }
+    }
+}
+
+/// Only channels that were ever written are stored: the others start as their graph says.
+mod written {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Channel;
+
+    pub fn serialize<S: Serializer>(channels: &BTreeMap<Arc<str>, Channel>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(channels.iter().filter(|(_, channel)| channel.version > 0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Arc<str>, Channel>, D::Error> {
+        BTreeMap::deserialize(from)
+    }
+}

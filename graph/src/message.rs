@@ -1,0 +1,280 @@
+//! Chat messages as LangChain's JSON, and LangGraph's `add_messages` over them.
+//!
+//! OpenAI's `{role, content}` is accepted wherever a message may stand and turned into `{type, content, …}`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::channel::{UpdateError, overwrite};
+
+/// The id of a removal that empties the list.
+pub const REMOVE_ALL: &str = "__remove_all__";
+
+/// One place of the list that an update leaves: a message that stood there before, or a new one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Slot {
+    Left(usize),
+    New(Value),
+}
+
+/// A write to a messages channel with every message in LangChain's form and with an id.
+///
+/// Ids are given once, where a write enters: `seed` (the task's or the run's id), channel and place make them, so
+/// that a repeat gives the same. What is no message stays as it is, for the reducer to refuse.
+pub fn with_ids(value: &Arc<Value>, seed: Uuid, channel: &str) -> Arc<Value> {
+    let whole = |message: &Value| is_whole(message) && message.get("id").is_some_and(Value::is_string);
+    let done = match &**value {
+        Value::Array(messages) => messages.iter().all(whole),
+        Value::Object(_) => overwrite(value).is_some() || whole(value),
+        _ => false,
+    };
+    if done {
+        return value.clone();
+    }
+    let Ok(mut messages) = coerce_all(value) else { return value.clone() };
+    for (place, message) in messages.iter_mut().enumerate() {
+        let place = place.to_string();
+        give_id(message, || xxh3_128(&[seed.as_bytes(), channel.as_bytes(), place.as_bytes()].concat()));
+    }
+    Arc::new(Value::Array(messages))
+}
+
+/// `add_messages(left, right)` for each write in turn, as the places of the list that results.
+pub(crate) fn add_messages(left: &Value, writes: &[&Arc<Value>]) -> Result<Vec<Slot>, UpdateError> {
+    let mut list = Messages::new(left)?;
+    for write in writes {
+        list.add(coerce_all(write)?)?;
+    }
+    Ok(list.slots)
+}
+
+/// Lays out `slots` in place of the list that they were planned for.
+pub(crate) fn fill(value: &mut Value, slots: Vec<Slot>) {
+    let mut before = match value.take() {
+        Value::Array(messages) => messages,
+        single => vec![single],
+    };
+    let grown = slots.iter().take(before.len()).enumerate().all(|(place, slot)| *slot == Slot::Left(place));
+    if grown && slots.len() >= before.len() {
+        let kept = before.len();
+        before.extend(slots.into_iter().skip(kept).filter_map(|slot| match slot {
+            Slot::New(message) => Some(message),
+            Slot::Left(_) => None,
+        }));
+        *value = Value::Array(before);
+        return;
+    }
+    let after = slots.into_iter().map(|slot| match slot {
+        Slot::Left(place) => before[place].take(),
+        Slot::New(message) => message,
+    });
+    *value = Value::Array(after.collect());
+}
+
+/// The list being made: slots, and where each id stands.
+struct Messages {
+    slots: Vec<Slot>,
+    ids: Vec<String>,
+    /// The last place of each id.
+    places: BTreeMap<String, usize>,
+}
+
+impl Messages {
+    fn new(left: &Value) -> Result<Self, UpdateError> {
+        let single = std::slice::from_ref(left);
+        let messages = left.as_array().map_or(single, Vec::as_slice);
+        let mut list = Messages { slots: Vec::new(), ids: Vec::new(), places: BTreeMap::new() };
+        for (place, message) in messages.iter().enumerate() {
+            let id = message.get("id").and_then(Value::as_str);
+            match id {
+                Some(id) if is_whole(message) => list.push(Slot::Left(place), id.to_owned()),
+                _ => {
+                    let mut message = coerce(message)?;
+                    let id = place_id(&mut message, place);
+                    list.push(Slot::New(message), id);
+                }
+            }
+        }
+        Ok(list)
+    }
+
+    fn push(&mut self, slot: Slot, id: String) {
+        self.places.insert(id.clone(), self.slots.len());
+        self.slots.push(slot);
+        self.ids.push(id);
+    }
+
+    fn add(&mut self, mut right: Vec<Value>) -> Result<(), UpdateError> {
+        for (place, message) in right.iter_mut().enumerate() {
+            place_id(message, self.slots.len() + place);
+        }
+        if let Some(marker) = right.iter().rposition(|message| is_removal(message) && id_of(message) == REMOVE_ALL) {
+            *self = Messages { slots: Vec::new(), ids: Vec::new(), places: BTreeMap::new() };
+            // What follows the marker stands as it is, a removal too.
+            for message in right.drain(marker + 1..) {
+                let id = id_of(&message).to_owned();
+                self.push(Slot::New(message), id);
+            }
+            return Ok(());
+        }
+        let mut removed = BTreeSet::new();
+        for message in right {
+            let id = id_of(&message).to_owned();
+            match (self.places.get(&id), is_removal(&message)) {
+                (Some(_), true) => {
+                    removed.insert(id);
+                }
+                (Some(place), false) => {
+                    removed.remove(&id);
+                    self.slots[*place] = Slot::New(message);
+                }
+                (None, true) => {
+                    let message = format!("Attempting to delete a message with an ID that doesn't exist ('{id}')");
+                    return Err(UpdateError::value(message));
+                }
+                (None, false) => self.push(Slot::New(message), id),
+            }
+        }
+        if !removed.is_empty() {
+            self.remove(&removed);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, removed: &BTreeSet<String>) {
+        let slots = std::mem::take(&mut self.slots);
+        let ids = std::mem::take(&mut self.ids);
+        self.places.clear();
+        for (slot, id) in slots.into_iter().zip(ids) {
+            if !removed.contains(&id) {
+                self.push(slot, id);
+            }
+        }
+    }
+}
+
+/// One message, or a list of them.
+fn coerce_all(value: &Value) -> Result<Vec<Value>, UpdateError> {
+    match value {
+        Value::Array(messages) => messages.iter().map(coerce).collect(),
+        Value::Null => Err(UpdateError::value(
+            "Must specify non-null arguments for both 'left' and 'right'. Only received: 'left'.",
+        )),
+        single => Ok(vec![coerce(single)?]),
+    }
+}
+
+/// One message in LangChain's form.
+pub fn coerce(message: &Value) -> Result<Value, UpdateError> {
+    match message {
+        message if is_whole(message) => Ok(message.clone()),
+        Value::String(text) => Ok(json!({"type": "human", "content": text})),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(role), content] => {
+                from_fields(role, Map::from_iter([("content".to_owned(), content.clone())]))
+            }
+            _ => Err(failure("a list that is no (role, content) pair")),
+        },
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            let role = fields.remove("role").or_else(|| fields.remove("type"));
+            match role {
+                Some(Value::String(role)) => from_fields(&role, fields),
+                _ => Err(failure("an object without 'role' or 'type'")),
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            Err(UpdateError { kind: "NotImplementedError", message: format!("Unsupported message type: {message}") })
+        }
+    }
+}
+
+fn from_fields(role: &str, mut fields: Map<String, Value>) -> Result<Value, UpdateError> {
+    let Some(name) = type_of(role) else {
+        return Err(failure(&format!("the role '{role}'; use one of human, ai, system, tool, function, remove")));
+    };
+    fields.insert("type".to_owned(), json!(name));
+    match fields.get("content") {
+        Some(Value::Null) => {
+            fields.insert("content".to_owned(), json!(""));
+        }
+        None if name != "remove" => return Err(failure("an object without 'content'")),
+        Some(_) | None => {}
+    }
+    if let Some(calls) = fields.get_mut("tool_calls") {
+        from_openai_calls(calls);
+    }
+    Ok(Value::Object(fields))
+}
+
+/// OpenAI's `{id, type, function: {name, arguments}}` becomes `{id, name, args, type}`; arguments that are no JSON
+/// stay beside it as text.
+fn from_openai_calls(calls: &mut Value) {
+    for call in calls.as_array_mut().into_iter().flatten() {
+        let Some(function) = call.get_mut("function").map(Value::take) else { continue };
+        let arguments = function.get("arguments").cloned().unwrap_or_default();
+        let args = match &arguments {
+            Value::String(text) if text.is_empty() => json!({}),
+            Value::String(text) => serde_json::from_str(text).unwrap_or(arguments),
+            _ => arguments,
+        };
+        let id = call.get("id").cloned().unwrap_or_default();
+        *call = json!({"id": id, "name": function.get("name"), "args": args, "type": "tool_call"});
+    }
+}
+
+fn type_of(role: &str) -> Option<&'static str> {
+    Some(match role {
+        "human" | "user" | "HumanMessageChunk" => "human",
+        "ai" | "assistant" | "AIMessageChunk" => "ai",
+        "system" | "developer" | "SystemMessageChunk" => "system",
+        "tool" | "ToolMessageChunk" => "tool",
+        "function" | "FunctionMessageChunk" => "function",
+        "remove" => "remove",
+        _ => return None,
+    })
+}
+
+fn is_whole(message: &Value) -> bool {
+    let known = |name: &str| matches!(name, "human" | "ai" | "system" | "tool" | "function" | "remove");
+    let typed = message.get("type").and_then(Value::as_str).is_some_and(known);
+    typed
+        && message.get("role").is_none()
+        && (is_removal(message) || message.get("content").is_some_and(|c| !c.is_null()))
+}
+
+fn is_removal(message: &Value) -> bool {
+    message.get("type").is_some_and(|name| name == "remove")
+}
+
+fn id_of(message: &Value) -> &str {
+    message.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A message that came in without an id gets one from its words and its place.
+fn place_id(message: &mut Value, place: usize) -> String {
+    if message.get("id").is_none_or(|id| !id.is_string()) {
+        let words = message.to_string();
+        give_id(message, || xxh3_128(format!("{place} {words}").as_bytes()));
+    }
+    id_of(message).to_owned()
+}
+
+fn give_id(message: &mut Value, bits: impl FnOnce() -> u128) {
+    if let Value::Object(fields) = message
+        && fields.get("id").is_none_or(|id| !id.is_string())
+    {
+        let id = uuid::Builder::from_custom_bytes(bits().to_be_bytes()).into_uuid();
+        fields.insert("id".to_owned(), json!(id.to_string()));
+    }
+}
+
+fn failure(what: &str) -> UpdateError {
+    UpdateError::value(format!("can't make a message of {what} (MESSAGE_COERCION_FAILURE)"))
+}

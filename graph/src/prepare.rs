@@ -1,0 +1,62 @@
+//! The start of a superstep: which tasks its checkpoint asks for.
+
+use std::sync::Arc;
+
+use crate::{
+    channel::Content,
+    checkpoint::Checkpoint,
+    graph::{Graph, Node, SENDS},
+    ids,
+    step_task::{Stand, StepTask, StepTasks},
+    task::TaskPath,
+};
+
+/// The trigger that a pushed task shows.
+const PUSH: &str = "__pregel_push";
+
+/// The tasks of the step after `checkpoint`: one for each Send, and one for each node with a trigger that is newer
+/// than what the node has seen.
+pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint) -> StepTasks {
+    let step = checkpoint.step + 1;
+    let mut tasks = StepTasks::new();
+    let mut add = |id, node: &Arc<str>, path, triggers| {
+        let task = StepTask { id, node: node.clone(), path, triggers, issue: 0, attempt: 0, stand: Stand::Idle };
+        tasks.insert(id, task);
+    };
+    if let Some(Content::Sends(sends)) = checkpoint.channels.get(SENDS).map(|channel| &channel.content) {
+        let triggers: Arc<[Arc<str>]> = Arc::from([Arc::from(PUSH)]);
+        for (index, sent) in (0u32..).zip(sends).filter(|(_, sent)| graph.has_node(&sent.node)) {
+            let id = ids::push_task_id(checkpoint.id, &sent.node, step, &sent.node, index);
+            add(id, &sent.node, TaskPath::Push { index, argument: sent.argument.clone() }, triggers.clone());
+        }
+    }
+    for (name, node) in &graph.nodes {
+        if is_triggered(graph, checkpoint, node) {
+            let triggers: Vec<String> = node.triggers.iter().map(|trigger| trigger.to_string()).collect();
+            let id = ids::pull_task_id(checkpoint.id, name, step, name, &triggers);
+            add(id, name, TaskPath::Pull, node.triggers.clone());
+        }
+    }
+    tasks
+}
+
+fn is_triggered(graph: &Graph, checkpoint: &Checkpoint, node: &Node) -> bool {
+    let seen = checkpoint.seen.get(&node.name);
+    node.triggers.iter().any(|trigger| {
+        let (Some(def), Some(channel)) = (graph.channels.get(trigger), checkpoint.channels.get(trigger)) else {
+            return false;
+        };
+        let seen = seen.and_then(|seen| seen.get(trigger)).copied().unwrap_or_default();
+        channel.version > seen && channel.available(&def.kind)
+    })
+}
+
+/// The tasks in the order of snapshots: Sends by index, then nodes as the graph lists them.
+pub(crate) fn in_snapshot_order<'a>(graph: &Graph, tasks: &'a StepTasks) -> Vec<&'a StepTask> {
+    let mut tasks: Vec<&StepTask> = tasks.values().collect();
+    tasks.sort_by_key(|task| match task.path {
+        TaskPath::Push { index, .. } => (0, index as usize),
+        TaskPath::Pull => (1, graph.nodes.get(&task.node).map_or(usize::MAX, |node| node.order)),
+    });
+    tasks
+}

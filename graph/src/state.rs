@@ -1,0 +1,210 @@
+//! The state of one key, the unit that is stored: a thread with its live and waiting runs, or a run without a thread.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    checkpoint::Checkpoint,
+    envelope::{Envelope, Key, Millis, RunId},
+    event::{Request, RunConfig, Timer, TimerKind},
+    step_task::{Stand, StepTasks},
+    task::{Call, TaskId, Usage},
+    update::RunError,
+};
+
+/// Ids of ended runs that a key remembers, so that a repeat of their request starts nothing.
+pub const REMEMBERED_RUNS_MAX: usize = 64;
+/// How long it remembers them: as long as an idempotency key is held.
+pub const REMEMBERED_MS: Millis = 24 * 60 * 60 * 1000;
+/// Runs that may wait on one thread.
+pub const WAITING_RUNS_MAX: usize = 1_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyState {
+    pub(crate) key: Key,
+    /// The time of the last record, below which no later one is dated.
+    pub(crate) last_at: Millis,
+    /// Where the thread stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) head: Option<Checkpoint>,
+    /// The tasks of the step after it, finished ones with their writes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tasks: StepTasks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<Box<Run>>,
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) waiting: VecDeque<Waiting>,
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) ended: VecDeque<Remembered>,
+}
+
+/// The run that is being carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub(crate) envelope: Arc<Envelope>,
+    /// The number of its last update.
+    pub(crate) number: u64,
+    pub(crate) claimed: bool,
+    pub(crate) config: RunConfig,
+    #[serde(default, skip_serializing_if = "is_null")]
+    pub(crate) context: Arc<Value>,
+    /// What its checkpoints say of it: the primitive ones of metadata and configurable.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) metadata: BTreeMap<String, Value>,
+    /// The last step that the recursion limit allows.
+    pub(crate) stop: i64,
+    pub(crate) limit: u32,
+    /// Tasks of the step that are neither finished nor failed.
+    pub(crate) unfinished: usize,
+    /// The first failure of the step: the run ends with it when the siblings are done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<RunError>,
+    pub(crate) usage: Usage,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) timers: Vec<Armed>,
+    /// The generation of the last timer that was armed.
+    pub(crate) generation: u32,
+}
+
+/// A run that waits for its turn on its thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) request: Box<Request>,
+    pub(crate) requested_at: Millis,
+    pub(crate) number: u64,
+    pub(crate) deadline: Armed,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Armed {
+    pub timer: Timer,
+    pub due: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    pub(crate) run_id: RunId,
+    pub(crate) at: Millis,
+}
+
+fn is_null(value: &Arc<Value>) -> bool {
+    value.is_null()
+}
+
+/// Stored bytes that are no state of this version.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored state can't be read")]
+pub struct DecodeError(#[from] serde_json::Error);
+
+impl KeyState {
+    pub fn new(key: Key) -> Self {
+        KeyState {
+            key,
+            last_at: 0,
+            head: None,
+            tasks: StepTasks::new(),
+            live: None,
+            waiting: VecDeque::new(),
+            ended: VecDeque::new(),
+        }
+    }
+
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Nothing is live, waits or has to be remembered: the state may be dropped.
+    pub fn is_closed(&self) -> bool {
+        self.is_idle() && self.head.is_none() && self.ended.is_empty()
+    }
+
+    /// Nothing is live or waits: the state may leave memory.
+    pub fn is_idle(&self) -> bool {
+        self.live.is_none() && self.waiting.is_empty()
+    }
+
+    pub fn live_run(&self) -> Option<&Arc<Envelope>> {
+        self.live.as_ref().map(|run| &run.envelope)
+    }
+
+    /// The runs that wait, the next one first.
+    pub fn waiting(&self) -> impl Iterator<Item = &Arc<Envelope>> {
+        self.waiting.iter().map(|waiting| &waiting.envelope)
+    }
+
+    /// Where the thread stands.
+    pub fn head(&self) -> Option<&Checkpoint> {
+        self.head.as_ref()
+    }
+
+    /// Every timer that is armed, and when it is due.
+    pub fn timers(&self) -> impl Iterator<Item = (&Timer, Millis)> {
+        let live = self.live.iter().flat_map(|run| &run.timers);
+        let waiting = self.waiting.iter().map(|waiting| &waiting.deadline);
+        live.chain(waiting).map(|armed| (&armed.timer, armed.due))
+    }
+
+    /// The tasks whose result is awaited: run, task and issue.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (RunId, TaskId, u32)> {
+        let run = self.live.as_ref().map(|run| run.envelope.run_id);
+        let open = self.tasks.values().filter(|task| task.stand == Stand::Open);
+        run.into_iter().flat_map(move |run| open.clone().map(move |task| (run, task.id, task.issue)))
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a state holds only JSON values under text keys")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// Whether a request for this run came before.
+    pub(crate) fn knows(&self, run_id: RunId) -> bool {
+        self.live_run().is_some_and(|envelope| envelope.run_id == run_id)
+            || self.waiting().any(|envelope| envelope.run_id == run_id)
+            || self.ended.iter().any(|ended| ended.run_id == run_id)
+    }
+
+    pub(crate) fn remember(&mut self, run_id: RunId) {
+        let at = self.last_at;
+        self.ended.retain(|ended| ended.at + REMEMBERED_MS > at);
+        if self.ended.len() >= REMEMBERED_RUNS_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(Remembered { run_id, at });
+    }
+}
+
+impl Run {
+    pub(crate) fn arm(&mut self, kind: TimerKind, due: Millis) {
+        self.generation += 1;
+        let timer = Timer { run_id: self.envelope.run_id, kind, generation: self.generation };
+        self.timers.push(Armed { timer, due });
+    }
+
+    /// Takes an armed timer down; false where it isn't armed, or was armed anew since.
+    pub(crate) fn disarm(&mut self, timer: &Timer) -> bool {
+        let before = self.timers.len();
+        self.timers.retain(|armed| armed.timer != *timer);
+        self.timers.len() < before
+    }
+
+    /// Takes down what waits for a task.
+    pub(crate) fn disarm_task(&mut self, task: TaskId) {
+        self.timers.retain(|armed| match &armed.timer.kind {
+            TimerKind::Kept(id) | TimerKind::Retry(id) => *id != task,
+            TimerKind::Deadline => true,
+        });
+    }
+
+    pub(crate) fn spend(&mut self, calls: &[Call]) {
+        calls.iter().for_each(|call| self.usage += call.usage);
+    }
+}

@@ -1,0 +1,139 @@
+//! The form of a case file, and a case's graph as a spec.
+
+use std::{collections::BTreeMap, io::Read, path::Path};
+
+use graph::spec::{Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, NodeKind, NodeSpec, Reducer, SendSpec, Target};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::program::{self, Step};
+
+#[derive(Debug, Deserialize)]
+pub struct Case {
+    pub id: String,
+    pub flags: Vec<String>,
+    pub graph: CaseGraph,
+    pub calls: Vec<Call>,
+    pub expect: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CaseGraph {
+    pub channels: BTreeMap<String, String>,
+    pub input: Option<Vec<String>>,
+    pub output: Option<Vec<String>>,
+    /// In the order of registration.
+    pub nodes: Map<String, Value>,
+    pub edges: Vec<(Value, String)>,
+    pub branches: Vec<CaseBranch>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct CaseNode {
+    #[serde(rename = "do", default)]
+    pub steps: Vec<Step>,
+    #[serde(default)]
+    pub defer: bool,
+    #[serde(default = "once")]
+    pub retries: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CaseBranch {
+    pub from: String,
+    pub on: Value,
+    pub cases: Vec<Vec<Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Call {
+    pub call: String,
+    pub input: Option<Value>,
+    pub recursion_limit: Option<u32>,
+}
+
+/// All cases of a file under `graph/semantics`.
+pub fn read(name: &str) -> Vec<Case> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("semantics").join(name);
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("a case file is gzipped text");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+impl CaseGraph {
+    pub fn node(&self, name: &str) -> CaseNode {
+        serde_json::from_value(self.nodes[name].clone()).expect("a node of a case")
+    }
+
+    pub fn spec(&self) -> GraphSpec {
+        let channel = |(name, reducer): (&String, &String)| {
+            let reducer: Reducer = serde_json::from_value(Value::String(reducer.clone())).expect("a reducer");
+            (name.clone(), ChannelSpec { reducer, ..ChannelSpec::default() })
+        };
+        GraphSpec {
+            name: "case".to_owned(),
+            channels: self.channels.iter().map(channel).collect(),
+            input: self.input.clone(),
+            output: self.output.clone(),
+            nodes: self.nodes.keys().map(|name| node(name, self.node(name).defer)).collect(),
+            edges: self.edges.iter().map(plain).chain(self.branches.iter().map(branch)).collect(),
+            ..GraphSpec::default()
+        }
+    }
+}
+
+fn node(name: &str, defer: bool) -> NodeSpec {
+    NodeSpec {
+        name: name.to_owned(),
+        kind: NodeKind::Transform,
+        input: None,
+        update: None,
+        retry: None,
+        timeout_ms: None,
+        cache_ttl_ms: None,
+        defer,
+        on_error: None,
+        goto: None,
+        metadata: BTreeMap::new(),
+        concurrency: None,
+    }
+}
+
+fn plain((from, to): &(Value, String)) -> EdgeSpec {
+    let from = match from {
+        Value::Array(names) => names.iter().map(|name| text(name).to_owned()).collect(),
+        name => vec![text(name).to_owned()],
+    };
+    EdgeSpec::Plain { from, to: to.clone() }
+}
+
+/// `cases[on % len(cases)]`, as the cases of a conditional edge.
+fn branch(branch: &CaseBranch) -> EdgeSpec {
+    let on = program::to_cel(&branch.on);
+    let count = branch.cases.len();
+    let case = |(place, targets): (usize, &Vec<Value>)| SpecCase {
+        condition: Some(format!("((({on}) % {count}) + {count}) % {count} == {place}")),
+        to: targets.iter().map(target).collect(),
+    };
+    EdgeSpec::When { from: branch.from.clone(), cases: branch.cases.iter().enumerate().map(case).collect() }
+}
+
+fn target(target: &Value) -> Target {
+    let Value::Object(send) = target else { return Target::Node(text(target).to_owned()) };
+    let fields = send["arg"][1].as_object().expect("the argument of a conditional edge's Send is an object");
+    Target::Send(SendSpec {
+        to: text(&send["send"]).to_owned(),
+        each: send.get("each").map(program::to_cel),
+        binding: None,
+        with: fields.iter().map(|(name, value)| (name.clone(), program::to_cel(value))).collect(),
+    })
+}
+
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} should be a name"))
+}
