@@ -9,6 +9,7 @@ pub mod topic;
 pub mod progress;
 
 mod contract;
+pub mod kafka;
 
 pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start, Subscription};
 pub use error::LogError;

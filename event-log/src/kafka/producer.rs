@@ -1,0 +1,282 @@
+//! Two producers: one that never leaves a hole, and one that drops what it can't send soon.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::{answers::misconfigured, config::Config, context::Context};
+use crate::{Ack, Appended, LogError, Partition, Record};
+
+/// How long a poll thread sleeps in librdkafka at most: what it takes to see that it shall stop.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Reports on one record: whoever holds it owes an answer.
+pub(super) struct AckSender(oneshot::Sender<Result<Appended, LogError>>);
+
+pub(super) fn ack() -> (AckSender, Ack) {
+    let (sender, receiver) = oneshot::channel();
+    let future = async move {
+        receiver.await.unwrap_or_else(|_| {
+            Err(LogError::Unavailable { reason: "the producer ended before kafka acked the record".to_string() })
+        })
+    };
+    (AckSender(sender), Box::pin(future))
+}
+
+/// An answer without an append.
+pub(super) fn refused(error: LogError) -> Ack {
+    Box::pin(async move { Err(error) })
+}
+
+impl AckSender {
+    pub fn fail(self, error: LogError) {
+        // A caller that dropped the future doesn't want to know.
+        let _ = self.0.send(Err(error));
+    }
+}
+
+/// Records in order, acked by all replicas in sync. After an error that might leave a hole it takes none any more.
+pub(super) struct RecordProducer {
+    producer: Arc<BaseProducer<Deliveries>>,
+    deliveries: Arc<Shared>,
+}
+
+/// What the poll thread, appends and deliveries share.
+#[derive(Default)]
+struct Shared {
+    in_flight: AtomicUsize,
+    drained: Notify,
+    stop: AtomicBool,
+    /// Why nothing is taken any more.
+    failed: Mutex<Option<String>>,
+    has_failed: AtomicBool,
+}
+
+struct Pending {
+    ack: AckSender,
+    topic: Arc<str>,
+}
+
+impl RecordProducer {
+    pub fn start(config: &Config) -> Result<Self, LogError> {
+        let deliveries = Arc::new(Shared::default());
+        let context = Deliveries { shared: Arc::clone(&deliveries), context: Context::default() };
+        let producer = BaseProducer::from_config_and_context(&config.producing_records(), context);
+        let producer = Arc::new(producer.map_err(misconfigured)?);
+        let (polled, shared) = (Arc::clone(&producer), Arc::clone(&deliveries));
+        spawn("kafka-records", move || {
+            while !shared.stop.load(Ordering::SeqCst) {
+                polled.poll(POLL);
+                if let Some((code, reason)) = polled.client().fatal_error() {
+                    shared.fail(format!("kafka's producer can't go on without a hole ({code}: {reason})"));
+                }
+            }
+        })?;
+        Ok(RecordProducer { producer, deliveries })
+    }
+
+    pub fn append(&self, topic: Arc<str>, partition: Partition, record: Record) -> Ack {
+        let (ack, future) = ack();
+        self.send(topic, partition, record, ack);
+        future
+    }
+
+    /// Takes the record into librdkafka's queue, which keeps the order of a partition's calls.
+    pub fn send(&self, topic: Arc<str>, partition: Partition, record: Record, ack: AckSender) {
+        if self.deliveries.has_failed.load(Ordering::Acquire) {
+            return ack.fail(self.deliveries.failure());
+        }
+        self.deliveries.in_flight.fetch_add(1, Ordering::AcqRel);
+        let pending = Box::new(Pending { ack, topic: Arc::clone(&topic) });
+        let sent = self.producer.send(base_record(&topic, partition, &record, pending));
+        if let Err((error, refused)) = sent {
+            // The queue has no bound, so this is no lack of room: what follows must not be taken either.
+            let unknown = matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
+            );
+            if !unknown {
+                self.deliveries.fail(format!("kafka's producer refused a record ({error})"));
+            }
+            self.deliveries.settle();
+            refused.delivery_opaque.ack.fail(self.deliveries.context_of(&error, &topic));
+        }
+    }
+
+    /// Returns when everything taken is acked or failed.
+    pub async fn drained(&self) {
+        loop {
+            let drained = self.deliveries.drained.notified();
+            if self.deliveries.in_flight.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    pub fn stop(&self) {
+        self.deliveries.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn settle(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.drained.notify_waiters();
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_none() {
+            tracing::error!(kafka.error = %reason, "the log takes no records any more; this process has to be restarted");
+            *failed = Some(reason);
+            self.has_failed.store(true, Ordering::Release);
+        }
+    }
+
+    fn failure(&self) -> LogError {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = failed.clone().unwrap_or_default();
+        LogError::Corrupt { reason: format!("{reason}; restart this process, which recovers from the log") }
+    }
+
+    fn context_of(&self, error: &KafkaError, topic: &str) -> LogError {
+        match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownPartition,
+            ) => LogError::UnknownTopic { topic: topic.to_string() },
+            Some(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => LogError::Closed,
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                LogError::Unavailable { reason: format!("the user under [log] may not write to topic {topic}") }
+            }
+            _ if self.has_failed.load(Ordering::Acquire) => self.failure(),
+            _ => LogError::Unavailable { reason: format!("kafka did not take a record for topic {topic}: {error}") },
+        }
+    }
+}
+
+/// Gets the deliveries of the record producer.
+struct Deliveries {
+    shared: Arc<Shared>,
+    context: Context,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Pending>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        let answer = match result {
+            Ok(message) => {
+                Ok(Appended { partition: message.partition() as u32, offset: message.offset().max(0) as u64 })
+            }
+            Err((error, _)) => Err(self.shared.context_of(error, &pending.topic)),
+        };
+        let _ = pending.ack.0.send(answer);
+        self.shared.settle();
+    }
+}
+
+/// Ephemeral records: acked by the leader alone, and dropped when its queue is full or Kafka is away.
+pub(super) struct LossyProducer {
+    producer: Arc<BaseProducer<Dropped>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl LossyProducer {
+    pub fn start(config: &Config) -> Result<Self, LogError> {
+        let producer = BaseProducer::from_config_and_context(&config.producing_tokens(), Dropped(Context::default()));
+        let producer = Arc::new(producer.map_err(misconfigured)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (polled, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
+        spawn("kafka-tokens", move || {
+            while !stopped.load(Ordering::SeqCst) {
+                polled.poll(POLL);
+            }
+        })?;
+        Ok(LossyProducer { producer, stop })
+    }
+
+    pub fn append(&self, topic: &str, partition: Partition, record: &Record) -> bool {
+        self.producer.send(base_record(topic, partition, record, ())).is_ok()
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Hears of ephemeral records that did not arrive, and lets them go.
+struct Dropped(Context);
+
+impl ClientContext for Dropped {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Dropped {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            tracing::debug!(kafka.error = %error, "an ephemeral record was dropped");
+        }
+    }
+}
+
+fn base_record<'a, D: rdkafka::util::IntoOpaque>(
+    topic: &'a str,
+    partition: Partition,
+    record: &'a Record,
+    opaque: D,
+) -> BaseRecord<'a, [u8], [u8], D> {
+    let mut base = BaseRecord::with_opaque_to(topic, opaque).partition(partition as i32).payload(&record.payload[..]);
+    if !record.key.is_empty() {
+        base = base.key(&record.key[..]);
+    }
+    if !record.headers.is_empty() {
+        let room = OwnedHeaders::new_with_capacity(record.headers.iter().count());
+        let headers = record
+            .headers
+            .iter()
+            .fold(room, |headers, (key, value)| headers.insert(Header { key, value: Some(&value[..]) }));
+        base = base.headers(headers);
+    }
+    base
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
+    let spawned = thread::Builder::new().name(name.to_string()).spawn(work);
+    spawned.map(drop).map_err(|error| LogError::Unavailable { reason: format!("no thread for kafka: {error}") })
+}
