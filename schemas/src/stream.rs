@@ -15,6 +15,11 @@
 //!
 //! The response's headers are sent once interest is registered: with `register=true` the caller appends its record
 //! after them, and a run of two milliseconds is not missed. Without it an unknown run is 404.
+//!
+//! A run or thread of a partition that the sink does not serve is answered with [`MOVED_STATUS`] and [`Waited::Moved`]
+//! as its body: ask the owner, or this one a little later. A stream that is under way ends with a chunk of its own that
+//! [`moved_after`] reads: ask the new owner for what comes after that id. A client that has all of a stream gets 204.
+//! Times in queries are RFC 3339 or milliseconds since the epoch.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +30,21 @@ pub const TENANT_HEADER: &str = "x-millstream-tenant";
 /// Proves that a call between roles comes from a role.
 pub const SECRET_HEADER: &str = "x-millstream-secret";
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// 421: this sink does not serve the partition (now).
+pub const MOVED_STATUS: u16 = 421;
+
+const MOVED_COMMENT: &str = ": moved after ";
+
+/// The last chunk of a stream whose partition goes to another sink: a comment, which clients ignore.
+pub fn moved_chunk(last_id: &str) -> String {
+    format!("{MOVED_COMMENT}{last_id}\n\n")
+}
+
+/// The last id that was shown, where `chunk` says that the stream goes on at another sink. Don't pass it on.
+pub fn moved_after(chunk: &[u8]) -> Option<&str> {
+    std::str::from_utf8(chunk).ok()?.strip_prefix(MOVED_COMMENT)?.strip_suffix("\n\n")
+}
 
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

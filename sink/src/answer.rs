@@ -1,0 +1,95 @@
+//! Finds the answer in what a node wrote: messages in LangChain's JSON.
+
+use graph::{task::Call, update::TaskDone};
+use serde_json::Value;
+
+/// The last `ai` message of `output.messages`.
+pub fn final_message(output: &Value) -> Option<&Value> {
+    last_ai(output.get("messages")?)
+}
+
+/// Text and message id of the answer that a task's result carries, for who has not seen its tokens.
+pub fn whole_text(done: &TaskDone) -> Option<(String, String)> {
+    let written = done.update.as_deref().and_then(Value::as_object);
+    if let Some(message) = written.and_then(|channels| channels.values().filter_map(last_ai).next_back()) {
+        let id = message.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        return Some((message_text(message), id)).filter(|(text, _)| !text.is_empty());
+    }
+    let answer = done.calls.iter().rev().find(|call| call.outcome == "ok").and_then(call_text)?;
+    Some((answer, String::new())).filter(|(text, _)| !text.is_empty())
+}
+
+fn call_text(call: &Call) -> Option<String> {
+    match call.answer.as_deref()? {
+        Value::String(text) => Some(text.clone()),
+        message => last_ai(message).map(message_text),
+    }
+}
+
+/// The message itself, or the last one of a list.
+fn last_ai(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Array(items) => items.iter().rev().find_map(last_ai),
+        Value::Object(object) if object.get("type").and_then(Value::as_str) == Some("ai") => Some(value),
+        _ => None,
+    }
+}
+
+/// Content is a text, or blocks of which some are text.
+fn message_text(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(blocks)) => blocks
+            .iter()
+            .filter_map(|block| match block {
+                Value::String(text) => Some(text.as_str()),
+                block => block.get("text").and_then(Value::as_str),
+            })
+            .collect(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(update: Value, expect: Option<(&str, &str)>) {
+        let done = TaskDone {
+            task_id: uuid::Uuid::nil(),
+            issue: 0,
+            execution: uuid::Uuid::nil(),
+            attempt: 1,
+            node: "answer".to_owned(),
+            ns: String::new(),
+            update: Some(Arc::new(update)),
+            error: None,
+            interrupts: Vec::new(),
+            last_token: None,
+            calls: Vec::new(),
+            restored: false,
+        };
+        let expect = expect.map(|(text, id)| (text.to_owned(), id.to_owned()));
+        assert_eq!(whole_text(&done), expect);
+    }
+
+    #[test]
+    fn finds_the_answer() {
+        check(json!({"messages": {"type": "ai", "id": "m", "content": "hi"}}), Some(("hi", "m")));
+        check(
+            json!({"messages": [{"type": "ai", "content": "a"}, {"type": "ai", "id": "m", "content": "b"}]}),
+            Some(("b", "m")),
+        );
+        check(
+            json!({"messages": [{"type": "ai", "content": [{"type": "text", "text": "a"}, {"type": "image"}, "b"]}]}),
+            Some(("ab", "")),
+        );
+        check(json!({"messages": [{"type": "human", "content": "a"}]}), None);
+        check(json!({"topic": "other"}), None);
+        check(json!({"messages": {"type": "ai", "content": ""}}), None);
+    }
+}

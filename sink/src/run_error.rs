@@ -1,0 +1,30 @@
+//! The error of a run as clients see it.
+
+use graph::update::{Ended, RunError, RunStatus};
+use schemas::error::{Code, ErrorBody, ErrorFields};
+use uuid::Uuid;
+
+/// Why the run did not succeed; None where it did, or asked, or was cancelled on purpose.
+pub fn of(ended: &Ended, run_id: Uuid) -> Option<ErrorFields> {
+    let fields = match (&ended.error, ended.status) {
+        (Some(error), _) => fields(error),
+        (None, RunStatus::Timeout) => ErrorBody::new(Code::RunTimeout, "the run did not end by its deadline").error,
+        (None, RunStatus::Error) => ErrorBody::new(Code::Internal, "the run failed").error,
+        (None, _) => return None,
+    };
+    Some(ErrorFields { run_id: Some(run_id.to_string()), ..fields })
+}
+
+fn fields(error: &RunError) -> ErrorFields {
+    let RunError { code, message, node, kind: _, retryable } = error;
+    let known = Code::parse(code).unwrap_or(Code::Internal);
+    let message = match node {
+        Some(node) if !message.contains(node.as_str()) => format!("node {node} failed: {message}"),
+        _ => message.clone(),
+    };
+    let mut fields = ErrorBody::new(known, message).error;
+    fields.code.clone_from(code);
+    fields.retryable = *retryable;
+    fields.param.clone_from(node);
+    fields
+}
