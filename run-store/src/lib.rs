@@ -3,10 +3,18 @@
 //! The embedded store and Scylla keep the contract of [`contract`]; one conformance suite proves both.
 
 pub mod contract;
+pub mod embedded;
 pub mod error;
+pub mod metrics;
+mod packed;
+mod page;
 pub mod position;
 pub mod rows;
+mod stored;
 
 pub use contract::{Blobs, Claims, Meta, Results, RunStore, Specs, States};
+pub use embedded::EmbeddedStore;
 pub use error::StoreError;
+pub use page::PAGE_ROWS_MAX;
 pub use position::Position;
+pub use stored::VALUE_BYTES_MAX;
