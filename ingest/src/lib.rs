@@ -1,1 +1,48 @@
+//! HTTP in: authenticate, validate, admit, append; answers, or hands the client its stream.
 
+mod config;
+mod deps;
+mod error;
+mod metrics;
+
+mod ingest;
+mod serve;
+
+mod auth;
+mod cors;
+mod layers;
+mod refusal;
+mod route;
+
+mod body;
+mod extract;
+mod input;
+mod messages;
+mod options;
+
+mod admission;
+mod control;
+mod published;
+
+mod publish;
+mod sinks;
+mod start;
+mod submit;
+mod waiting;
+
+mod bound;
+mod graphs;
+mod langgraph;
+mod runs;
+
+mod docs;
+mod openapi;
+mod operations;
+
+pub use auth::{ApiKey, Auth, DEFAULT_TENANT, Scope};
+pub use config::{AdmissionLimits, Config, Cors};
+pub use deps::{Deps, Readiness, SinkUnavailable, Sinks};
+pub use error::Error;
+pub use ingest::{Ingest, run};
+pub use openapi::document;
+pub use publish::PublishError;

@@ -67,6 +67,7 @@ codes! {
     GuardrailBlocked = "guardrail_blocked", 400, "invalid_request_error", false;
     InvalidApiKey = "invalid_api_key", 401, "authentication_error", false;
     ModelNotAllowed = "model_not_allowed", 403, "permission_error", false;
+    PermissionDenied = "permission_denied", 403, "permission_error", false;
     NotFound = "not_found", 404, "not_found_error", false;
     MethodNotAllowed = "method_not_allowed", 405, "invalid_request_error", false;
     ModelNotFound = "model_not_found", 404, "not_found_error", false;
@@ -78,6 +79,7 @@ codes! {
     RequestTimeout = "request_timeout", 408, "timeout_error", true;
     ThreadBusy = "thread_busy", 409, "conflict_error", false;
     RequestTooLarge = "request_too_large", 413, "request_too_large", false;
+    UnsupportedMediaType = "unsupported_media_type", 415, "invalid_request_error", false;
     SchemaViolation = "schema_violation", 422, "unprocessable_entity", false;
     ToolArgsInvalid = "tool_args_invalid", 422, "unprocessable_entity", false;
     IdempotencyMismatch = "idempotency_mismatch", 422, "unprocessable_entity", false;

@@ -4,6 +4,7 @@ pub mod topic;
 
 pub mod record;
 
+pub mod client;
 pub mod error;
 pub mod http;
 pub mod stream;

@@ -1,0 +1,103 @@
+//! `/graphs`: what new runs may name, and publishing a version.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::Method;
+use schemas::{
+    client::{GraphSummary, GraphVersion, GraphView},
+    error::Code,
+    http::List,
+};
+
+use crate::{
+    auth::Scope,
+    extract::{At, rfc3339},
+    ingest::Ingest,
+    published::Graph,
+    refusal::{Answer, Refusal},
+    route::{Media, Route, route, unbuilt},
+    runs::json_of,
+};
+
+const TAG: &str = "graphs";
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(Scope::Read, Method::GET, "/graphs", list)
+            .says(TAG, "Lists the graphs that runs can be started of.")
+            .answers(200, "All of them, by name.", Media::JsonList("GraphSummary")),
+        route(Scope::Read, Method::GET, "/graphs/{name}", get)
+            .says(TAG, "A graph's current version: its spec, its drawing, and the versions before it.")
+            .answers(200, "The graph.", Media::Json("GraphView")),
+        unbuilt(Method::PUT, "/graphs/{name}", TAG, "Publishes a version of a graph."),
+    ]
+}
+
+async fn list(State(ingest): State<Ingest>) -> Answer {
+    let data = ingest.published.all().iter().map(|graph| summary(graph)).collect();
+    Ok(json_of(&List::<GraphSummary> { data, next_cursor: None }))
+}
+
+fn summary(graph: &Graph) -> GraphSummary {
+    GraphSummary {
+        name: graph.name.clone(),
+        hash: graph.hash.clone(),
+        description: graph.spec.description.clone(),
+        serve: graph.spec.serve.clone(),
+        created_at: rfc3339(graph.created_at),
+    }
+}
+
+async fn get(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
+    let graph = ingest.graph(&name).await?;
+    let versions = ingest.deps.specs.versions(&graph.name).await?;
+    Ok(json_of(&GraphView {
+        name: graph.name.clone(),
+        hash: graph.hash.clone(),
+        spec: graph.spec.clone(),
+        mermaid: String::new(),
+        versions: versions
+            .into_iter()
+            .map(|row| GraphVersion { hash: row.hash, created_at: rfc3339(row.created_at) })
+            .collect(),
+    }))
+}
+
+impl Ingest {
+    /// The current version of a graph. A name that is not in the table is looked up in the store: another ingest may
+    /// have published it this moment.
+    pub(crate) async fn graph(&self, name: &str) -> Result<Arc<Graph>, Refusal> {
+        if let Some(graph) = self.published.get(name) {
+            return Ok(graph);
+        }
+        let found = tokio::time::timeout(self.config.store_timeout, self.deps.specs.current_of(name));
+        let row = found.await.map_err(|_| Refusal::store_slow())??;
+        let graph = row.as_ref().and_then(Graph::read).map(Arc::new).ok_or_else(|| Refusal::graph_not_found(name))?;
+        self.published.put(Arc::clone(&graph));
+        Ok(graph)
+    }
+
+    /// As [`Ingest::graph`], by an assistant's id or a graph's name.
+    pub(crate) async fn assistant(&self, id: &str) -> Result<Arc<Graph>, Refusal> {
+        if let Some(graph) = self.published.assistant(id) {
+            return Ok(graph);
+        }
+        if !self.published.is_loaded() {
+            return Err(Refusal::new(Code::StoreUnavailable, "the graphs are not loaded yet; try again"));
+        }
+        match self.graph(id).await {
+            Err(refusal) if refusal.code() == Code::GraphNotFound => Err(self.invalid_assistant(id)),
+            other => other,
+        }
+    }
+
+    fn invalid_assistant(&self, id: &str) -> Refusal {
+        let graphs: Vec<String> = self.published.all().iter().map(|graph| graph.name.clone()).collect();
+        let message = format!(
+            "Invalid assistant: '{id}'. Must be either:\n- A valid assistant UUID, or\n- One of the registered graphs: {}",
+            graphs.join(", ")
+        );
+        Refusal::new(Code::AssistantNotFound, message)
+    }
+}

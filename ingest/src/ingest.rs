@@ -1,0 +1,80 @@
+//! The stage as a value: what its handlers share, its router, and its life.
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::{Router, middleware::from_fn_with_state};
+use schemas::error::Code;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admission::Admission, auth::Keys, bound, config::Config, control, cors, deps::Deps, error::Error, layers, metrics,
+    published::Published, refusal::Refusal, route, serve,
+};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest(Arc<Parts>);
+
+pub struct Parts {
+    pub(crate) config: Config,
+    pub(crate) deps: Deps,
+    pub(crate) keys: Keys,
+    pub(crate) published: Published,
+    pub(crate) admission: Admission,
+    pub(crate) in_flight: Semaphore,
+}
+
+impl Deref for Ingest {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Ingest {
+    pub fn new(config: Config, deps: Deps) -> Result<Self, Error> {
+        metrics::describe();
+        cors::check(&config.cors)?;
+        Ok(Ingest(Arc::new(Parts {
+            keys: Keys::new(&config.auth)?,
+            published: Published::default(),
+            admission: Admission::new(config.admission.clone()),
+            in_flight: Semaphore::new(config.requests_in_flight_max),
+            config,
+            deps,
+        })))
+    }
+
+    /// Everything that clients meet. It answers for graphs once [`Ingest::follow`] runs.
+    pub fn router(&self) -> Router {
+        let mut router = Router::new();
+        for route in route::all() {
+            router = router.route(route.path, route.handler(self));
+        }
+        router
+            .fallback(bound::serve)
+            .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "this path has no such method"))
+            .layer(from_fn_with_state(self.clone(), layers::observe))
+            .layer(cors::layer(&self.config.cors))
+            .with_state(self.clone())
+    }
+
+    /// Keeps the table of published graphs fresh, and listens to the owners' progress, until shutdown.
+    pub async fn follow(&self, shutdown: CancellationToken) {
+        control::follow(self, shutdown).await;
+    }
+}
+
+/// Serves `listener` until shutdown, then lets requests under way end within `drain_timeout`.
+pub async fn run(ingest: Ingest, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let tasks = TaskTracker::new();
+    let follower = ingest.clone();
+    let until = shutdown.clone();
+    tasks.spawn(async move { follower.follow(until).await });
+    serve::serve(ingest.router(), listener, &ingest.config, &tasks, shutdown).await;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}

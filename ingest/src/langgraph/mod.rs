@@ -1,0 +1,24 @@
+//! LangGraph Server's addresses, with its bodies, status codes and words. Unknown fields are ignored here, as its own
+//! server does; known ones that are not built are 501.
+
+mod assistants;
+pub(crate) mod bodies;
+mod runs;
+mod server;
+mod threads;
+mod unbuilt;
+mod waits;
+
+use crate::route::Route;
+
+const TAG: &str = "langgraph";
+
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = threads::routes();
+    routes.extend(runs::routes());
+    routes.extend(waits::routes());
+    routes.extend(assistants::routes());
+    routes.extend(server::routes());
+    routes.extend(unbuilt::routes());
+    routes
+}

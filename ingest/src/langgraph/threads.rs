@@ -1,0 +1,249 @@
+//! `/threads`: made before their first run, or by it; state and history are the sink's.
+//!
+//! What a client says of a thread before its first run is kept as a blob of the thread: there is no record that would
+//! change nothing. Once it has a run, the sink knows it.
+
+use std::collections::BTreeMap;
+
+use axum::{body::Body, extract::State};
+use graph::envelope::Key;
+use http::{Method, StatusCode};
+use schemas::error::Code;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{
+    TAG,
+    bodies::{History, IfExists, Thread, ThreadCreate},
+};
+use crate::{
+    auth::Scope,
+    body,
+    extract::{At, Params, rfc3339},
+    ingest::Ingest,
+    layers::Asked,
+    options::{check_metadata, check_thread_id, refuse_if},
+    refusal::{Answer, Refusal},
+    route::{Media, Route, route},
+    runs::{json as json_bytes, json_of},
+    sinks::{segment, whole},
+};
+
+/// The name under which a thread's blob is kept; no content hash looks like it.
+const BLOB: &str = "thread";
+const HISTORY_LIMIT_DEFAULT: u32 = 1;
+const HISTORY_LIMIT_MAX: u32 = 1_000;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(Scope::Run, Method::POST, "/threads", create)
+            .says(TAG, "Makes a thread.")
+            .takes(Media::Json("ThreadCreate"))
+            .answers(200, "The thread.", Media::Json("Thread")),
+        route(Scope::Read, Method::GET, "/threads/{thread_id}", get).says(TAG, "A thread.").answers(
+            200,
+            "The thread.",
+            Media::Json("Thread"),
+        ),
+        route(Scope::Read, Method::GET, "/threads/{thread_id}/state", state)
+            .says(TAG, "A thread's newest state.")
+            .answers(200, "The state.", Media::Json("Document")),
+        route(Scope::Read, Method::GET, "/threads/{thread_id}/history", history)
+            .says(TAG, "A thread's states, newest first.")
+            .query(&[("limit", "At most so many; 1 unless told."), ("before", "Only states before this checkpoint.")])
+            .answers(200, "The states.", Media::JsonArray("Document")),
+        route(Scope::Read, Method::POST, "/threads/{thread_id}/history", post_history)
+            .says(TAG, "A thread's states, newest first.")
+            .takes(Media::Json("History"))
+            .answers(200, "The states.", Media::JsonArray("Document")),
+    ]
+}
+
+/// What is kept of a thread that has no run yet.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Made {
+    created_at: i64,
+    metadata: BTreeMap<String, Value>,
+}
+
+async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
+    let create = body::parse_compatible::<ThreadCreate>(&bytes)?;
+    refuse_if(create.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
+    refuse_if(create.supersteps.is_some_and(|steps| !steps.is_empty()), "supersteps")?;
+    let metadata = create.metadata.unwrap_or_default();
+    check_metadata(&metadata, "metadata")?;
+    let Some(thread) = create.thread_id else {
+        let thread = ingest.deps.random.uuid().to_string();
+        return Ok(json_of(&ingest.make_thread(&asked, &thread, metadata).await?));
+    };
+    check_thread_id(&thread).map_err(unprocessable)?;
+    if !ingest.thread_exists(&asked, &thread).await? {
+        return Ok(json_of(&ingest.make_thread(&asked, &thread, metadata).await?));
+    }
+    match create.if_exists.unwrap_or_default() {
+        IfExists::DoNothing => ingest.thread(&asked, &thread).await,
+        IfExists::Raise => Err(Refusal::new(Code::ThreadBusy, format!("Thread with ID {thread} already exists"))),
+    }
+}
+
+async fn get(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
+    check_thread_id(&thread).map_err(unprocessable)?;
+    ingest.thread(&asked, &thread).await
+}
+
+#[derive(Deserialize)]
+struct StateParams {
+    subgraphs: Option<bool>,
+}
+
+async fn state(
+    State(ingest): State<Ingest>,
+    At(thread): At<String>,
+    Params(params): Params<StateParams>,
+    asked: Asked,
+) -> Answer {
+    check_thread_id(&thread).map_err(unprocessable)?;
+    refuse_if(params.subgraphs == Some(true), "subgraphs")?;
+    let path = format!("/internal/threads/{}/state", segment(&thread));
+    match ingest.find(&asked, Some(ingest.partition_of_thread(&asked.caller.tenant, &thread)), &path).await? {
+        Some(found) => Ok(json_bytes(StatusCode::OK, whole(found).await?)),
+        None => {
+            ingest.made(&asked, &thread).await?.ok_or_else(|| thread_not_found(&thread))?;
+            Ok(json_of(&empty_state(&thread)))
+        }
+    }
+}
+
+/// The state of a thread that has had no run.
+fn empty_state(thread: &str) -> Value {
+    json!({
+        "values": {}, "next": [], "tasks": [], "metadata": {}, "created_at": null,
+        "checkpoint": {"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": null},
+        "parent_checkpoint": null, "interrupts": [], "checkpoint_id": null, "parent_checkpoint_id": null,
+    })
+}
+
+#[derive(Deserialize)]
+struct HistoryParams {
+    limit: Option<u32>,
+    before: Option<String>,
+}
+
+async fn history(
+    State(ingest): State<Ingest>,
+    At(thread): At<String>,
+    Params(params): Params<HistoryParams>,
+    asked: Asked,
+) -> Answer {
+    states(&ingest, &asked, &thread, params.limit, params.before).await
+}
+
+async fn post_history(
+    State(ingest): State<Ingest>,
+    At(thread): At<String>,
+    asked: Asked,
+    request: http::Request<Body>,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
+    let History { limit, before, metadata, checkpoint } = body::parse_compatible::<History>(&bytes)?;
+    refuse_if(metadata.is_some_and(|metadata| !metadata.is_empty()), "metadata")?;
+    refuse_if(checkpoint.is_some_and(|checkpoint| !checkpoint.is_null()), "checkpoint")?;
+    let before = match before {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(object) => {
+            let id = object.get("checkpoint_id").or_else(|| object.pointer("/configurable/checkpoint_id"));
+            let id = id.and_then(Value::as_str).map(str::to_owned);
+            Some(id.ok_or_else(|| unprocessable(Refusal::new(Code::InvalidValue, "before: names no checkpoint_id")))?)
+        }
+    };
+    states(&ingest, &asked, &thread, limit, before).await
+}
+
+async fn states(ingest: &Ingest, asked: &Asked, thread: &str, limit: Option<u32>, before: Option<String>) -> Answer {
+    check_thread_id(thread).map_err(unprocessable)?;
+    let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT);
+    if !(1..=HISTORY_LIMIT_MAX).contains(&limit) {
+        return Err(unprocessable(Refusal::new(Code::InvalidValue, "limit: must lie between 1 and 1000")));
+    }
+    let mut path = format!("/internal/threads/{}/history?limit={limit}", segment(thread));
+    if let Some(before) = before {
+        path.push_str(&format!("&before={}", segment(&before)));
+    }
+    match ingest.find(asked, Some(ingest.partition_of_thread(&asked.caller.tenant, thread)), &path).await? {
+        Some(found) => Ok(json_bytes(StatusCode::OK, whole(found).await?)),
+        None => {
+            ingest.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
+            Ok(json_of::<[Value; 0]>(&[]))
+        }
+    }
+}
+
+impl Ingest {
+    /// Whether the tenant has the thread: by a run, or made beforehand.
+    pub(super) async fn thread_exists(&self, asked: &Asked, thread: &str) -> Result<bool, Refusal> {
+        Ok(self.sinks_thread(asked, thread).await?.is_some() || self.made(asked, thread).await?.is_some())
+    }
+
+    async fn sinks_thread(&self, asked: &Asked, thread: &str) -> Result<Option<axum::response::Response>, Refusal> {
+        let partition = self.partition_of_thread(&asked.caller.tenant, thread);
+        self.find(asked, Some(partition), &format!("/internal/threads/{}", segment(thread))).await
+    }
+
+    async fn thread(&self, asked: &Asked, thread: &str) -> Answer {
+        if let Some(found) = self.sinks_thread(asked, thread).await? {
+            return Ok(json_bytes(StatusCode::OK, whole(found).await?));
+        }
+        let made = self.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
+        Ok(json_of(&idle(thread, made)))
+    }
+
+    async fn make_thread(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        metadata: BTreeMap<String, Value>,
+    ) -> Result<Thread, Refusal> {
+        let made = Made { created_at: self.deps.clock.now(), metadata };
+        let bytes = serde_json::to_vec(&made).expect("metadata has a JSON form");
+        let key = Key::thread(&asked.caller.tenant, thread);
+        let put = self.deps.blobs.put_blob(&key, BLOB, bytes.into());
+        tokio::time::timeout(self.config.store_timeout, put).await.map_err(|_| Refusal::store_slow())??;
+        Ok(idle(thread, made))
+    }
+
+    /// What was kept of a thread when it was made.
+    pub(super) async fn made(&self, asked: &Asked, thread: &str) -> Result<Option<Made>, Refusal> {
+        let key = Key::thread(&asked.caller.tenant, thread);
+        let blob = tokio::time::timeout(self.config.store_timeout, self.deps.blobs.blob(&key, BLOB));
+        let blob = blob.await.map_err(|_| Refusal::store_slow())??;
+        Ok(blob.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+}
+
+fn idle(thread: &str, made: Made) -> Thread {
+    let at = rfc3339(made.created_at);
+    Thread {
+        thread_id: thread.to_owned(),
+        created_at: at.clone(),
+        updated_at: at.clone(),
+        state_updated_at: at,
+        metadata: made.metadata,
+        status: "idle".to_owned(),
+        config: Map::new(),
+        values: None,
+        interrupts: Map::new(),
+    }
+}
+
+pub(super) fn thread_not_found(thread: &str) -> Refusal {
+    Refusal::new(Code::ThreadNotFound, format!("Thread with ID {thread} not found"))
+}
+
+/// LangGraph's status for what doesn't fit.
+pub(super) fn unprocessable(refusal: Refusal) -> Refusal {
+    refusal.detail_status(StatusCode::UNPROCESSABLE_ENTITY)
+}

@@ -1,0 +1,47 @@
+//! What LangGraph's server has and this one not yet: listed, so that a client is told, and the document is whole.
+
+use http::Method;
+
+use super::TAG;
+use crate::route::{Route, unbuilt};
+
+pub(crate) fn routes() -> Vec<Route> {
+    let get = |path, says| unbuilt(Method::GET, path, TAG, says);
+    let post = |path, says| unbuilt(Method::POST, path, TAG, says);
+    let put = |path, says| unbuilt(Method::PUT, path, TAG, says);
+    let patch = |path, says| unbuilt(Method::PATCH, path, TAG, says);
+    let delete = |path, says| unbuilt(Method::DELETE, path, TAG, says);
+    vec![
+        post("/threads/search", "Searches threads."),
+        post("/threads/count", "Counts threads."),
+        post("/threads/prune", "Prunes threads."),
+        patch("/threads/{thread_id}", "Changes a thread's metadata."),
+        delete("/threads/{thread_id}", "Deletes a thread."),
+        post("/threads/{thread_id}/copy", "Copies a thread."),
+        post("/threads/{thread_id}/state", "Edits a thread's state."),
+        get("/threads/{thread_id}/state/{checkpoint_id}", "A thread's state at a checkpoint."),
+        post("/threads/{thread_id}/state/checkpoint", "A thread's state at a checkpoint."),
+        get("/threads/{thread_id}/stream", "A thread's events."),
+        post("/threads/{thread_id}/runs/stream", "Starts a run as a stream."),
+        post("/threads/{thread_id}/runs/crons", "Starts runs by the clock."),
+        get("/threads/{thread_id}/runs/{run_id}/stream", "Joins a run's stream."),
+        delete("/threads/{thread_id}/runs/{run_id}", "Deletes a run."),
+        post("/runs/stream", "Starts a run without a thread as a stream."),
+        post("/runs/batch", "Starts several runs."),
+        post("/runs/cancel", "Cancels several runs."),
+        post("/runs/crons", "Starts runs by the clock."),
+        post("/runs/crons/search", "Searches crons."),
+        post("/assistants", "Makes an assistant."),
+        patch("/assistants/{assistant_id}", "Changes an assistant."),
+        delete("/assistants/{assistant_id}", "Deletes an assistant."),
+        get("/assistants/{assistant_id}/graph", "An assistant's graph, drawn."),
+        get("/assistants/{assistant_id}/schemas", "An assistant's schemas."),
+        get("/assistants/{assistant_id}/subgraphs", "An assistant's subgraphs."),
+        post("/assistants/{assistant_id}/versions", "An assistant's versions."),
+        put("/store/items", "Stores an item."),
+        get("/store/items", "An item of the store."),
+        delete("/store/items", "Deletes an item of the store."),
+        post("/store/items/search", "Searches the store."),
+        post("/store/namespaces", "Lists the store's namespaces."),
+    ]
+}

@@ -1,0 +1,306 @@
+//! A checked request becomes a record of `runs`: ids, claim, envelope, append.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use event_log::Record;
+use graph::{
+    envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunId},
+    event::{Event, Request},
+    ids,
+    update::RunStatus,
+};
+use http::HeaderMap;
+use run_store::rows::{Claim, Claimed};
+use schemas::{
+    client::RunAccepted,
+    error::Code,
+    record::{RunsRecord, Wire},
+    stream::Dialect,
+    topic::RUNS,
+};
+use tokio::time::Instant;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::{ingest::Ingest, layers::Asked, messages, metrics, options::Options, published::Graph, refusal::Refusal};
+
+const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+
+/// A request for a run, checked against its graph.
+pub(crate) struct NewRun {
+    pub graph: Arc<Graph>,
+    pub thread: Thread,
+    pub request: Request,
+    pub options: Options,
+    pub user: Option<String>,
+    pub claim: Option<ClaimedKey>,
+}
+
+/// Where the run's state lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    /// Nowhere beyond the run.
+    None,
+    /// A thread made for it, named after it.
+    New,
+    Named(String),
+}
+
+/// An `Idempotency-Key` and what it was sent with.
+pub(crate) struct ClaimedKey {
+    pub key: String,
+    pub body_hash: [u8; 32],
+}
+
+impl ClaimedKey {
+    /// Method and path count as body: a key belongs to one request.
+    pub fn of(headers: &HeaderMap, method: &str, path: &str, body: &[u8]) -> Result<Option<Self>, Refusal> {
+        let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+        let key = value.to_str().unwrap_or_default();
+        if !(1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()) {
+            let refusal = Refusal::new(Code::InvalidValue, "an idempotency key has 1 to 255 printable characters");
+            return Err(refusal.param("idempotency-key"));
+        }
+        let mut hasher = blake3::Hasher::new();
+        for part in [method.as_bytes(), b"\0", path.as_bytes(), b"\0", body] {
+            hasher.update(part);
+        }
+        Ok(Some(ClaimedKey { key: key.to_owned(), body_hash: *hasher.finalize().as_bytes() }))
+    }
+}
+
+/// A run with its ids, and the record that begins it.
+pub(crate) struct Prepared {
+    pub run_id: RunId,
+    pub thread_id: Option<String>,
+    pub graph: Arc<Graph>,
+    /// An earlier request with the same key may have begun it.
+    pub repeat: bool,
+    partition: u32,
+    lane: Lane,
+    record: Record,
+}
+
+impl Prepared {
+    pub fn accepted(&self) -> RunAccepted {
+        RunAccepted {
+            run_id: self.run_id.to_string(),
+            thread_id: self.thread_id.clone(),
+            graph: self.graph.name.clone(),
+            hash: self.graph.hash.clone(),
+            status: RunStatus::Pending,
+        }
+    }
+
+    /// The run's address on our side.
+    pub fn location(&self) -> String {
+        location(&self.graph.name, self.run_id)
+    }
+}
+
+pub(crate) fn location(graph: &str, run: RunId) -> String {
+    format!("/graphs/{}/runs/{run}", crate::sinks::segment(graph))
+}
+
+impl Ingest {
+    /// Gives the run its ids and takes its key. Nothing is in the log yet.
+    pub(crate) async fn prepare(&self, asked: &Asked, new: NewRun) -> Result<Prepared, Refusal> {
+        let now = self.deps.clock.now();
+        let tenant = &asked.caller.tenant;
+        let drawn = self.draw(tenant, &new.thread, now);
+        self.admission.check(u32::from(ids::partition_of(drawn)), Instant::now())?;
+        let (run_id, repeat) = match &new.claim {
+            None => (drawn, false),
+            Some(claimed) => self.claim(tenant, claimed, drawn, now).await?,
+        };
+        Span::current().record("run_id", tracing::field::display(run_id));
+        let partition = self.partition_of(run_id).ok_or_else(|| {
+            Refusal::new(Code::IdempotencyMismatch, "this idempotency key was used before the log was made anew")
+        })?;
+        let NewRun { graph, thread, mut request, options, user, claim } = new;
+        if let Some(input) = &mut request.input {
+            give_message_ids(&graph, Arc::make_mut(input), run_id);
+        }
+        request.config = options.run.clone();
+        request.claimed = claim.is_some();
+        request.repeat = repeat;
+        request.new_thread = thread == Thread::New && !repeat;
+        let envelope = Envelope {
+            tenant: tenant.to_string(),
+            principal: asked.caller.principal(user),
+            endpoint: asked.endpoint.to_string(),
+            run_id,
+            thread_id: match thread {
+                Thread::None => None,
+                Thread::New => Some(thread_of(run_id)),
+                Thread::Named(thread) => Some(thread),
+            },
+            graph: GraphRef { name: graph.name.clone(), hash: graph.hash.clone() },
+            rules: RULES,
+            lane: options.lane,
+            priority: options.priority,
+            deadline: options.deadline(&self.config, &graph, now),
+            metadata: options.metadata,
+            tags: options.tags,
+            batch: None,
+        };
+        Ok(Prepared {
+            run_id,
+            thread_id: envelope.thread_id.clone(),
+            graph,
+            repeat,
+            partition,
+            lane: envelope.lane,
+            record: self.record(asked, envelope, now, Event::Requested(Box::new(request))),
+        })
+    }
+
+    /// Appends the run's first record and waits until it is durable.
+    pub(crate) async fn begin(&self, prepared: &mut Prepared) -> Result<(), Refusal> {
+        let record = std::mem::take(&mut prepared.record);
+        self.append(prepared.partition, record).await.map_err(|refusal| refusal.run_id(prepared.run_id))?;
+        if prepared.repeat {
+            metrics::repeated();
+        } else {
+            metrics::run_started(&prepared.graph.name, lane_label(prepared.lane));
+        }
+        Ok(())
+    }
+
+    /// Begins the run with a wait registered at its sink before, so that no end is missed however short the run is.
+    pub(crate) async fn begin_waiting(&self, asked: &Asked, prepared: &mut Prepared) -> Result<Response, Refusal> {
+        let path = self.wait_path(prepared.run_id, self.config.wait_timeout);
+        self.begin_registered(asked, prepared, &path).await
+    }
+
+    /// Begins the run with its stream open.
+    pub(crate) async fn begin_streaming(
+        &self,
+        asked: &Asked,
+        prepared: &mut Prepared,
+        dialect: Dialect,
+    ) -> Result<Response, Refusal> {
+        let path = format!("/internal/runs/{}/stream?dialect={}", prepared.run_id, dialect_name(dialect));
+        self.begin_registered(asked, prepared, &path).await
+    }
+
+    async fn begin_registered(&self, asked: &Asked, prepared: &mut Prepared, path: &str) -> Result<Response, Refusal> {
+        let registering = format!("{path}&register=true");
+        if prepared.repeat {
+            // The first request's run may have ended long ago, and then only a plain look finds it.
+            self.begin(prepared).await?;
+            return match self.find_run(asked, prepared.run_id, path).await {
+                Err(refusal) if refusal.code() == Code::RunNotFound => {
+                    self.registered(asked, prepared.partition, &registering).await
+                }
+                other => other,
+            };
+        }
+        let response = self.registered(asked, prepared.partition, &registering).await?;
+        self.begin(prepared).await?;
+        Ok(response)
+    }
+
+    async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
+        let found = self.find(asked, Some(partition), path).await?;
+        found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
+    }
+
+    /// A record of `runs` and its headers.
+    pub(crate) fn record(&self, asked: &Asked, envelope: Envelope, at: Millis, event: Event) -> Record {
+        let record = RunsRecord { envelope: Arc::new(envelope), at, event };
+        let headers = record.headers(&self.config.source, asked.traceparent.as_deref());
+        Record::json(record.key().into_bytes(), headers, Arc::new(record))
+    }
+
+    pub(crate) async fn append(&self, partition: u32, record: Record) -> Result<(), Refusal> {
+        let ack = self.deps.log.append(&self.config.names.of(RUNS), partition, record);
+        match tokio::time::timeout(self.config.append_timeout, ack).await {
+            Ok(acked) => Ok(acked.map(|_| ())?),
+            Err(_) => Err(Refusal::new(
+                Code::LogUnavailable,
+                "the log did not acknowledge in time; the run may begin or not: look it up, or send an idempotency-key with the next try",
+            )),
+        }
+    }
+
+    /// A run id in the partition of the run's key.
+    fn draw(&self, tenant: &str, thread: &Thread, now: Millis) -> RunId {
+        let random = self.deps.random.next_u64();
+        let partitions = self.config.runs_partitions;
+        let partition = match thread {
+            // The low bits are used up by the id's version and variant; any will do.
+            Thread::None => (random >> 16) as u32 % partitions,
+            Thread::New => self.partition_of_thread(tenant, &thread_of(ids::run_id(now, random, 0))),
+            Thread::Named(thread) => self.partition_of_thread(tenant, thread),
+        };
+        ids::run_id(now, random, partition as u16)
+    }
+
+    async fn claim(
+        &self,
+        tenant: &str,
+        claimed: &ClaimedKey,
+        run_id: RunId,
+        now: Millis,
+    ) -> Result<(RunId, bool), Refusal> {
+        let claim = Claim {
+            tenant: tenant.to_owned(),
+            key: claimed.key.clone(),
+            run_id,
+            body_hash: claimed.body_hash,
+            expires_at: now + self.config.claim_ttl.as_millis() as Millis,
+        };
+        let taken = tokio::time::timeout(self.config.store_timeout, self.deps.claims.claim(&claim, now));
+        match taken.await.map_err(|_| Refusal::store_slow())?? {
+            Claimed::New => Ok((run_id, false)),
+            Claimed::Taken(first) if first.body_hash == claimed.body_hash => Ok((first.run_id, true)),
+            Claimed::Taken(first) => {
+                let message = "this idempotency key was used with another request; take a new key for a new request";
+                Err(Refusal::new(Code::IdempotencyMismatch, message).param("idempotency-key").run_id(first.run_id))
+            }
+        }
+    }
+}
+
+/// The thread made for a run: the run's id with the partition taken out, so that a repeat finds the same.
+pub(crate) fn thread_of(run: RunId) -> String {
+    let mut bytes = run.into_bytes();
+    bytes[14..].copy_from_slice(&[0xff, 0xff]);
+    Uuid::from_bytes(bytes).to_string()
+}
+
+fn give_message_ids(graph: &Graph, input: &mut serde_json::Value, run_id: RunId) {
+    for (name, channel) in &graph.inputs {
+        if let (true, Some(value)) = (channel.holds_messages, input.get_mut(name)) {
+            messages::give_ids(value, name, run_id);
+        }
+    }
+}
+
+pub(crate) fn dialect_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Events => "events",
+        Dialect::Text => "text",
+    }
+}
+
+fn lane_label(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Interactive => "interactive",
+        Lane::Batch => "batch",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runs_own_thread_does_not_depend_on_its_partition() {
+        let threads: Vec<String> = [0, 1, 63].map(|partition| thread_of(ids::run_id(5, 77, partition))).to_vec();
+        assert!(threads.iter().all(|thread| *thread == threads[0]));
+        assert_ne!(threads[0], thread_of(ids::run_id(5, 78, 0)));
+    }
+}
