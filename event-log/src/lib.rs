@@ -2,7 +2,9 @@
 //!
 //! [`EventLog`] states the contract; the embedded log and Kafka keep it, and one conformance suite proves both.
 
+pub mod embedded;
 pub mod error;
+pub mod metrics;
 pub mod record;
 pub mod topic;
 
@@ -12,6 +14,7 @@ mod contract;
 pub mod kafka;
 
 pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start, Subscription};
+pub use embedded::EmbeddedLog;
 pub use error::LogError;
 pub use progress::ProgressBoard;
 pub use record::{Appended, Fetched, Headers, Local, Offset, Partition, Record};

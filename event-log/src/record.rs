@@ -43,18 +43,20 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Names and values in the order given; a name may repeat.
+/// Names and values in the order given; a name may repeat. A clone shares them, so handing a record on is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Arc<str>, Bytes)>);
+pub struct Headers(Option<Arc<Vec<Header>>>);
+
+type Header = (Arc<str>, Bytes);
 
 impl Headers {
     pub fn push(&mut self, name: impl Into<Arc<str>>, value: impl Into<Bytes>) {
-        self.0.push((name.into(), value.into()));
+        Arc::make_mut(self.0.get_or_insert_default()).push((name.into(), value.into()));
     }
 
     /// The last value of that name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(known, _)| &**known == name).map(|(_, value)| value.as_ref())
+        self.pairs().iter().rev().find(|(known, _)| &**known == name).map(|(_, value)| value.as_ref())
     }
 
     pub fn get_str(&self, name: &str) -> Option<&str> {
@@ -62,11 +64,19 @@ impl Headers {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+        self.pairs().iter().map(|(name, value)| (&**name, value))
+    }
+
+    pub fn len(&self) -> usize {
+        self.pairs().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs().is_empty()
+    }
+
+    fn pairs(&self) -> &[Header] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 

@@ -1,0 +1,364 @@
+//! A commit group as one row: which partitions it holds (`spans`), and their records (`records`). Frozen as version 1.
+//!
+//! ```text
+//! spans    version, base timestamp, where the dictionary lies, sections {topic, partition, first, count, place}, checksum
+//! records  section: record {timestamp - base, key, headers {name's number, value}, payload} ..
+//!          dictionary: the headers' names, each once
+//!          checksum, seeded with that of the spans, so that no two rows' halves fit
+//! ```
+//! Opening a log reads spans only; records are read by who has fallen behind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{
+    status::Failure,
+    varint::{Cursor, put, put_bytes, put_signed},
+};
+use crate::record::{Headers, Offset, Partition, Record};
+
+const VERSION: u64 = 1;
+const CHECKSUM_BYTES: usize = 8;
+/// Seeds the checksum of spans. Frozen.
+const SPANS_SEED: u64 = 0x6d69_6c6c_7374_7265;
+
+/// Which records of a partition a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) topic: u32,
+    pub(super) partition: Partition,
+    pub(super) first: Offset,
+    pub(super) count: u32,
+    place: usize,
+}
+
+impl Span {
+    pub(super) fn end(&self) -> Offset {
+        self.first + u64::from(self.count)
+    }
+}
+
+/// The two columns of a row.
+pub(super) struct Row {
+    pub(super) spans: Vec<u8>,
+    pub(super) records: Vec<u8>,
+}
+
+/// Packs records into a row, partition by partition.
+pub(super) struct Packer {
+    base: i64,
+    spans: Vec<Span>,
+    records: Vec<u8>,
+    names: BTreeMap<Arc<str>, u64>,
+}
+
+impl Packer {
+    pub(super) fn new(base: i64) -> Self {
+        Packer { base, spans: Vec::new(), records: Vec::new(), names: BTreeMap::new() }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Adds the record at `offset`; those of one partition must come one after another.
+    pub(super) fn push(&mut self, topic: u32, partition: Partition, offset: Offset, timestamp: i64, record: &Record) {
+        match self.spans.last_mut() {
+            Some(span) if span.topic == topic && span.partition == partition && span.end() == offset => span.count += 1,
+            _ => self.spans.push(Span { topic, partition, first: offset, count: 1, place: self.records.len() }),
+        }
+        put_signed(&mut self.records, timestamp.wrapping_sub(self.base));
+        put_record(&mut self.records, record, |name| number_of(&mut self.names, name));
+    }
+
+    pub(super) fn finish(mut self) -> Row {
+        let dictionary = self.records.len();
+        let mut names: Vec<_> = self.names.into_iter().collect();
+        names.sort_unstable_by_key(|(_, number)| *number);
+        put(&mut self.records, names.len() as u64);
+        for (name, _) in &names {
+            put_bytes(&mut self.records, name.as_bytes());
+        }
+
+        let mut spans = Vec::with_capacity(32 + self.spans.len() * 12);
+        put(&mut spans, VERSION);
+        put_signed(&mut spans, self.base);
+        put(&mut spans, dictionary as u64);
+        put(&mut spans, self.spans.len() as u64);
+        for span in &self.spans {
+            put(&mut spans, u64::from(span.topic));
+            put(&mut spans, u64::from(span.partition));
+            put(&mut spans, span.first);
+            put(&mut spans, u64::from(span.count));
+            put(&mut spans, span.place as u64);
+        }
+        let seal = seal(&mut spans, SPANS_SEED);
+        self::seal(&mut self.records, seal);
+        Row { spans, records: self.records }
+    }
+}
+
+/// The parsed spans of a row.
+pub(super) struct Index {
+    pub(super) spans: Vec<Span>,
+    base: i64,
+    dictionary: usize,
+    checksum: u64,
+}
+
+impl Index {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Failure> {
+        let (body, checksum) = unseal(bytes, SPANS_SEED)?;
+        let mut cursor = Cursor::new(body, 0);
+        let version = cursor.number()?;
+        if version != VERSION {
+            return Err(Failure::Damage(format!("a row has version {version}, which this binary can't read")));
+        }
+        let base = cursor.signed()?;
+        let dictionary = cursor.number()? as usize;
+        let count = cursor.number()?;
+        let mut spans = Vec::new();
+        for _ in 0..count {
+            spans.push(Span {
+                topic: cursor.small()?,
+                partition: cursor.small()?,
+                first: cursor.number()?,
+                count: cursor.small()?,
+                place: cursor.number()? as usize,
+            });
+        }
+        Ok(Index { spans, base, dictionary, checksum })
+    }
+
+    /// Hands over the records of a partition at or above `from`, until `take` says no.
+    pub(super) fn unpack(
+        &self,
+        records: &[u8],
+        topic: u32,
+        partition: Partition,
+        from: Offset,
+        mut take: impl FnMut(Offset, i64, Record) -> bool,
+    ) -> Result<(), Failure> {
+        let (body, _) = unseal(records, self.checksum)?;
+        let names = self.names(body)?;
+        for (at, span) in self.spans.iter().enumerate() {
+            if span.topic != topic || span.partition != partition || span.end() <= from {
+                continue;
+            }
+            let end = self.spans.get(at + 1).map_or(self.dictionary, |next| next.place);
+            let section = body.get(span.place..end).ok_or_else(|| Failure::Damage("a section lies outside".into()))?;
+            // One copy for the section: what a reader keeps of it must not keep the whole row.
+            let section = Bytes::copy_from_slice(section);
+            let mut cursor = Cursor::new(&section, 0);
+            for offset in span.first..span.end() {
+                let timestamp = self.base.wrapping_add(cursor.signed()?);
+                let record = read_record(&section, &mut cursor, |number| names.get(number as usize).cloned())?;
+                if offset >= from && !take(offset, timestamp, record) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self, body: &[u8]) -> Result<Vec<Arc<str>>, Failure> {
+        let mut cursor = Cursor::new(body, self.dictionary);
+        let count = cursor.number()?;
+        (0..count).map(|_| cursor.text().map(Arc::from)).collect()
+    }
+}
+
+/// A record on its own, as compacted topics keep it: the same framing, names written out.
+pub(super) fn pack_one(record: &Record) -> Vec<u8> {
+    let mut names = BTreeMap::new();
+    let mut body = Vec::with_capacity(record.size() + 32);
+    put_record(&mut body, record, |name| number_of(&mut names, name));
+    let mut out = Vec::with_capacity(body.len() + 32);
+    put(&mut out, VERSION);
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.sort_unstable_by_key(|(_, number)| *number);
+    put(&mut out, names.len() as u64);
+    for (name, _) in &names {
+        put_bytes(&mut out, name.as_bytes());
+    }
+    out.extend_from_slice(&body);
+    seal(&mut out, SPANS_SEED);
+    out
+}
+
+pub(super) fn unpack_one(bytes: &[u8]) -> Result<Record, Failure> {
+    let (body, _) = unseal(bytes, SPANS_SEED)?;
+    let mut cursor = Cursor::new(body, 0);
+    let version = cursor.number()?;
+    if version != VERSION {
+        return Err(Failure::Damage(format!("a record has version {version}, which this binary can't read")));
+    }
+    let count = cursor.number()?;
+    let names = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Result<Vec<Arc<str>>, _>>()?;
+    let rest = Bytes::copy_from_slice(&body[cursor.at()..]);
+    read_record(&rest, &mut Cursor::new(&rest, 0), |number| names.get(number as usize).cloned())
+}
+
+/// Ends `bytes` with their checksum, and returns it.
+pub(super) fn seal(bytes: &mut Vec<u8>, seed: u64) -> u64 {
+    let checksum = xxh3_64_with_seed(bytes, seed);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    checksum
+}
+
+/// What [`seal`] was given, where it is unchanged.
+pub(super) fn unseal(bytes: &[u8], seed: u64) -> Result<(&[u8], u64), Failure> {
+    let (body, checksum) = bytes
+        .split_last_chunk::<CHECKSUM_BYTES>()
+        .ok_or_else(|| Failure::Damage("a stored row is too short to have a checksum".into()))?;
+    let checksum = u64::from_le_bytes(*checksum);
+    if xxh3_64_with_seed(body, seed) != checksum {
+        return Err(Failure::Damage("a stored row does not match its checksum".into()));
+    }
+    Ok((body, checksum))
+}
+
+fn number_of(names: &mut BTreeMap<Arc<str>, u64>, name: &str) -> u64 {
+    if let Some(number) = names.get(name) {
+        return *number;
+    }
+    let number = names.len() as u64;
+    names.insert(name.into(), number);
+    number
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record, mut number: impl FnMut(&str) -> u64) {
+    put_bytes(out, &record.key);
+    put(out, record.headers.len() as u64);
+    for (name, value) in record.headers.iter() {
+        put(out, number(name));
+        put_bytes(out, value);
+    }
+    put_bytes(out, &record.payload);
+}
+
+fn read_record(
+    bytes: &Bytes,
+    cursor: &mut Cursor<'_>,
+    name: impl Fn(u64) -> Option<Arc<str>>,
+) -> Result<Record, Failure> {
+    let key = bytes.slice(cursor.range()?);
+    let mut headers = Headers::default();
+    for _ in 0..cursor.number()? {
+        let name = name(cursor.number()?).ok_or_else(|| Failure::Damage("a header has no name".into()))?;
+        headers.push(name, bytes.slice(cursor.range()?));
+    }
+    let payload = bytes.slice(cursor.range()?);
+    Ok(Record { key, headers, payload, local: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn records() -> impl Strategy<Value = Vec<(u32, Record)>> {
+        let header = ("[a-z]{0,6}", prop::collection::vec(any::<u8>(), 0..20));
+        let record = (
+            prop::collection::vec(any::<u8>(), 0..20),
+            prop::collection::vec(header, 0..4),
+            prop::collection::vec(any::<u8>(), 0..300),
+        )
+            .prop_map(|(key, headers, payload)| {
+                let mut record = Record::new(key, payload);
+                for (name, value) in headers {
+                    record.headers.push(name, value);
+                }
+                record
+            });
+        prop::collection::vec((0..5u32, record), 1..40).prop_map(|mut records| {
+            records.sort_by_key(|(partition, _)| *partition);
+            records
+        })
+    }
+
+    fn pack(records: &[(u32, Record)], timestamps: &[i64]) -> Row {
+        let mut next = [7u64; 5];
+        let mut packer = Packer::new(1_000);
+        for ((partition, record), timestamp) in records.iter().zip(timestamps.iter().cycle()) {
+            packer.push(3, *partition, next[*partition as usize], *timestamp, record);
+            next[*partition as usize] += 1;
+        }
+        packer.finish()
+    }
+
+    fn unpack(row: &Row, partition: u32, from: Offset) -> Result<Vec<(Offset, i64, Record)>, Failure> {
+        let mut found = Vec::new();
+        Index::parse(&row.spans)?.unpack(&row.records, 3, partition, from, |offset, timestamp, record| {
+            found.push((offset, timestamp, record));
+            true
+        })?;
+        Ok(found)
+    }
+
+    fn same(a: &Record, b: &Record) -> bool {
+        a.key == b.key && a.headers == b.headers && a.payload == b.payload
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked(
+            records in records(),
+            timestamps in prop::collection::vec(any::<i64>(), 1..5),
+            from in 0..12u64,
+        ) {
+            let row = pack(&records, &timestamps);
+            for partition in 0..5 {
+                let stamped = records.iter().zip(timestamps.iter().cycle()).filter(|((p, _), _)| *p == partition);
+                let expected: Vec<_> = (7..).zip(stamped).filter(|(offset, _)| *offset >= from).collect();
+                let found = unpack(&row, partition, from).unwrap();
+                prop_assert_eq!(found.len(), expected.len());
+                for ((offset, timestamp, record), (expected_offset, ((_, expected), expected_timestamp))) in
+                    found.iter().zip(expected)
+                {
+                    prop_assert_eq!(*offset, expected_offset);
+                    prop_assert_eq!(timestamp, expected_timestamp);
+                    prop_assert!(same(record, expected));
+                }
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_is_found(records in records(), at in any::<prop::sample::Index>(), change in 1..=255u8) {
+            let mut row = pack(&records, &[0]);
+            let at = at.index(row.spans.len() + row.records.len());
+            match row.spans.len() {
+                spans if at < spans => row.spans[at] ^= change,
+                spans => row.records[at - spans] ^= change,
+            }
+            prop_assert!((0..5).any(|partition| unpack(&row, partition, 0).is_err()));
+        }
+
+        #[test]
+        fn a_single_record_is_packed_and_unpacked(records in records(), at in any::<prop::sample::Index>()) {
+            let record = &records[0].1;
+            let mut bytes = pack_one(record);
+            prop_assert!(same(record, &unpack_one(&bytes).unwrap()));
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1;
+            prop_assert!(unpack_one(&bytes).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(unpack_one(&bytes).is_err());
+            prop_assert!(Index::parse(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn halves_of_two_rows_do_not_fit() {
+        let a = pack(&[(0, Record::new("a", "1"))], &[0]);
+        let b = pack(&[(0, Record::new("b", "2")), (1, Record::new("b", "3"))], &[0]);
+        let mixed = Row { spans: a.spans, records: b.records };
+        assert!(unpack(&mixed, 0, 0).is_err());
+    }
+}
