@@ -1,1 +1,38 @@
+//! Node-workers: one consumer group for each node; a task in, its result out on `runs`.
+//!
+//! A worker finishes out of order: what is done is the result acked on `runs`, and what a partition's next owner must
+//! not repeat travels as a map in the commit's metadata.
 
+mod config;
+mod error;
+mod serve;
+
+mod consumer;
+mod partition;
+pub mod tracker;
+pub mod window;
+
+mod execute;
+mod outbox;
+pub mod retry;
+
+mod compiled;
+mod edges;
+mod prompt;
+mod specs;
+
+pub mod models;
+pub mod nodes;
+
+pub mod calls;
+pub mod failure;
+pub mod lines;
+pub mod metrics;
+pub mod tokens;
+
+pub use calls::CallContent;
+pub use config::{Config, Serve};
+pub use error::Error;
+pub use models::ModelRegistry;
+pub use nodes::{Environment, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry};
+pub use serve::{Deps, http_client, run};

@@ -1,0 +1,167 @@
+//! A version of a graph made ready to run: expressions and templates compiled, nodes made, once for each version.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use graph::{
+    expression::{Expression, Scope},
+    spec::{Cel, END, GraphSpec, NodeKind, NodeSpec, Reducer},
+    task::{Destination, Task, TaskError},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    ModelRegistry, NodeRegistry,
+    edges::Edges,
+    failure,
+    nodes::{
+        Environment, Node, NodeInput, NodeOutput, http::Http, items, kind_of, model::Model, rust::Rust, scope,
+        transform::Transform, writes_of,
+    },
+};
+
+/// What nodes are made from, besides the graph.
+pub struct Parts {
+    pub models: Arc<ModelRegistry>,
+    pub nodes: NodeRegistry,
+    pub http: reqwest::Client,
+    pub environment: Environment,
+}
+
+pub struct CompiledGraph {
+    nodes: BTreeMap<String, Result<CompiledNode, TaskError>>,
+    edges: Edges,
+    /// Channels whose writes are chat messages.
+    messages: Vec<String>,
+}
+
+pub struct CompiledNode {
+    pub spec: NodeSpec,
+    pub node: Box<dyn Node>,
+    input: Option<Mapping>,
+    update: Option<Mapping>,
+    goto: Option<Expression>,
+}
+
+type Mapping = BTreeMap<String, Expression>;
+pub type Writes = Vec<(String, Arc<Value>)>;
+
+/// Whether tasks of this kind come to a worker.
+pub fn is_served(kind: &NodeKind) -> bool {
+    match kind {
+        NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) => true,
+        NodeKind::Human(_) | NodeKind::Subgraph(_) => false,
+    }
+}
+
+impl CompiledGraph {
+    /// A node that can't be made fails its own tasks only.
+    pub fn new(spec: GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
+        let nodes = spec.nodes.iter().map(|node| (node.name.clone(), CompiledNode::new(node, &spec, parts))).collect();
+        let messages = spec.channels.iter().filter(|(_, channel)| channel.reducer == Reducer::Messages);
+        Ok(CompiledGraph {
+            nodes,
+            messages: messages.map(|(name, _)| name.clone()).collect(),
+            edges: Edges::new(spec)?,
+        })
+    }
+
+    pub fn node(&self, name: &str) -> Result<&CompiledNode, TaskError> {
+        match self.nodes.get(name) {
+            Some(Ok(node)) => Ok(node),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(failure::internal(format!("this version of the graph has no node {name}"))),
+        }
+    }
+
+    /// Where the node's conditional edges lead, seen from the step's state and the task's own writes.
+    pub fn decide(&self, task: &Task, writes: &Writes) -> Result<Vec<Destination>, TaskError> {
+        self.edges.decide(task, writes)
+    }
+
+    /// The writes with every chat message in its stored form, ids given.
+    pub fn with_message_ids(&self, task: &Task, writes: &mut Writes) {
+        for (channel, value) in writes.iter_mut().filter(|(channel, _)| self.messages.contains(channel)) {
+            *value = crate::edges::with_message_ids(task, channel, value);
+        }
+    }
+}
+
+impl CompiledNode {
+    fn new(spec: &NodeSpec, graph: &GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
+        let node: Box<dyn Node> = match &spec.kind {
+            NodeKind::Model(model) => Box::new(Model::new(model, &graph.models, &parts.models)?),
+            NodeKind::Transform => Box::new(Transform),
+            NodeKind::Http(http) => Box::new(Http::new(http, parts.http.clone(), Arc::clone(&parts.environment))),
+            NodeKind::Rust(rust) => Box::new(Rust::new(rust, &parts.nodes)?),
+            NodeKind::Human(_) | NodeKind::Subgraph(_) => {
+                return Err(failure::internal(format!("a {} node is not built yet", spec.kind.as_str())));
+            }
+        };
+        Ok(CompiledNode {
+            node,
+            input: spec.input.as_ref().map(mapping).transpose()?,
+            update: spec.update.as_ref().map(mapping).transpose()?,
+            goto: spec.goto.as_deref().map(compile).transpose()?,
+            spec: spec.clone(),
+        })
+    }
+
+    /// What `input` maps to, where the node has one.
+    pub fn mapped_input(&self, task: &Task, whole: NodeInput<'_>) -> Result<Option<Map<String, Value>>, TaskError> {
+        self.input.as_ref().map(|mapping| evaluate(mapping, &scope(task, whole, &[]))).transpose()
+    }
+
+    /// What the node writes and where it says to go.
+    pub fn written(
+        &self,
+        task: &Task,
+        input: NodeInput<'_>,
+        output: NodeOutput,
+    ) -> Result<(Writes, Vec<Destination>), TaskError> {
+        let NodeOutput { update, answer, mut goto } = output;
+        if self.update.is_none() && self.goto.is_none() {
+            return Ok((writes_of(update)?, goto));
+        }
+        let items = items(&input);
+        let mut scope = scope(task, input, &items);
+        let seen = answer.as_ref().unwrap_or(&update);
+        (scope.answer, scope.out) = (Some(seen), Some(seen));
+        if let Some(expression) = &self.goto {
+            goto.extend(destinations(expression.evaluate(&scope)?)?);
+        }
+        let mapped = self.update.as_ref().map(|mapping| evaluate(mapping, &scope)).transpose()?;
+        Ok((writes_of(mapped.map_or(update, Value::Object))?, goto))
+    }
+}
+
+fn mapping(expressions: &BTreeMap<String, Cel>) -> Result<Mapping, TaskError> {
+    expressions.iter().map(|(name, text)| Ok((name.clone(), compile(text)?))).collect()
+}
+
+fn compile(text: &str) -> Result<Expression, TaskError> {
+    Expression::compile(text).map_err(|error| failure::node_failed(format!("`{text}` is no expression: {error}")))
+}
+
+fn evaluate(mapping: &Mapping, scope: &Scope<'_>) -> Result<Map<String, Value>, TaskError> {
+    mapping.iter().map(|(name, expression)| Ok((name.clone(), expression.evaluate(scope)?))).collect()
+}
+
+/// A name, `{to, with}`, or a list of these.
+fn destinations(value: Value) -> Result<Vec<Destination>, TaskError> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::String(name) if name == END => Ok(Vec::new()),
+        Value::String(name) => Ok(vec![Destination::Node(name)]),
+        Value::Array(list) => {
+            list.into_iter().map(destinations).collect::<Result<Vec<_>, _>>().map(|nested| nested.concat())
+        }
+        Value::Object(mut send) => match send.remove("to") {
+            Some(Value::String(node)) => {
+                let argument = Arc::new(send.remove("with").unwrap_or_else(|| Value::Object(Map::new())));
+                Ok(vec![Destination::Send { node, argument }])
+            }
+            Some(_) | None => Err(failure::node_failed("a send that `goto` gives needs `to`, the name of a node")),
+        },
+        other => Err(failure::node_failed(format!("`goto` must give names or sends, it gave {}", kind_of(&other)))),
+    }
+}

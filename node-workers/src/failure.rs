@@ -1,0 +1,39 @@
+//! The errors of tasks: each says whether the same task may succeed later.
+
+use graph::task::TaskError;
+use schemas::error::Code;
+
+/// The node's own doing; the same again would fail the same.
+pub fn node_failed(message: impl Into<String>) -> TaskError {
+    of(Code::NodeFailed, message)
+}
+
+/// The node's own doing; later it may succeed.
+pub fn retryable(message: impl Into<String>) -> TaskError {
+    TaskError { retryable: true, ..of(Code::NodeFailed, message) }
+}
+
+/// What the node wrote is no update of this graph's state.
+pub fn invalid_update(message: impl Into<String>) -> TaskError {
+    TaskError { kind: Some("InvalidUpdateError".to_owned()), ..of(Code::InvalidUpdate, message) }
+}
+
+/// A mistake of Millstream or of its set-up.
+pub fn internal(message: impl Into<String>) -> TaskError {
+    of(Code::Internal, message)
+}
+
+pub fn of_kind(mut error: TaskError, kind: impl Into<String>) -> TaskError {
+    error.kind = Some(kind.into());
+    error
+}
+
+fn of(code: Code, message: impl Into<String>) -> TaskError {
+    TaskError {
+        class: code.as_str().to_owned(),
+        message: message.into(),
+        kind: None,
+        retryable: false,
+        retry_after_ms: None,
+    }
+}

@@ -1,0 +1,113 @@
+//! Names of this crate's metrics, and the handles of one node: looked up once, not for each task.
+
+use graph::task::{Call, Usage};
+use metrics::{Counter, Gauge, Histogram};
+
+pub const NODE_RECORDS_TOTAL: &str = "millstream_node_records_total";
+pub const NODE_DURATION_SECONDS: &str = "millstream_node_duration_seconds";
+pub const NODE_QUEUE_WAIT_SECONDS: &str = "millstream_node_queue_wait_seconds";
+pub const NODE_IN_FLIGHT: &str = "millstream_node_in_flight";
+pub const NODE_CONCURRENCY_LIMIT: &str = "millstream_node_concurrency_limit";
+pub const NODE_RETRIES_TOTAL: &str = "millstream_node_retries_total";
+pub const DEAD_LETTERS_TOTAL: &str = "millstream_dead_letters_total";
+pub const DUPLICATES_SUPPRESSED_TOTAL: &str = "millstream_duplicates_suppressed_total";
+pub const CONSUMER_ASSIGNED_PARTITIONS: &str = "millstream_consumer_assigned_partitions";
+pub const CONSUMER_REBALANCES_TOTAL: &str = "millstream_consumer_rebalances_total";
+pub const CONSUMER_COMMIT_SECONDS: &str = "millstream_consumer_commit_seconds";
+pub const CONSUMER_COMMITTED_OFFSET: &str = "millstream_consumer_committed_offset";
+pub const CONSUMER_OLDEST_AGE_SECONDS: &str = "millstream_consumer_oldest_age_seconds";
+pub const MODEL_CALLS_TOTAL: &str = "millstream_model_calls_total";
+pub const MODEL_CALL_DURATION_SECONDS: &str = "millstream_model_call_duration_seconds";
+pub const MODEL_TIME_TO_FIRST_TOKEN_SECONDS: &str = "millstream_model_time_to_first_token_seconds";
+pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
+pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
+
+const GRAPH: &str = "graph";
+const NODE: &str = "node";
+const OUTCOME: &str = "outcome";
+
+/// What one node's consumer counts.
+pub struct NodeMetrics {
+    pub ok: Counter,
+    pub failed: Counter,
+    pub given_back: Counter,
+    pub kept: Counter,
+    pub skipped: Counter,
+    pub dead_letters: Counter,
+    pub retries: Counter,
+    pub duplicates: Counter,
+    pub rebalances: Counter,
+    pub duration: Histogram,
+    pub queue_wait: Histogram,
+    pub commit: Histogram,
+    pub in_flight: Gauge,
+    pub partitions: Gauge,
+    pub oldest_age: Gauge,
+}
+
+impl NodeMetrics {
+    pub fn new(graph: &str, node: &str, concurrency: usize) -> Self {
+        let labels = || [(GRAPH, graph.to_owned()), (NODE, node.to_owned())];
+        let records = |outcome: &'static str| metrics::counter!(NODE_RECORDS_TOTAL, GRAPH => graph.to_owned(), NODE => node.to_owned(), OUTCOME => outcome);
+        metrics::gauge!(NODE_CONCURRENCY_LIMIT, &labels()).set(concurrency as f64);
+        NodeMetrics {
+            ok: records("ok"),
+            failed: records("failed"),
+            given_back: records("given_back"),
+            kept: records("kept"),
+            skipped: records("skipped_duplicate"),
+            dead_letters: metrics::counter!(DEAD_LETTERS_TOTAL, &labels()),
+            retries: metrics::counter!(NODE_RETRIES_TOTAL, &labels()),
+            duplicates: metrics::counter!(DUPLICATES_SUPPRESSED_TOTAL, &labels()),
+            rebalances: metrics::counter!(CONSUMER_REBALANCES_TOTAL, &labels()),
+            duration: metrics::histogram!(NODE_DURATION_SECONDS, &labels()),
+            queue_wait: metrics::histogram!(NODE_QUEUE_WAIT_SECONDS, &labels()),
+            commit: metrics::histogram!(CONSUMER_COMMIT_SECONDS, &labels()),
+            in_flight: metrics::gauge!(NODE_IN_FLIGHT, &labels()),
+            partitions: metrics::gauge!(CONSUMER_ASSIGNED_PARTITIONS, &labels()),
+            oldest_age: metrics::gauge!(CONSUMER_OLDEST_AGE_SECONDS, &labels()),
+        }
+    }
+}
+
+/// Counts one finished call. The model's name is the configuration's, so its values are few.
+pub fn count_call(call: &Call) {
+    let labels = |more: &[(&'static str, &'static str)]| {
+        let mut labels = vec![
+            metrics::Label::new("provider", call.provider.clone()),
+            metrics::Label::new("model", call.model.clone()),
+        ];
+        labels.extend(more.iter().map(|(name, value)| metrics::Label::new(*name, *value)));
+        labels
+    };
+    let mut outcome = labels(&[]);
+    outcome.push(metrics::Label::new(OUTCOME, call.outcome.clone()));
+    metrics::counter!(MODEL_CALLS_TOTAL, outcome).increment(1);
+    metrics::histogram!(MODEL_CALL_DURATION_SECONDS, labels(&[])).record(call.duration_ms as f64 / 1_000.0);
+    let Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens } = call.usage;
+    let kinds = [
+        ("input", input_tokens),
+        ("output", output_tokens),
+        ("cached_input", cached_tokens),
+        ("reasoning", reasoning_tokens),
+    ];
+    for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {
+        metrics::counter!(MODEL_TOKENS_TOTAL, labels(&[("kind", kind)])).increment(tokens);
+    }
+}
+
+pub fn count_first_token(provider: &str, model: &str, seconds: f64) {
+    metrics::histogram!(MODEL_TIME_TO_FIRST_TOKEN_SECONDS, "provider" => provider.to_owned(), "model" => model.to_owned())
+        .record(seconds);
+}
+
+pub fn count_fallback(from: &str, to: &str, reason: &'static str) {
+    metrics::counter!(MODEL_FALLBACKS_TOTAL, "from" => from.to_owned(), "to" => to.to_owned(), "reason" => reason)
+        .increment(1);
+}
+
+pub fn committed_offset(graph: &str, node: &str, partition: u32, offset: u64) {
+    metrics::gauge!(CONSUMER_COMMITTED_OFFSET, GRAPH => graph.to_owned(), NODE => node.to_owned(),
+        "partition" => partition.to_string())
+    .set(offset as f64);
+}

@@ -1,0 +1,172 @@
+//! `model`: one call to a model, streamed, with its deltas on `tokens` and its usage in the result.
+
+mod called;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use graph::{
+    expression::{Expression, Scope},
+    spec::{ModelAlias, ModelNode},
+    task::TaskError,
+};
+use serde_json::{Map, Value, json};
+
+use self::called::Called;
+use super::{Node, NodeContext, NodeInput, NodeOutput, items, kind_of, scope};
+use crate::{
+    failure, metrics,
+    models::{Answer, ModelRegistry, ModelRequest, ModelSettings},
+    prompt::Template,
+};
+
+/// The channel that a conversation lives in, where the graph has it.
+const MESSAGES: &str = "messages";
+
+pub struct Model {
+    spec: ModelNode,
+    /// The graph's own aliases.
+    aliases: BTreeMap<String, ModelAlias>,
+    registry: Arc<ModelRegistry>,
+    system: Option<Template>,
+    prompt: Option<Template>,
+    messages: Option<Expression>,
+    answer: Option<Arc<Value>>,
+}
+
+impl Model {
+    pub fn new(
+        spec: &ModelNode,
+        aliases: &BTreeMap<String, ModelAlias>,
+        registry: &Arc<ModelRegistry>,
+    ) -> Result<Self, TaskError> {
+        let template = |text: &Option<String>| {
+            text.as_deref()
+                .map(Template::compile)
+                .transpose()
+                .map_err(|error| failure::node_failed(format!("the prompt is no template: {error}")))
+        };
+        let messages = spec.messages.as_deref().map(Expression::compile).transpose();
+        Ok(Model {
+            system: template(&spec.system)?,
+            prompt: template(&spec.prompt)?,
+            messages: messages
+                .map_err(|error| failure::node_failed(format!("`messages` is no expression: {error}")))?,
+            answer: spec.answer.clone().map(Arc::new),
+            aliases: aliases.clone(),
+            registry: Arc::clone(registry),
+            spec: spec.clone(),
+        })
+    }
+
+    fn request(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<ModelRequest, TaskError> {
+        let items = items(&input);
+        let scope = scope(context.task(), input, &items);
+        Ok(ModelRequest {
+            model: String::new(),
+            messages: self.ask(input, &scope, context)?.into(),
+            answer: self.answer.clone(),
+            settings: self.settings(&context.task().model_config),
+            call_id: String::new(),
+        })
+    }
+
+    fn ask(
+        &self,
+        input: NodeInput<'_>,
+        scope: &Scope<'_>,
+        context: &NodeContext,
+    ) -> Result<Vec<Arc<Value>>, TaskError> {
+        let mut messages = Vec::new();
+        if let Some(system) = &self.system {
+            messages.push(Arc::new(json!({"type": "system", "content": system.render(scope)?})));
+        }
+        if let Some(expression) = &self.messages {
+            extend(&mut messages, expression.evaluate(scope)?)?;
+        } else if self.prompt.is_none() {
+            let known = input.get(MESSAGES).or_else(|| context.task().channels.get(MESSAGES).map(|value| &**value));
+            if let Some(known) = known {
+                extend(&mut messages, known.clone())?;
+            }
+        }
+        if let Some(prompt) = &self.prompt {
+            messages.push(Arc::new(json!({"type": "human", "content": prompt.render(scope)?})));
+        }
+        if messages.is_empty() {
+            return Err(failure::node_failed("there is nothing to ask: give the node a `prompt` or `messages`"));
+        }
+        Ok(messages)
+    }
+
+    /// The node's settings; the request's go above them.
+    fn settings(&self, asked: &Value) -> ModelSettings {
+        let number = |name: &str| asked.get(name).and_then(Value::as_f64);
+        let max_tokens = asked.get("max_tokens").and_then(Value::as_u64).and_then(|count| count.try_into().ok());
+        ModelSettings {
+            temperature: number("temperature").or(self.spec.temperature),
+            top_p: number("top_p").or(self.spec.top_p),
+            max_tokens: max_tokens.or(self.spec.max_tokens),
+            stop: self.spec.stop.clone(),
+            seed: self.spec.seed,
+        }
+    }
+
+    fn output(&self, answer: &Answer, message_id: &str) -> Result<NodeOutput, TaskError> {
+        let message = answer.message(message_id)?;
+        let seen = match &self.answer {
+            None => json!({
+                "text": answer.text,
+                "reasoning": answer.reasoning,
+                "message": message,
+                "tool_calls": message.get("tool_calls").cloned().unwrap_or_else(|| json!([])),
+            }),
+            Some(_) => structured(&answer.text)?,
+        };
+        Ok(NodeOutput { update: json!({MESSAGES: [message]}), answer: Some(seen), goto: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl Node for Model {
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+        let targets = self.registry.resolve(&self.spec.model, &self.aliases)?;
+        let request = self.request(input, context)?;
+        let message_id = context.message_id(0);
+        let mut left = targets.iter().peekable();
+        while let Some(target) = left.next() {
+            let mut called = Called::begin(target, &request, context, &message_id);
+            let error = match called.read().await {
+                Ok(answer) => return self.output(&answer, &message_id),
+                Err(error) => error,
+            };
+            match left.peek() {
+                // What a client has seen of one answer must not be followed by another one's.
+                Some(next) if !called.shown() && error.cause.is_worth_another_target() => {
+                    metrics::count_fallback(target.provider.name(), next.provider.name(), error.cause.as_str());
+                }
+                Some(_) | None => return Err(error.into_task_error(target.provider.name(), target.name())),
+            }
+        }
+        Err(failure::internal("a model's alias has no target"))
+    }
+}
+
+/// The structured answer: an object as the schema says, or an attempt that failed.
+fn structured(text: &str) -> Result<Value, TaskError> {
+    let trimmed = text.trim().trim_start_matches("```json").trim_matches('`').trim();
+    let fields: Map<String, Value> = serde_json::from_str(trimmed).map_err(|_| {
+        let error = failure::retryable("the model's answer is no JSON object, as its schema demands");
+        failure::of_kind(error, "bad_answer")
+    })?;
+    Ok(fields.into())
+}
+
+fn extend(messages: &mut Vec<Arc<Value>>, list: Value) -> Result<(), TaskError> {
+    match list {
+        Value::Array(list) => {
+            messages.extend(list.into_iter().map(Arc::new));
+            Ok(())
+        }
+        other => Err(failure::node_failed(format!("`messages` must give a list, it gave {}", kind_of(&other)))),
+    }
+}

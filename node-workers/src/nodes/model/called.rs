@@ -1,0 +1,94 @@
+//! One call under way: its deltas are put out, and its usage is reported however it ends.
+
+use futures_util::StreamExt;
+use graph::task::UsageSource;
+use schemas::record::TokenKind;
+use serde_json::Value;
+
+use crate::{
+    calls::CallUnderWay,
+    metrics,
+    models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage},
+    nodes::NodeContext,
+};
+
+pub struct Called<'a> {
+    context: &'a NodeContext,
+    target: &'a Target,
+    message_id: &'a str,
+    request: ModelRequest,
+    /// None once its end is reported.
+    call: Option<CallUnderWay>,
+    answer: Answer,
+    shown: bool,
+}
+
+impl<'a> Called<'a> {
+    pub fn begin(target: &'a Target, request: &ModelRequest, context: &'a NodeContext, message_id: &'a str) -> Self {
+        let call = context.calls().begin(target.provider.name(), target.name(), || {
+            request.messages.iter().map(|message| Value::clone(message)).collect()
+        });
+        let request = ModelRequest { model: target.model.clone(), call_id: call.id(), ..request.clone() };
+        Called { context, target, message_id, request, call: Some(call), answer: Answer::default(), shown: false }
+    }
+
+    /// Something of the answer was put out.
+    pub fn shown(&self) -> bool {
+        self.shown
+    }
+
+    pub async fn read(&mut self) -> Result<Answer, ModelError> {
+        let mut events = self.target.provider.stream(self.request.clone());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        if self.answer.stop_reason.is_none() {
+            return Err(self.failed(ModelError::new(Cause::Truncated, "the answer ended without its end")));
+        }
+        self.report("ok");
+        Ok(std::mem::take(&mut self.answer))
+    }
+
+    fn take(&mut self, event: ModelEvent) {
+        let delta = match &event {
+            ModelEvent::Text(delta) => Some((TokenKind::Text, delta)),
+            ModelEvent::Reasoning(delta) => Some((TokenKind::Reasoning, delta)),
+            ModelEvent::ToolCall { arguments, .. } => Some((TokenKind::ToolCall, arguments)),
+            ModelEvent::Usage(_) | ModelEvent::Done { .. } => None,
+        };
+        if let Some((kind, delta)) = delta {
+            if let (false, Some(call)) = (self.shown, &self.call) {
+                metrics::count_first_token(self.target.provider.name(), self.target.name(), call.elapsed_seconds());
+            }
+            self.shown = true;
+            self.context.tokens().emit(kind, self.message_id, delta);
+        }
+        self.answer.take(event);
+    }
+
+    fn failed(&mut self, error: ModelError) -> ModelError {
+        self.report(error.cause.as_str());
+        error
+    }
+
+    /// What a provider doesn't report is estimated: sent is spent, also where little or nothing came back.
+    fn report(&mut self, outcome: &str) {
+        let Some(mut call) = self.call.take() else { return };
+        let (usage, source) = match self.answer.usage {
+            Some(usage) => (usage, UsageSource::Reported),
+            None => (estimated_usage(&self.request, &self.answer), UsageSource::Estimated),
+        };
+        call.used(usage, source);
+        self.answer.usage = Some(usage);
+        call.end(outcome, || self.answer.text.as_str().into());
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        self.report(Cause::Cancelled.as_str());
+    }
+}

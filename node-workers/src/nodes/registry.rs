@@ -1,0 +1,77 @@
+//! The node types that a binary brings along, by name.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use graph::{spec::RustNode, task::TaskError};
+use serde_json::Value;
+
+use super::{Node, NodeContext, NodeInput, NodeOutput};
+use crate::failure;
+
+type Make = dyn Fn(&Value) -> Result<Arc<dyn Node>, String> + Send + Sync;
+
+/// Rust nodes by the `type` that graph files name.
+#[derive(Clone, Default)]
+pub struct NodeRegistry {
+    types: BTreeMap<String, Arc<Make>>,
+}
+
+impl NodeRegistry {
+    pub fn new() -> Self {
+        NodeRegistry::default()
+    }
+
+    /// A type whose nodes are made from their settings; made once for each version of a graph.
+    pub fn with_type<N: Node>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn(&Value) -> Result<N, String> + Send + Sync + 'static,
+    ) -> Self {
+        let make = move |settings: &Value| make(settings).map(|node| Arc::new(node) as Arc<dyn Node>);
+        self.types.insert(name.into(), Arc::new(make));
+        self
+    }
+
+    /// A type without settings.
+    pub fn with_node(mut self, name: impl Into<String>, node: impl Node) -> Self {
+        let node: Arc<dyn Node> = Arc::new(node);
+        self.types.insert(name.into(), Arc::new(move |_: &Value| Ok(Arc::clone(&node))));
+        self
+    }
+
+    /// A plain function of the node's input.
+    pub fn with_function(
+        self,
+        name: impl Into<String>,
+        function: impl Fn(Value) -> Result<Value, TaskError> + Send + Sync + 'static,
+    ) -> Self {
+        self.with_node(name, Function(function))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.types.keys().map(String::as_str)
+    }
+
+    pub(crate) fn make(&self, node: &RustNode) -> Result<Arc<dyn Node>, TaskError> {
+        let RustNode { type_name, settings } = node;
+        let make = self.types.get(type_name).ok_or_else(|| {
+            failure::internal(format!(
+                "this binary has no node type {type_name}: register it, or serve the node elsewhere"
+            ))
+        })?;
+        make(settings).map_err(|why| failure::node_failed(format!("the settings of {type_name} don't fit: {why}")))
+    }
+}
+
+struct Function<F>(F);
+
+#[async_trait]
+impl<F> Node for Function<F>
+where
+    F: Fn(Value) -> Result<Value, TaskError> + Send + Sync + 'static,
+{
+    async fn run(&self, input: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, TaskError> {
+        (self.0)(input.to_value()).map(NodeOutput::update)
+    }
+}

@@ -1,0 +1,15 @@
+//! `transform`: all it does stands in the node's `update`.
+
+use async_trait::async_trait;
+use graph::task::TaskError;
+
+use super::{Node, NodeContext, NodeInput, NodeOutput};
+
+pub struct Transform;
+
+#[async_trait]
+impl Node for Transform {
+    async fn run(&self, _: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, TaskError> {
+        Ok(NodeOutput::default())
+    }
+}

@@ -1,0 +1,243 @@
+//! Finds the graphs and serves their nodes: those that are there at the start, and those published later.
+
+mod hints;
+mod published;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use event_log::{EventLog, LogError, ProgressBoard};
+use graph::{
+    envelope::Lane,
+    spec::{GraphSpec, NodeSpec},
+    world::{Clock, Random},
+};
+use run_store::Specs;
+use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Error, ModelRegistry, NodeRegistry, Serve,
+    compiled::{Parts, is_served},
+    consumer::{Hint, NodeConsumer, ProcessBudget, Served, Worker},
+    execute::Executor,
+    nodes::Environment,
+    outbox::Outbox,
+    specs::SpecCache,
+    tokens::{Coalescing, TokenTarget},
+};
+
+/// Wait before a consumer that could not be, or had to end, is begun again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Graphs are looked up this often too: a hint on `control` may be lost.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// What results may take to become durable after calls were given up.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
+/// Hints that wait for a consumer; beyond it they are dropped.
+const HINTS_MAX: usize = 1_024;
+
+/// What a worker works with.
+pub struct Deps {
+    pub log: Arc<dyn EventLog>,
+    pub specs: Arc<dyn Specs>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub names: Names,
+    pub models: Arc<ModelRegistry>,
+    pub nodes: NodeRegistry,
+    /// For `http` nodes; see [`http_client`].
+    pub http: reqwest::Client,
+    /// Where `${env.X}` is looked up.
+    pub environment: Environment,
+    pub progress: ProgressBoard,
+}
+
+/// A client for models and `http` nodes: it gives up on a connection soon, and never follows a redirect with a body.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .pool_idle_timeout(Duration::from_secs(60))
+        .tcp_keepalive(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
+/// Serves nodes until `shutdown`; then calls under way have `config.drain` to end.
+pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
+    let tasks = TaskTracker::new();
+    let names = deps.names.clone();
+    let worker = Arc::new(worker(config, deps));
+    let mut serving =
+        Serving { worker: Arc::clone(&worker), names, tasks: tasks.clone(), hints: BTreeMap::new(), shutdown };
+    let mut published = published::watch(&worker, &serving.names.of(CONTROL), &tasks, &serving.shutdown).await?;
+    serving.serve_current().await?;
+    serving.check_wanted()?;
+    let mut cancelled = hints::watch(&worker, &serving.names.of(SIGNALS), &tasks, &serving.shutdown).await?;
+    let shutdown = serving.shutdown.clone();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(graph) = published.recv() => serving.serve_published(&graph).await,
+            Some(cancelled) = cancelled.recv() => serving.pass_on(cancelled),
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if let Err(error) = serving.serve_current().await {
+                    tracing::warn!(error = %error, "graphs can't be looked up for now");
+                }
+            }
+        }
+    }
+    drain(&worker, &tasks).await;
+    Ok(())
+}
+
+fn worker(config: Config, deps: Deps) -> Worker {
+    let Deps { log, specs, clock, random, names, models, nodes, http, environment, progress } = deps;
+    let source: Arc<str> = config.source.as_str().into();
+    let tokens = TokenTarget {
+        log: Arc::clone(&log),
+        clock: Arc::clone(&clock),
+        topic: names.of(TOKENS).into(),
+        source: Arc::clone(&source),
+        coalescing: Coalescing { interval: config.token_interval, bytes_max: config.token_bytes_max },
+    };
+    let outbox = Outbox {
+        log,
+        clock: Arc::clone(&clock),
+        runs: names.of(RUNS).into(),
+        dead_letters: names.of(DEAD_LETTERS).into(),
+        source,
+        record_bytes_max: config.record_bytes_max,
+    };
+    let executor = Executor {
+        clock,
+        random,
+        specs: SpecCache::new(specs, Parts { models, nodes, http, environment }),
+        tokens,
+        call_content: config.call_content,
+        attempt_timeout: config.attempt_timeout,
+        retry_in_place_max: config.retry_in_place_max,
+    };
+    Worker {
+        budget: ProcessBudget::new(config.permits, config.in_flight_bytes_max),
+        executions: TaskTracker::new(),
+        give_up: CancellationToken::new(),
+        executor,
+        outbox,
+        progress,
+        config,
+    }
+}
+
+struct Serving {
+    worker: Arc<Worker>,
+    names: Names,
+    tasks: TaskTracker,
+    /// By graph and node: one consumer each.
+    hints: BTreeMap<(String, String), mpsc::Sender<Hint>>,
+    shutdown: CancellationToken,
+}
+
+impl Serving {
+    async fn serve_current(&mut self) -> Result<(), run_store::StoreError> {
+        for row in self.worker.executor.specs.specs().current().await? {
+            self.serve_graph(&row.name).await?;
+        }
+        Ok(())
+    }
+
+    async fn serve_published(&mut self, graph: &str) {
+        if let Err(error) = self.serve_graph(graph).await {
+            tracing::warn!(error = %error, graph, "a published graph can't be read yet: it is looked up again");
+        }
+    }
+
+    /// All versions of a graph share a node's topic, and a node that a newer version lacks may still have tasks.
+    async fn serve_graph(&mut self, graph: &str) -> Result<(), run_store::StoreError> {
+        for row in self.worker.executor.specs.specs().versions(graph).await? {
+            match serde_json::from_slice::<GraphSpec>(&row.spec) {
+                Ok(spec) => spec.nodes.iter().for_each(|node| self.serve_node(graph, node)),
+                Err(error) => {
+                    tracing::error!(error = %error, graph, hash = row.hash, "a graph's version can't be read")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_node(&mut self, graph: &str, node: &NodeSpec) {
+        let place = (graph.to_owned(), node.name.clone());
+        if !is_served(&node.kind)
+            || !self.worker.config.serve.covers(graph, &node.name)
+            || self.hints.contains_key(&place)
+        {
+            return;
+        }
+        let concurrency = node.concurrency.map_or(self.worker.config.permits_per_node, |count| count as usize);
+        let served = Served {
+            topics: vec![self.names.node(graph, &node.name, Lane::Interactive)],
+            group: self.names.node_group(graph, &node.name),
+            graph: place.0.clone(),
+            node: place.1.clone(),
+            concurrency,
+        };
+        let (hints, heard) = mpsc::channel(HINTS_MAX);
+        self.hints.insert(place, hints);
+        self.tasks.spawn(keep_serving(Arc::clone(&self.worker), served, heard, self.shutdown.clone()));
+    }
+
+    fn check_wanted(&self) -> Result<(), Error> {
+        match &self.worker.config.serve {
+            Serve::Node { graph, node } if !self.hints.contains_key(&(graph.clone(), node.clone())) => {
+                Err(Error::NoSuchNode { graph: graph.clone(), node: node.clone() })
+            }
+            Serve::Node { .. } | Serve::Graph(_) | Serve::All => Ok(()),
+        }
+    }
+
+    fn pass_on(&self, hints::Cancelled { graph, node, tasks }: hints::Cancelled) {
+        if let Some(consumer) = self.hints.get(&(graph, node)) {
+            // Only a hint: with a full queue the calls just end by themselves.
+            let _ = consumer.try_send(Hint::Cancelled(tasks));
+        }
+    }
+}
+
+/// Begins a node's consumer again whenever it ends by an error.
+async fn keep_serving(
+    worker: Arc<Worker>,
+    served: Served,
+    mut hints: mpsc::Receiver<Hint>,
+    shutdown: CancellationToken,
+) {
+    let group = served.group.clone();
+    let mut consumer = NodeConsumer::new(worker, served);
+    while !shutdown.is_cancelled() {
+        match consumer.run(&mut hints, &shutdown).await {
+            Ok(()) => return,
+            Err(LogError::UnknownTopic { topic }) => tracing::info!(topic, "the node's topic is not there yet"),
+            Err(error) => tracing::error!(error = %error, group, "the node's consumer ended and is begun again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// Consumers have left their groups when this ends, and calls have ended or were given back.
+async fn drain(worker: &Worker, tasks: &TaskTracker) {
+    tasks.close();
+    tasks.wait().await;
+    worker.executions.close();
+    if tokio::time::timeout(worker.config.drain, worker.executions.wait()).await.is_ok() {
+        return;
+    }
+    tracing::info!(calls = worker.executions.len(), "calls that outlast the drain are given back");
+    worker.give_up.cancel();
+    if tokio::time::timeout(GIVE_UP_MAX, worker.executions.wait()).await.is_err() {
+        tracing::warn!(
+            calls = worker.executions.len(),
+            "calls could not be given back: their runs wait until they are due"
+        );
+    }
+}
