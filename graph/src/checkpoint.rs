@@ -7,9 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    channel::{Channel, Kind},
+    channel::{Channel, Content, Kind},
     envelope::GraphRef,
-    graph::Graph,
+    graph::{ChannelDef, Graph, SENDS},
 };
 
 /// The step that an empty thread stands at.
@@ -64,37 +64,53 @@ impl Checkpoint {
         }
     }
 
-    /// The channels of the state that have a value and that `wanted` takes.
-    pub(crate) fn read(&self, graph: &Graph, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, Arc<Value>> {
+    /// All channels of the state that have a value: what a task sees.
+    pub(crate) fn values(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+        self.read(graph, |_| true)
+    }
+
+    /// Those that are stored.
+    pub(crate) fn tracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+        self.read(graph, |def| def.kind != Kind::Untracked)
+    }
+
+    pub(crate) fn untracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+        self.read(graph, |def| def.kind == Kind::Untracked)
+    }
+
+    pub(crate) fn output(&self, graph: &Graph) -> Value {
+        let fields = self.read(graph, |def| def.output).into_iter();
+        Value::Object(fields.map(|(name, value)| (name, Value::clone(&value))).collect())
+    }
+
+    fn read(&self, graph: &Graph, wanted: impl Fn(&ChannelDef) -> bool) -> BTreeMap<String, Arc<Value>> {
         let mut values = BTreeMap::new();
-        for (name, def) in &graph.channels {
-            if def.state
-                && wanted(name)
-                && let Some(value) = self.channels.get(name).and_then(Channel::value)
-            {
+        for (name, def) in graph.channels.iter().filter(|(_, def)| def.state && wanted(def)) {
+            if let Some(value) = self.channels.get(name).and_then(Channel::value) {
                 values.insert(name.to_string(), value.clone());
             }
         }
         values
     }
 
-    pub(crate) fn values(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
-        self.read(graph, |_| true)
-    }
-
-    pub(crate) fn output(&self, graph: &Graph) -> Value {
-        let listed = |name: &str| graph.channels.get(name).is_some_and(|def| def.output);
-        let fields = self.read(graph, listed).into_iter().map(|(name, value)| (name, Value::clone(&value)));
-        Value::Object(fields.collect())
-    }
-
-    /// Forgets what is never stored.
+    /// Forgets what is never stored, in Sends too.
     pub(crate) fn drop_untracked(&mut self, graph: &Graph) {
-        for (name, def) in &graph.channels {
-            if def.kind == Kind::Untracked {
-                self.channels.insert(name.clone(), Channel::starting(def));
-            }
+        for (name, def) in graph.channels.iter().filter(|(_, def)| def.kind == Kind::Untracked) {
+            self.channels.insert(name.clone(), Channel::starting(def));
         }
+        if let Some(Content::Sends(sends)) = self.channels.get_mut(SENDS).map(|channel| &mut channel.content) {
+            sends.iter_mut().for_each(|sent| strip_untracked(graph, &mut sent.argument));
+        }
+    }
+}
+
+/// Takes the untracked channels out of a Send's argument.
+pub(crate) fn strip_untracked(graph: &Graph, argument: &mut Arc<Value>) {
+    let untracked = |name: &str| graph.channels.get(name).is_some_and(|def| def.kind == Kind::Untracked);
+    if argument.as_object().is_some_and(|fields| fields.keys().any(|name| untracked(name)))
+        && let Value::Object(fields) = Arc::make_mut(argument)
+    {
+        fields.retain(|name, _| !untracked(name));
     }
 }
 

@@ -109,6 +109,10 @@ impl Graph {
         name != START_NODE && self.nodes.contains_key(name)
     }
 
+    pub(crate) fn has_untracked(&self) -> bool {
+        self.channels.values().any(|def| def.kind == Kind::Untracked)
+    }
+
     fn add_nodes(&mut self, spec: &GraphSpec) {
         let start = Arc::from(START_NODE);
         self.control(&start, Kind::Ephemeral { guard: true });

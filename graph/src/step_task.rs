@@ -7,7 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    graph::START_NODE,
+    channel::Kind,
+    checkpoint::strip_untracked,
+    graph::{Graph, START_NODE},
     task::{Destination, TaskError, TaskId, TaskPath, TaskResult},
     update::IssuedTask,
 };
@@ -89,6 +91,23 @@ impl StepTask {
             Stand::Idle | Stand::Open | Stand::Delayed => return false,
         };
         self.issue == result.issue && execution == result.execution
+    }
+
+    /// Forgets what is never stored.
+    pub fn drop_untracked(&mut self, graph: &Graph) {
+        if let TaskPath::Push { argument, .. } = &mut self.path {
+            strip_untracked(graph, argument);
+        }
+        let untracked = |name: &str| graph.channels.get(name).is_some_and(|def| def.kind == Kind::Untracked);
+        let sent = |to: &mut Destination| match to {
+            Destination::Send { argument, .. } => strip_untracked(graph, argument),
+            Destination::Node(_) => {}
+        };
+        if let Stand::Finished(finished) = &mut self.stand {
+            let finished = Arc::make_mut(finished);
+            finished.writes.retain(|(name, _)| !untracked(name));
+            finished.goto.iter_mut().chain(&mut finished.branches).for_each(sent);
+        }
     }
 
     /// `<node>:<task id>`: the namespace of what runs inside.

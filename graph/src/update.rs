@@ -147,6 +147,9 @@ pub struct Checkpointed {
     pub source: String,
     /// The available channels of the state.
     pub values: BTreeMap<String, Arc<Value>>,
+    /// Channels that are never stored: streams show them beside the values, history doesn't.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub untracked: BTreeMap<String, Arc<Value>>,
     /// Tasks of the next step, in the order of snapshots: Sends first, then nodes as registered.
     pub next: Vec<IssuedTask>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -88,7 +88,7 @@ impl Fold<'_> {
         // Writes that conflict are kept and seen by no one.
         let pending = snapshot::with_pending(graph, head, &self.state.tasks).ok().flatten();
         let output = pending.as_ref().unwrap_or(head).output(graph);
-        let values = pending.map(|pending| pending.values(graph)).filter(|values| *values != head.values(graph));
+        let values = pending.map(|pending| pending.tracked(graph)).filter(|values| *values != head.tracked(graph));
         Ended {
             status,
             output: Some(Arc::new(output)),
@@ -115,8 +115,9 @@ impl Fold<'_> {
 
     /// A thread keeps where it stands and what tasks of an unfinished step have finished.
     fn leave_thread(&mut self, graph: &Graph) {
-        if let Some(head) = &mut self.state.head {
-            head.drop_untracked(graph);
+        if graph.has_untracked() {
+            self.state.head.iter_mut().for_each(|head| head.drop_untracked(graph));
+            self.state.tasks.values_mut().for_each(|task| task.drop_untracked(graph));
         }
         for task in self.state.tasks.values_mut() {
             if matches!(task.stand, Stand::Open | Stand::Delayed) {

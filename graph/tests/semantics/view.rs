@@ -51,7 +51,9 @@ impl View {
                 Happened::TaskDone(done) => self.task_done(&done),
                 Happened::StepDone(done) => {
                     if done.wrote {
-                        self.step(object(&done.values));
+                        let mut values = done.values.clone();
+                        values.extend(done.untracked.clone());
+                        self.step(object(&values));
                     }
                     self.checkpoints.push(*done);
                 }
