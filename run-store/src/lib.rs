@@ -2,6 +2,7 @@
 //!
 //! The embedded store and Scylla keep the contract of [`contract`]; one conformance suite proves both.
 
+pub mod conformance;
 pub mod contract;
 pub mod embedded;
 pub mod error;

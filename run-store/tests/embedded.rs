@@ -1,7 +1,10 @@
 //! The embedded store: what only it promises, beside the suite that both stores pass.
 
+mod embedded_harness;
+
+use embedded_harness::EmbeddedHarness;
 use run_store::{
-    Claims, EmbeddedStore, Meta, StoreError,
+    Claims, EmbeddedStore, Meta, StoreError, conformance,
     embedded::{Config, Swept},
     rows::{Claim, Claimed},
 };
@@ -9,6 +12,12 @@ use uuid::Uuid;
 
 fn claim(key: &str, expires_at: i64) -> Claim {
     Claim { tenant: "acme".into(), key: key.into(), run_id: Uuid::from_u128(1), body_hash: [7; 32], expires_at }
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    let failed = conformance::run_all(&EmbeddedHarness::new()).await;
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[tokio::test]

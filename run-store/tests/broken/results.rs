@@ -1,0 +1,110 @@
+//! Lists, updates, checkpoints and usage with a flaw.
+
+use async_trait::async_trait;
+use graph::envelope::{Key, Millis};
+use run_store::{
+    Results, StoreError,
+    rows::{
+        CheckpointRow, Page, PageRequest, RunFilter, RunRow, RunWrite, ThreadFilter, ThreadRow, UpdateRow, UsageBy,
+        UsageSum,
+    },
+};
+use uuid::Uuid;
+
+use super::{BrokenStore, Flaw};
+
+#[async_trait]
+impl Results for BrokenStore {
+    async fn write(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
+        let mut runs = runs.to_vec();
+        self.remembered.lock().unwrap().tenants.extend(runs.iter().map(|run| run.tenant.clone()));
+        match self.flaw {
+            Some(Flaw::UsageCountedTwice) => {
+                for call in runs.iter_mut().flat_map(|run| &mut run.usage) {
+                    call.call_id = format!("{}-{}", call.call_id, self.count());
+                }
+            }
+            Some(Flaw::OlderViewWins) => {
+                runs.iter_mut().flat_map(|run| &mut run.run).for_each(|row| row.position = self.last_position());
+            }
+            Some(Flaw::HalfABatchWritten) if runs.len() > 1 => runs.truncate(runs.len() / 2),
+            _ => {}
+        }
+        self.inner.write(&runs).await
+    }
+
+    async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
+        self.inner.run(tenant, run_id).await
+    }
+
+    async fn updates(&self, tenant: &str, run_id: Uuid, after: u64, limit: u32) -> Result<Vec<UpdateRow>, StoreError> {
+        let mut rows = self.inner.updates(tenant, run_id, after, limit).await?;
+        if self.is(Flaw::UpdatesBackwards) {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    async fn runs(&self, tenant: &str, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunRow>, StoreError> {
+        if self.is(Flaw::CursorTakenByAnyList) && page.cursor.is_some() {
+            return self.inner.runs(tenant, filter, &PageRequest { cursor: None, ..page.clone() }).await;
+        }
+        let mut found = self.inner.runs(tenant, filter, page).await?;
+        match self.flaw {
+            Some(Flaw::PageCutShort) if found.cursor.is_some() => drop(found.rows.pop()),
+            Some(Flaw::PageRepeatsARow) => {
+                if let (Some(_), Some(last)) = (&page.cursor, found.rows.first().cloned()) {
+                    found.rows.insert(0, last);
+                    found.rows.truncate(page.limit as usize);
+                }
+            }
+            Some(Flaw::ListIgnoresTenant) => {
+                let others = self.remembered.lock().unwrap().tenants.clone();
+                for other in others.iter().filter(|other| *other != tenant) {
+                    found.rows.extend(self.inner.runs(other, filter, page).await?.rows);
+                }
+            }
+            _ => {}
+        }
+        Ok(found)
+    }
+
+    async fn thread(&self, tenant: &str, thread_id: &str) -> Result<Option<ThreadRow>, StoreError> {
+        self.inner.thread(tenant, thread_id).await
+    }
+
+    async fn threads(
+        &self,
+        tenant: &str,
+        filter: &ThreadFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ThreadRow>, StoreError> {
+        self.inner.threads(tenant, filter, page).await
+    }
+
+    async fn checkpoints(
+        &self,
+        owner: &Key,
+        ns: &str,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<CheckpointRow>, StoreError> {
+        let before =
+            if self.is(Flaw::BeforeIsIncluded) { before.map(|id| Uuid::from_u128(id.as_u128() + 1)) } else { before };
+        self.inner.checkpoints(owner, ns, before, limit).await
+    }
+
+    async fn checkpoint(&self, owner: &Key, ns: &str, id: Uuid) -> Result<Option<CheckpointRow>, StoreError> {
+        self.inner.checkpoint(owner, ns, id).await
+    }
+
+    async fn usage(
+        &self,
+        tenant: &str,
+        by: &[UsageBy],
+        since: Millis,
+        until: Millis,
+    ) -> Result<Vec<UsageSum>, StoreError> {
+        self.inner.usage(tenant, by, since, until).await
+    }
+}
