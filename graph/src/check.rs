@@ -16,7 +16,7 @@ mod writers;
 use std::collections::BTreeSet;
 
 use crate::{
-    file::{Diagnostic, Places, Severity},
+    file::{Diagnostic, Places, Severity, UNREADABLE_CHANNELS, UNREADABLE_NODES},
     spec::{EdgeSpec, GraphSpec, NodeKind, NodeSpec, Reducer, Target},
 };
 
@@ -96,11 +96,11 @@ fn concerns_the_graph(diagnostic: &Diagnostic) -> bool {
 impl<'s> Subject<'s> {
     /// Whether the file declares a node, also one that couldn't be read.
     fn declares_node(&self, name: &str) -> bool {
-        self.spec.node(name).is_some() || self.places.knows(&format!("nodes/{name}"))
+        self.places.knows(&format!("nodes/{name}")) || self.places.knows(UNREADABLE_NODES)
     }
 
     fn declares_channel(&self, name: &str) -> bool {
-        self.spec.channels.contains_key(name) || self.places.knows(&format!("channels/{name}"))
+        self.places.knows(&format!("channels/{name}")) || self.places.knows(UNREADABLE_CHANNELS)
     }
 
     /// The channels that a node writes, as far as the file says.

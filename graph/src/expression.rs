@@ -144,6 +144,12 @@ impl Expression {
         parse::position(&self.text, self.source.offset_for(id).map_or(0, |(start, _)| start as usize))
     }
 
+    /// Line and column of the field that a selection names: its own place is the dot.
+    pub(crate) fn position_of_field(&self, id: u64) -> (usize, usize) {
+        let (line, column) = self.position_of(id);
+        (line, column + 1)
+    }
+
     /// Where a name first stands.
     pub(crate) fn position_of_name(&self, name: &str) -> Option<(usize, usize)> {
         let mut found = None;

@@ -20,7 +20,7 @@ use crate::{check, spec::GraphSpec};
 pub use self::code::Code;
 pub(crate) use self::diagnostic::nearest;
 pub use self::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Severity};
-pub(crate) use self::places::{Place, Places};
+pub(crate) use self::places::{Place, Places, UNREADABLE_CHANNELS, UNREADABLE_NODES};
 pub use self::tree::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX};
 
 /// What came of reading a file. The spec is there when nothing is an error.

@@ -15,6 +15,7 @@ pub mod template;
 
 mod check;
 pub mod file;
+pub mod mermaid;
 
 pub mod advance;
 pub mod state;

@@ -25,7 +25,8 @@ pub(super) fn edge_direction(subject: &Subject<'_>, found: &mut Found) {
         let from = sources(edge);
         if from.contains(&END) {
             let message = "an edge leaves END, where a run is over";
-            found.push(Diagnostic::error(Code::EdgeDirection, subject.places.of(&path), message));
+            let hint = "take the edge out, or let another node be its source";
+            found.push(Diagnostic::error(Code::EdgeDirection, subject.places.of(&path), message).hint(hint));
         }
         if from.len() > 1 && from.contains(&START) {
             let message = "START can't be waited for together with a node";

@@ -98,8 +98,11 @@ fn compile_error(subject: &Subject<'_>, place: &Place<'_>, error: &ExpressionErr
     let at = subject.places.within(place.path, error.line, error.column);
     match &error.kind {
         ExpressionErrorKind::Syntax => {
-            Diagnostic::error(Code::CelSyntax, at, format!("this is no CEL expression: {}", error.message))
-                .hint("texts stand in quotes, and `&&`, `||`, `!`, `==` are the operators")
+            let hint = match error.message.contains("`=`") {
+                true => "equality is written `==`",
+                false => "texts stand in quotes, and the operators are `&&`, `||`, `!`, `==`, `!=`, `<`, `in`, `? :`",
+            };
+            Diagnostic::error(Code::CelSyntax, at, format!("this is no CEL expression: {}", error.message)).hint(hint)
         }
         ExpressionErrorKind::UnknownFunction { name } => {
             Diagnostic::error(Code::CelUnknownFunction, at, error.message.clone()).hint(
@@ -155,7 +158,7 @@ fn unknown_channels(subject: &Subject<'_>, expression: &Expression, place: &Plac
         let mut at = None;
         walk(expression.tree(), &mut |node| {
             if channel_of(node) == Some(channel) {
-                at = at.or(Some(expression.position_of(node.id)));
+                at = at.or(Some(expression.position_of_field(node.id)));
             }
         });
         let (line, column) = at.unwrap_or((1, 1));
@@ -198,7 +201,10 @@ fn types(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, foun
         return;
     }
     for (id, message, hint) in inference.wrong {
-        let (line, column) = expression.position_of(id);
+        let (line, column) = match message.starts_with("there is no field") {
+            true => expression.position_of_field(id),
+            false => expression.position_of(id),
+        };
         let at = subject.places.within(place.path, line, column);
         found.push(Diagnostic::error(Code::CelType, at, message).hint_if(hint));
     }
@@ -248,7 +254,7 @@ fn channel_misfit(
     }
     let hint = match reducer {
         Reducer::Append => Some("what is appended is a list: put brackets around the value, \"[…]\"".to_owned()),
-        _ => None,
+        _ => Some("turn it into that with string(…), int(…) or double(…), or change the channel's type".to_owned()),
     };
     Some((format!("channel `{name}` takes {}, and this gives {}", wanted.name(), given.name()), hint))
 }

@@ -15,6 +15,9 @@ pub(super) fn unreachable_node(subject: &Subject<'_>, found: &mut Found) {
             next.entry(source).or_default().extend(targets(edge, "").into_iter().map(|(target, _)| target));
         }
     }
+    if !next.contains_key(START) {
+        return;
+    }
     let reached = closure(START, &next);
     for node in subject.spec.nodes.iter().filter(|node| !reached.contains(node.name.as_str())) {
         let place = subject.places.of(&format!("nodes/{}", node.name));

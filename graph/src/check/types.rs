@@ -153,7 +153,8 @@ impl Inference<'_> {
             },
             Type::Unknown | Type::Null | Type::Map(None) => Type::Unknown,
             other => {
-                self.wrong.push((id, format!("{} has no field `{field}`", other.name()), None));
+                let hint = "only objects have fields".to_owned();
+                self.wrong.push((id, format!("{} has no field `{field}`", other.name()), Some(hint)));
                 Type::Unknown
             }
         }
@@ -234,7 +235,8 @@ impl Inference<'_> {
             }
             ("size", [sized]) => {
                 if sized.is_number() || **sized == Type::Bool {
-                    self.wrong.push((id, format!("{} has no size", sized.name()), None));
+                    let hint = "texts, lists and objects have one".to_owned();
+                    self.wrong.push((id, format!("{} has no size", sized.name()), Some(hint)));
                 }
                 Type::Int
             }
@@ -259,7 +261,7 @@ impl Inference<'_> {
                 (Type::Text, number) | (number, Type::Text) if number.is_number() => {
                     Some("put quotes around the number, or turn the text into one with int(…)".to_owned())
                 }
-                _ => None,
+                _ => Some("compare values of the same type".to_owned()),
             };
             self.wrong.push((id, message, hint));
         }
@@ -279,9 +281,12 @@ impl Inference<'_> {
             (Type::Unknown, _) | (_, Type::Unknown) => Type::Unknown,
             (one, other) if one.is_number() && other.is_number() => self.arithmetic(id, one, other),
             (one, other) => {
-                let hint = "turn it into a text with string(…)".to_owned();
-                let hint = (*one == Type::Text || *other == Type::Text).then_some(hint);
-                self.wrong.push((id, format!("{} can't be added to {}", other.name(), one.name()), hint));
+                let hint = match *one == Type::Text || *other == Type::Text {
+                    true => "turn it into a text with string(…)",
+                    false => "`+` joins two texts, two lists or two numbers",
+                };
+                let message = format!("{} can't be added to {}", other.name(), one.name());
+                self.wrong.push((id, message, Some(hint.to_owned())));
                 Type::Unknown
             }
         }
@@ -303,7 +308,8 @@ impl Inference<'_> {
                 }
             }
             (one, other) => {
-                self.wrong.push((id, format!("{} and {} can't be reckoned with", one.name(), other.name()), None));
+                let message = format!("{} and {} can't be reckoned with", one.name(), other.name());
+                self.wrong.push((id, message, Some("turn them into numbers with int(…) or double(…)".to_owned())));
                 Type::Unknown
             }
         }
@@ -311,7 +317,9 @@ impl Inference<'_> {
 
     fn wants(&mut self, id: u64, function: &str, given: &Type, wanted: &Type) {
         if given.is_known() && !given.meets(wanted) {
-            self.wrong.push((id, format!("`{function}` takes {}, and this is {}", wanted.name(), given.name()), None));
+            let message = format!("`{function}` takes {}, and this is {}", wanted.name(), given.name());
+            let hint = format!("give it {}", wanted.name());
+            self.wrong.push((id, message, Some(hint)));
         }
     }
 }

@@ -65,11 +65,24 @@ fn syntax_error(text: &str, errors: ParseErrors) -> ExpressionError {
     }
 }
 
-/// The parser's sentence without its list of all that could have stood there.
+/// The parser's sentence, without its list of all that could have stood there.
 fn readable(message: &str) -> String {
+    const END: &str = "'<EOF>'";
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     let message = message.split(" expecting").next().unwrap_or(message).trim();
-    bounded(message.replace("'<EOF>'", "the end").replace('\n', " "))
+    let said = |start: &str| message.strip_prefix(start).map(|rest| rest.trim_matches('\'').trim());
+    let readable = if message.ends_with(END) {
+        "it ends too early".to_owned()
+    } else if let Some(odd) = said("token recognition error at: ") {
+        format!("`{odd}` means nothing here")
+    } else if let Some(odd) = said("mismatched input ").or_else(|| said("extraneous input ")) {
+        format!("`{odd}` can't stand here")
+    } else if let Some(odd) = said("no viable alternative at input ") {
+        format!("`{odd}` makes no sense")
+    } else {
+        message.replace('\n', " ")
+    };
+    bounded(readable)
 }
 
 /// Line and column, from 1, of a byte offset.

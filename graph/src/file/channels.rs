@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     Code, Diagnostic, Place,
     diagnostic::nearest,
+    places::UNREADABLE_CHANNELS,
     reader::{self, Reader},
     schema::{self, TYPES},
     tree::{Node, Yaml},
@@ -21,7 +22,11 @@ const MESSAGES: &str = "messages";
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> BTreeMap<String, ChannelSpec> {
     let mut channels = BTreeMap::new();
-    for (key, value) in reader.map(node, "`state`").unwrap_or_default() {
+    let Some(fields) = reader.map(node, "`state`") else {
+        reader.mark(UNREADABLE_CHANNELS, node);
+        return channels;
+    };
+    for (key, value) in fields {
         let path = format!("channels/{}", key.name);
         reader.places.insert(path.clone(), key.place, super::places::Style::Plain);
         if let Some(channel) = channel(reader, value, &key.name, &path) {
@@ -78,15 +83,7 @@ fn mapping(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<C
     schema.remove("description");
     let schema = match schema.is_empty() {
         true => None,
-        false => {
-            let schema = Value::Object(schema);
-            if let Err(error) = jsonschema::validator_for(&schema) {
-                let message = format!("{what} is no valid JSON Schema: {error}");
-                reader.report(Diagnostic::error(Code::BadSchema, node.place, message));
-                return None;
-            }
-            Some(schema)
-        }
+        false => Some(schema::valid(reader, node, what, Value::Object(schema))?),
     };
     Some(ChannelSpec { schema, reducer: reducer.unwrap_or_default(), default })
 }

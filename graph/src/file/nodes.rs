@@ -2,7 +2,7 @@
 
 use super::{
     Place,
-    places::Style,
+    places::{Style, UNREADABLE_NODES},
     reader::{self, Fields, Reader},
     schema,
     tree::Node,
@@ -59,7 +59,11 @@ const NOT_BUILT: [&str; 4] = ["cache", "on_error", "goto", "lane"];
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<NodeSpec> {
     let mut nodes = Vec::new();
-    for (key, value) in reader.map(node, "`nodes`").unwrap_or_default() {
+    let Some(fields) = reader.map(node, "`nodes`") else {
+        reader.mark(UNREADABLE_NODES, node);
+        return nodes;
+    };
+    for (key, value) in fields {
         let path = format!("nodes/{}", key.name);
         reader.places.insert(path.clone(), key.place, Style::Plain);
         nodes.extend(one(reader, value, &key.name, key.place, &path));

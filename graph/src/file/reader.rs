@@ -61,7 +61,15 @@ impl Reader {
 
     pub fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
         let message = format!("{what} must be {expected}, and this is {}", node.kind());
-        self.report(Diagnostic::error(Code::WrongType, node.place, message));
+        let hint = match expected {
+            "true or false" => "write true or false, without quotes".to_owned(),
+            "a list" => "write it as `[one, two]`, or each item on its own line after `- `".to_owned(),
+            "a mapping" => "write it as `{name: value}`, or each name on its own line".to_owned(),
+            "a text" => "put quotes around it".to_owned(),
+            "a number" | "a whole number" => "write a number, without quotes".to_owned(),
+            expected => format!("write {expected}"),
+        };
+        self.report(Diagnostic::error(Code::WrongType, node.place, message).hint(hint));
     }
 
     pub fn missing(&mut self, place: Place, what: &str, field: &str, hint: &str) {
@@ -165,7 +173,8 @@ impl Reader {
 
     fn out_of_range(&mut self, node: &Node, what: &str, expected: &str) {
         let message = format!("{what} must be {expected}");
-        self.report(Diagnostic::error(Code::OutOfRange, node.place, message));
+        let hint = "choose a value in that range, or leave the field out";
+        self.report(Diagnostic::error(Code::OutOfRange, node.place, message).hint(hint));
     }
 
     /// Milliseconds.

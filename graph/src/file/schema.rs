@@ -57,6 +57,8 @@ pub(super) const KEYWORDS: [&str; 42] = [
     "type",
 ];
 
+const SEE: &str = "see json-schema.org for what a schema may say";
+
 /// `{property: schema, …}`: an object of just these properties, all required. Their order is kept, because a model
 /// fills them in that order.
 pub(super) fn object(reader: &mut Reader, node: &Node, what: &str) -> Option<Value> {
@@ -94,7 +96,7 @@ pub(super) fn rest(reader: &mut Reader, node: &Node, what: &str, but: &[&str]) -
             known.extend(but);
             let hint = nearest(&key.name, known).map(|near| format!("did you mean `{near}`?"));
             let message = format!("`{}` is no keyword of JSON Schema, in {what}", key.name);
-            let hint = hint.unwrap_or_else(|| "see json-schema.org for what a schema may say".to_owned());
+            let hint = hint.unwrap_or_else(|| SEE.to_owned());
             reader.report(Diagnostic::error(Code::UnknownField, key.place, message).hint(hint));
             continue;
         }
@@ -162,14 +164,14 @@ fn type_names(reader: &mut Reader, node: &Node, what: &str) -> Option<Value> {
     }
 }
 
-fn valid(reader: &mut Reader, node: &Node, what: &str, schema: Value) -> Option<Value> {
+pub(super) fn valid(reader: &mut Reader, node: &Node, what: &str, schema: Value) -> Option<Value> {
     match jsonschema::validator_for(&schema) {
         Ok(_) => Some(schema),
         Err(error) => {
             let mut why = error.to_string();
             why.truncate(why.floor_char_boundary(200));
             let message = format!("{what} is no valid JSON Schema: {why}");
-            reader.report(Diagnostic::error(Code::BadSchema, node.place, message));
+            reader.report(Diagnostic::error(Code::BadSchema, node.place, message).hint(SEE));
             None
         }
     }

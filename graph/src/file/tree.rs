@@ -14,6 +14,8 @@ pub const DEPTH_MAX: usize = 64;
 /// Values of one file, those that aliases repeat counted each time.
 pub const NODES_MAX: usize = 100_000;
 
+const SMALLER: &str = "split the graph into smaller ones";
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub value: Yaml,
@@ -55,14 +57,19 @@ type Failure = Box<Diagnostic>;
 pub(super) fn parse(text: &str) -> Result<Node, Failure> {
     if text.len() > FILE_BYTES_MAX {
         let message = format!("the file has {} bytes, more than {FILE_BYTES_MAX}", text.len());
-        return Err(Box::new(Diagnostic::error(Code::TooLarge, Place::START, message)));
+        return Err(Box::new(Diagnostic::error(Code::TooLarge, Place::START, message).hint(SMALLER)));
     }
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let (event, span) = event.map_err(|error| syntax(place(error.marker()), error.info()))?;
         builder.take(event, span)?;
     }
-    builder.root.ok_or_else(|| Box::new(Diagnostic::error(Code::YamlSyntax, Place::START, "the file is empty")))
+    builder.root.ok_or_else(|| Box::new(empty()))
+}
+
+fn empty() -> Diagnostic {
+    let hint = "begin with `version: 1`, or let `millstream init` write a file";
+    Diagnostic::error(Code::YamlSyntax, Place::START, "the file is empty").hint(hint)
 }
 
 #[derive(Default)]
@@ -116,7 +123,7 @@ impl Builder {
         self.count(1, at)?;
         if self.open.len() >= DEPTH_MAX {
             let message = format!("more than {DEPTH_MAX} lists and mappings stand inside each other");
-            return Err(Box::new(Diagnostic::error(Code::TooLarge, at, message)));
+            return Err(Box::new(Diagnostic::error(Code::TooLarge, at, message).hint(SMALLER)));
         }
         self.open.push(Open { node: Node { value, place: at, style: Style::Plain }, anchor, key: None });
         Ok(())
@@ -154,7 +161,9 @@ impl Builder {
         self.nodes += nodes;
         if self.nodes > NODES_MAX {
             let message = format!("the file holds more than {NODES_MAX} values");
-            return Err(Box::new(Diagnostic::error(Code::TooLarge, at, message).hint("aliases count each time")));
+            return Err(Box::new(
+                Diagnostic::error(Code::TooLarge, at, message).hint("what an alias repeats counts each time"),
+            ));
         }
         Ok(())
     }
@@ -164,7 +173,8 @@ fn scalar_node(text: String, style: ScalarStyle, tag: Option<&Tag>, at: Place) -
     let (value, style) = match style {
         ScalarStyle::Plain => (scalar::resolve(text), Style::Plain),
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (Yaml::Text(text), Style::Quoted),
-        ScalarStyle::Literal | ScalarStyle::Folded => (Yaml::Text(text), Style::Block),
+        ScalarStyle::Literal => (Yaml::Text(text), Style::Literal),
+        ScalarStyle::Folded => (Yaml::Text(text), Style::Folded),
     };
     match tag {
         Some(tag) if !tag.is_yaml_core_schema() => {
