@@ -1,7 +1,11 @@
 //! The log on real Kafka, whose address is in MILLSTREAM_TEST_KAFKA (`cargo xtask backends up` gives one).
 #![allow(clippy::disallowed_methods, reason = "names have to be new in a broker that other tests use too")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use event_log::{
     Assigned, Class, Consumer, EventLog, GroupEvent, LogError, Record, Start, Subscription, TopicSpec,
@@ -124,4 +128,73 @@ async fn readers_of_one_partition_do_not_disturb_each_other() {
     let mut again = log.read(&topic, 1, Start::At(2)).await.expect("it is read");
     assert_eq!(again.next().await.expect("there are two")[0].offset, 2);
     log.close().await;
+}
+
+/// A process that stood still longer than its session is no owner any more: what it commits when it wakes is refused,
+/// and its successor's position stands.
+#[tokio::test]
+async fn a_commit_after_a_standstill_is_refused() {
+    if let Ok(names) = std::env::var(SLEEPER) {
+        return sleep(&names).await;
+    }
+    let Some(log) = connect().await else { return };
+    let topic = make_topic(&log, 1).await;
+    let group = new_name("group");
+    let (mut sleeper, mut says) = start_sleeper(&topic, &group);
+    assert_eq!(says.next().expect("a line").expect("readable"), "assigned");
+    signal(&sleeper, "STOP");
+    let subscription = Subscription { group: group.clone(), topics: vec![topic.clone()], prefetch_bytes_max: 1 << 20 };
+    let mut successor = log.subscribe(subscription).await.expect("the group is joined");
+    next_assigned(&mut successor).await;
+    successor.commit(&topic, 0, 5, "the successor's").await.expect("it is the owner");
+    signal(&sleeper, "CONT");
+    writeln!(sleeper.stdin.as_mut().expect("it is piped"), "commit").expect("the sleeper listens");
+    assert_eq!(says.next().expect("a line").expect("readable"), "stale");
+    let committed = log.committed(&group, &topic, 0).await.expect("it is known");
+    assert_eq!(committed, Some((5, "the successor's".to_string())));
+    sleeper.kill().expect("it runs");
+    sleeper.wait().expect("it ends");
+    log.close().await;
+}
+
+const SLEEPER: &str = "MILLSTREAM_TEST_SLEEPER";
+
+/// The same test again, as a process of its own that takes the sleeper's part.
+fn start_sleeper(topic: &str, group: &str) -> (Child, impl Iterator<Item = std::io::Result<String>>) {
+    let myself = std::env::current_exe().expect("this test has a file");
+    let mut child = Command::new(myself)
+        .args(["--exact", "a_commit_after_a_standstill_is_refused", "--nocapture"])
+        .env(SLEEPER, format!("{topic} {group}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let said = output.lines().filter_map(|line| match line {
+        Ok(line) => line.strip_prefix("sleeper: ").map(|said| Ok(said.to_string())),
+        Err(error) => Some(Err(error)),
+    });
+    (child, said)
+}
+
+async fn sleep(names: &str) {
+    let (topic, group) = names.split_once(' ').expect("two names");
+    let Some(log) = connect().await else { return };
+    let subscription =
+        Subscription { group: group.to_string(), topics: vec![topic.to_string()], prefetch_bytes_max: 1 << 20 };
+    let mut consumer = log.subscribe(subscription).await.expect("the group is joined");
+    next_assigned(&mut consumer).await;
+    println!("\nsleeper: assigned");
+    // Nothing awaits here: the member hears of nothing until it has tried to commit.
+    std::io::stdin().read_line(&mut String::new()).expect("a line");
+    match consumer.commit(topic, 0, 2, "the sleeper's").await {
+        Err(LogError::StaleOwner { .. }) => println!("\nsleeper: stale"),
+        other => println!("\nsleeper: {other:?}"),
+    }
+    std::io::stdin().read_line(&mut String::new()).expect("a line");
+}
+
+fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), process.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
 }

@@ -1,6 +1,10 @@
 //! The member's side of its poll thread: filters what it must not give out, and commits.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rdkafka::{
@@ -9,7 +13,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,8 +45,8 @@ pub(super) struct Member {
     seeks: u64,
     ready: VecDeque<GroupEvent>,
     held_bytes_max: usize,
-    /// One commit at a time, also when the future of one was dropped.
-    commits: Arc<Semaphore>,
+    /// How many losses of the thread's this member has heard of.
+    losses: u64,
 }
 
 #[derive(Default)]
@@ -74,7 +78,7 @@ impl Member {
             seeks: 0,
             ready: VecDeque::new(),
             held_bytes_max: subscription.prefetch_bytes_max / HELD_SHARE,
-            commits: Arc::new(Semaphore::new(1)),
+            losses: 0,
         })
     }
 
@@ -94,7 +98,10 @@ impl Member {
                             self.owned.insert(&part.topic, part.partition, Owned::default());
                         }
                     }
-                    GroupEvent::Lost(partitions) => self.forget(partitions),
+                    GroupEvent::Lost(partitions) => {
+                        self.losses += 1;
+                        self.forget(partitions);
+                    }
                     GroupEvent::Revoked(_) | GroupEvent::Records(_) => {}
                 }
                 Ok(Some(event))
@@ -155,11 +162,14 @@ impl Member {
         found.map(|(name, part, _)| (Arc::clone(name), part)).ok_or_else(|| self.stale(topic, partition))
     }
 
-    async fn commit_once(&self, list: TopicPartitionList) -> Result<Result<(), KafkaError>, LogError> {
-        let permit = Arc::clone(&self.commits).acquire_owned().await.map_err(|_| LogError::Closed)?;
-        let consumer = Arc::clone(&self.handle.consumer);
+    /// `None` where the partitions were lost, though the member has not heard of it yet.
+    async fn commit_once(&self, list: TopicPartitionList) -> Result<Option<Result<(), KafkaError>>, LogError> {
+        let commits = Arc::clone(&self.handle.commits);
+        let permit = Arc::clone(&commits.one).acquire_owned().await.map_err(|_| LogError::Closed)?;
+        let (consumer, heard) = (Arc::clone(&self.handle.consumer), self.losses);
         blocking(move || {
-            let committed = consumer.commit(&list, CommitMode::Sync);
+            let lost = commits.losses.load(Ordering::SeqCst) != heard;
+            let committed = (!lost).then(|| consumer.commit(&list, CommitMode::Sync));
             drop(permit);
             committed
         })
@@ -199,7 +209,11 @@ impl Consumer for Member {
         let deadline = Instant::now() + COMMIT_TIMEOUT;
         loop {
             let list = next_read(topic, partition, offset, metadata)?;
-            let Err(error) = self.commit_once(list).await? else { return Ok(()) };
+            let error = match self.commit_once(list).await? {
+                None => return Err(self.stale(topic, partition)),
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => error,
+            };
             match fate(&error) {
                 Fate::Stale => return Err(self.stale(topic, partition)),
                 Fate::TooLarge => return Err(LogError::MetadataTooLarge { bytes: metadata.len() }),
@@ -260,7 +274,7 @@ impl Consumer for Member {
 
     async fn release(&mut self, partitions: &[(Arc<str>, Partition)]) -> Result<(), LogError> {
         // A commit that is under way goes first: after the release it could move the new owner's position back.
-        let permit = self.commits.acquire().await.map_err(|_| LogError::Closed)?;
+        let permit = self.handle.commits.one.acquire().await.map_err(|_| LogError::Closed)?;
         let (done, released) = oneshot::channel();
         self.handle.send(Command::Release { partitions: partitions.to_vec(), done })?;
         let released = released.await.unwrap_or(Err(LogError::Closed));
@@ -270,7 +284,7 @@ impl Consumer for Member {
     }
 
     async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        let _permit = self.commits.acquire().await.map_err(|_| LogError::Closed)?;
+        let _permit = self.handle.commits.one.acquire().await.map_err(|_| LogError::Closed)?;
         let (done, left) = oneshot::channel();
         if self.handle.send(Command::Leave { done: Some(done) }).is_ok() {
             // A thread that ended has left.

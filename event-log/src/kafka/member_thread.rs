@@ -2,7 +2,11 @@
 //! waits for the member: what it has to say goes into a queue that the prefetch budget bounds.
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::{self, Thread},
     time::Duration,
 };
@@ -14,7 +18,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::{
-    sync::{mpsc as events, oneshot},
+    sync::{Semaphore, mpsc as events, oneshot},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
@@ -35,6 +39,8 @@ const BATCH_RECORDS_MAX: usize = 1024;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const SEEK_ATTEMPT: Duration = Duration::from_secs(1);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a commit may go on when its partition is lost.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PREPARE_RETRY: Duration = Duration::from_millis(100);
 
 pub(super) type TopicPartition = (Arc<str>, Partition);
@@ -86,6 +92,16 @@ pub(super) struct Handle {
     pub thread: Thread,
     pub consumer: Arc<BaseConsumer<Context>>,
     pub budget: Arc<Budget>,
+    pub commits: Arc<Commits>,
+}
+
+/// Keeps commits apart from losses. The broker checks who commits, not what it owns: a commit that is sent when this
+/// client has joined anew could move another owner's position back.
+pub(super) struct Commits {
+    /// One commit at a time, also when the future of one was dropped.
+    pub one: Arc<Semaphore>,
+    /// Counts how often the member lost its partitions.
+    pub losses: AtomicU64,
 }
 
 impl Handle {
@@ -103,6 +119,7 @@ struct MemberThread {
     commands: mpsc::Receiver<Command>,
     events: events::UnboundedSender<Event>,
     budget: Arc<Budget>,
+    commits: Arc<Commits>,
     closing: CancellationToken,
     decoder: Decoder,
     owned: Partitions<Owned>,
@@ -145,12 +162,14 @@ pub(super) async fn start(
             return drop(started.send(Err(consumer.context().unavailable("take a subscription", &error))));
         }
         let (consumer, budget) = (Arc::new(consumer), Arc::new(Budget::new(subscription.prefetch_bytes_max)));
+        let commits = Arc::new(Commits { one: Arc::new(Semaphore::new(1)), losses: AtomicU64::new(0) });
         let (myself, commands) = mpsc::channel();
         let handle = Handle {
             commands: myself.clone(),
             thread: me,
             consumer: Arc::clone(&consumer),
             budget: Arc::clone(&budget),
+            commits: Arc::clone(&commits),
         };
         if started.send(Ok(handle)).is_err() {
             return;
@@ -161,6 +180,7 @@ pub(super) async fn start(
             commands,
             events: sender,
             budget,
+            commits,
             closing,
             decoder: Decoder::default(),
             owned: Partitions::new(),
@@ -340,7 +360,10 @@ impl MemberThread {
             }
         }
         if lost {
-            // Others own them: nothing that the member could still do would count.
+            // Others own them: nothing that the member could still do would count. Giving them back lets this client
+            // join anew, so a commit that is under way has to end first.
+            self.commits.losses.fetch_add(1, Ordering::SeqCst);
+            self.wait_for_commit();
             self.give_back(&list, &partitions);
             return self.tell(Event::Group(GroupEvent::Lost(partitions)));
         }
@@ -350,6 +373,13 @@ impl MemberThread {
         self.revoked.clone_from(&partitions);
         self.revoked_list = list;
         self.tell(Event::Group(GroupEvent::Revoked(partitions)));
+    }
+
+    fn wait_for_commit(&self) {
+        let deadline = Instant::now() + COMMIT_TIMEOUT;
+        while self.commits.one.try_acquire().is_err() && Instant::now() < deadline {
+            thread::park_timeout(Duration::from_millis(1));
+        }
     }
 
     /// Kafka is told once all are let go: it assigns them to others then.
