@@ -1,0 +1,265 @@
+//! The member of the orchestrator's group: gives each partition an owner, hands it records, commits what it asks for.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use event_log::{Assigned, Consumer, Fetched, GroupEvent, LogError, Offset, Partition, Subscription};
+use schemas::topic::{ORCHESTRATOR_GROUP, RUNS};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{Config, Deps},
+    error::Error,
+    graphs::GraphCache,
+    owner::{self, Claim, Handle, Order, Owner, Told},
+};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Serves partitions of `runs` until `shutdown`. What fails is given up, recovered and tried again; only what a
+/// repeat can't mend (a record of a newer version, a log that lost records) is returned.
+pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
+    let graphs = Arc::new(GraphCache::new(
+        Arc::clone(&deps.specs),
+        Arc::clone(&deps.log),
+        deps.names.clone(),
+        config.create_topics,
+    ));
+    let mut backoff = BACKOFF_MIN;
+    while !shutdown.is_cancelled() {
+        let began = Instant::now();
+        let member = Member::join(&config, &deps, &graphs).await;
+        let result = match member {
+            Ok(member) => member.serve(&shutdown).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => return Ok(()),
+            Err(error) if !is_mended_by_recovery(&error) => return Err(error),
+            Err(error) => {
+                if began.elapsed() > BACKOFF_MAX {
+                    backoff = BACKOFF_MIN;
+                }
+                tracing::warn!(error = &error as &dyn std::error::Error, retry.after = ?backoff, "the orchestrator rejoins");
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_MAX),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_mended_by_recovery(error: &Error) -> bool {
+    match error {
+        Error::Log(LogError::Corrupt { .. } | LogError::Closed) => false,
+        Error::OutputLost { source, .. } => !matches!(source, LogError::Corrupt { .. } | LogError::Closed),
+        Error::Log(_) | Error::Store(_) | Error::CommitsFail { .. } => true,
+        Error::UnknownRecord { .. }
+        | Error::ReplayOutsideLog { .. }
+        | Error::State { .. }
+        | Error::Spec { .. }
+        | Error::Position { .. } => false,
+    }
+}
+
+/// One membership of the group.
+struct Member<'a> {
+    config: &'a Config,
+    deps: &'a Deps,
+    graphs: &'a Arc<GraphCache>,
+    topic: Arc<str>,
+    consumer: Box<dyn Consumer>,
+    owners: BTreeMap<Partition, Handle>,
+    paused: BTreeMap<Partition, bool>,
+    tracker: TaskTracker,
+    tell: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+impl<'a> Member<'a> {
+    async fn join(config: &'a Config, deps: &'a Deps, graphs: &'a Arc<GraphCache>) -> Result<Self, Error> {
+        let topic = deps.names.of(RUNS);
+        let subscription = Subscription {
+            group: deps.names.of(ORCHESTRATOR_GROUP),
+            topics: vec![topic.clone()],
+            prefetch_bytes_max: config.prefetch_bytes_max,
+        };
+        let consumer = deps.log.subscribe(subscription).await?;
+        let (tell, told) = mpsc::unbounded_channel();
+        Ok(Member {
+            config,
+            deps,
+            graphs,
+            topic: Arc::from(topic),
+            consumer,
+            owners: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            tracker: TaskTracker::new(),
+            tell,
+            told,
+        })
+    }
+
+    async fn serve(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+        let result = loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break Ok(()),
+                Some(told) = self.told.recv() => if let Err(error) = self.on_told(told).await { break Err(error) },
+                event = self.consumer.next() => match event {
+                    Ok(event) => if let Err(error) = self.on_event(event).await { break Err(error) },
+                    Err(error) => break Err(Error::Log(error)),
+                },
+            }
+        };
+        let all: Vec<Partition> = self.owners.keys().copied().collect();
+        let released = self.release(all).await;
+        self.tracker.close();
+        self.tracker.wait().await;
+        let left = self.consumer.leave().await;
+        result.and(released).and(left.map_err(Error::Log))
+    }
+
+    async fn on_event(&mut self, event: GroupEvent) -> Result<(), Error> {
+        match event {
+            GroupEvent::Assigned(partitions) => {
+                for assigned in partitions {
+                    self.own(assigned).await?;
+                }
+                Ok(())
+            }
+            GroupEvent::Revoked(partitions) => {
+                self.release(partitions.iter().map(|(_, partition)| *partition).collect()).await?;
+                Ok(self.consumer.release(&partitions).await?)
+            }
+            GroupEvent::Lost(partitions) => {
+                // Others own them: what these owners still know is of no use.
+                for (_, partition) in partitions {
+                    self.owners.remove(&partition);
+                    self.paused.remove(&partition);
+                }
+                Ok(())
+            }
+            GroupEvent::Records(records) => self.deliver(records).await,
+        }
+    }
+
+    /// Begins at the lower of the group's offset and what the states of the store cover.
+    async fn own(&mut self, assigned: Assigned) -> Result<(), Error> {
+        let Assigned { partition, committed, start, end, .. } = assigned;
+        let covered = self.deps.states.covered(partition).await?;
+        let covered = covered.filter(|position| position.generation() == self.config.generation);
+        let (group_offset, metadata) = committed.unzip();
+        let replay_from = [group_offset, covered.map(|position| position.offset())].into_iter().flatten().min();
+        let replay_from = replay_from.unwrap_or(0);
+        if replay_from < start || replay_from > end {
+            return Err(Error::ReplayOutsideLog { partition, offset: replay_from, start, end });
+        }
+        let issued_up_to = metadata.as_deref().and_then(owner::issued_up_to).unwrap_or(replay_from);
+        // A store restored from a back-up is behind the group's offset: what it lacks is refolded, not issued again.
+        let issued_up_to = issued_up_to.max(replay_from);
+        self.consumer.seek(&self.topic, partition, replay_from).await?;
+        tracing::info!(
+            partition,
+            replay.from = replay_from,
+            issued.up_to = issued_up_to,
+            tail = end,
+            "owns a partition"
+        );
+        self.start(Claim { partition, replay_from, issued_up_to, end });
+        Ok(())
+    }
+
+    fn start(&mut self, claim: Claim) {
+        let partition = claim.partition;
+        let (handle, running) =
+            Owner::start(self.config.clone(), self.deps.clone(), Arc::clone(self.graphs), claim, self.tell.clone());
+        self.tracker.spawn(running);
+        self.owners.insert(partition, handle);
+    }
+
+    async fn deliver(&mut self, records: Vec<Fetched>) -> Result<(), Error> {
+        let mut by_partition: BTreeMap<Partition, Vec<Fetched>> = BTreeMap::new();
+        for fetched in records {
+            by_partition.entry(fetched.partition).or_default().push(fetched);
+        }
+        for (partition, records) in by_partition {
+            let Some(handle) = self.owners.get(&partition) else { continue };
+            if handle.deliver(records, self.config.queued_records_max) && !self.paused.contains_key(&partition) {
+                self.consumer.pause(&self.topic, partition).await?;
+                self.paused.insert(partition, true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_told(&mut self, told: Told) -> Result<(), Error> {
+        match told {
+            Told::Commit { partition, replay_from, metadata } => self.commit(partition, replay_from, &metadata).await,
+            Told::Drained { partition } => {
+                if self.paused.remove(&partition).is_some() {
+                    self.consumer.resume(&self.topic, partition).await?;
+                }
+                Ok(())
+            }
+            // A released owner is no longer among them; any other end is a failure.
+            Told::Ended { partition, result } => match self.owners.remove(&partition) {
+                Some(_) => result,
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn commit(&mut self, partition: Partition, replay_from: Offset, metadata: &str) -> Result<(), Error> {
+        let result = self.consumer.commit(&self.topic, partition, replay_from, metadata).await;
+        if let Err(error) = &result {
+            tracing::warn!(partition, error = error as &dyn std::error::Error, "a commit failed");
+        }
+        if let Some(handle) = self.owners.get(&partition) {
+            let _ = handle.orders.send(Order::Committed(result.is_ok()));
+        }
+        match result {
+            // The owner counts how long its commits fail.
+            Ok(()) | Err(LogError::Unavailable { .. } | LogError::StaleOwner { .. }) => Ok(()),
+            Err(error) => Err(Error::Log(error)),
+        }
+    }
+
+    /// Ends owners, and makes the last commit that each asks for.
+    async fn release(&mut self, partitions: Vec<Partition>) -> Result<(), Error> {
+        let mut ending = BTreeMap::new();
+        for partition in partitions {
+            self.paused.remove(&partition);
+            if let Some(handle) = self.owners.remove(&partition) {
+                let _ = handle.orders.send(Order::Release);
+                ending.insert(partition, handle);
+            }
+        }
+        let until = Instant::now() + self.config.release_within + Duration::from_secs(1);
+        while !ending.is_empty() {
+            let Ok(Some(told)) = tokio::time::timeout_at(until, self.told.recv()).await else { break };
+            match told {
+                Told::Commit { partition, replay_from, metadata } => {
+                    if let Err(error) = self.consumer.commit(&self.topic, partition, replay_from, &metadata).await {
+                        tracing::warn!(partition, error = &error as &dyn std::error::Error, "a last commit failed");
+                    }
+                    if let Some(handle) = self.owners.get(&partition) {
+                        let _ = handle.orders.send(Order::Committed(true));
+                    }
+                }
+                Told::Ended { partition, result } => {
+                    ending.remove(&partition);
+                    if self.owners.remove(&partition).is_some() {
+                        result?;
+                    }
+                }
+                Told::Drained { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Graph versions by hash, compiled once, with the topics of their nodes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use event_log::{Class, EventLog, LogError, TopicSpec};
+use graph::{
+    envelope::Lane,
+    graph::{Graph, Graphs},
+    spec::GraphSpec,
+};
+use run_store::Specs;
+use schemas::topic::Names;
+
+use crate::error::Error;
+
+/// How long a node's topic keeps a task that nobody took.
+const NODE_RETENTION_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// What a run needs to know of its graph version.
+pub struct Loaded {
+    pub graph: Arc<Graph>,
+    /// Topic and partition count, by node.
+    pub topics: BTreeMap<String, (Arc<str>, u32)>,
+}
+
+/// Shared by the owners of one process.
+pub struct GraphCache {
+    loaded: RwLock<BTreeMap<String, Arc<Loaded>>>,
+    specs: Arc<dyn Specs>,
+    log: Arc<dyn EventLog>,
+    names: Names,
+    create_topics: Option<u32>,
+}
+
+impl Graphs for GraphCache {
+    fn graph(&self, hash: &str) -> Option<Arc<Graph>> {
+        self.get(hash).map(|loaded| Arc::clone(&loaded.graph))
+    }
+}
+
+impl GraphCache {
+    pub fn new(specs: Arc<dyn Specs>, log: Arc<dyn EventLog>, names: Names, create_topics: Option<u32>) -> Self {
+        GraphCache { loaded: RwLock::default(), specs, log, names, create_topics }
+    }
+
+    pub fn get(&self, hash: &str) -> Option<Arc<Loaded>> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// Reads a version from the store. None where the store doesn't have it (yet).
+    pub async fn load(&self, hash: &str) -> Result<Option<Arc<Loaded>>, Error> {
+        if let Some(loaded) = self.get(hash) {
+            return Ok(Some(loaded));
+        }
+        let Some(row) = self.specs.spec(hash).await? else { return Ok(None) };
+        let unreadable = |reason: String| Error::Spec { hash: hash.to_owned(), reason };
+        let spec: GraphSpec = serde_json::from_slice(&row.spec).map_err(|error| unreadable(error.to_string()))?;
+        let mut topics = BTreeMap::new();
+        for node in &spec.nodes {
+            let topic = self.names.node(&spec.name, &node.name, Lane::Interactive);
+            let partitions = self.topic_partitions(&topic).await?;
+            topics.insert(node.name.clone(), (Arc::from(topic), partitions));
+        }
+        let graph = Graph::new(spec).map_err(|error| unreadable(error.to_string()))?;
+        let loaded = Arc::new(Loaded { graph: Arc::new(graph), topics });
+        self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), Arc::clone(&loaded));
+        Ok(Some(loaded))
+    }
+
+    async fn topic_partitions(&self, topic: &str) -> Result<u32, LogError> {
+        match (self.log.partitions(topic).await, self.create_topics) {
+            (Err(LogError::UnknownTopic { .. }), Some(partitions)) => {
+                let class = Class::Durable { retention_ms: NODE_RETENTION_MS };
+                self.log.create_topics(&[TopicSpec { name: topic.to_owned(), partitions, class }]).await?;
+                Ok(partitions)
+            }
+            (answer, _) => answer,
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! One record into its key's state, and what follows into the log.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use event_log::{Fetched, Offset};
+use futures_util::FutureExt;
+use graph::{
+    advance::{Command, Step, advance},
+    envelope::Key,
+    event::Event,
+    state::KeyState,
+    update::Happened,
+};
+use run_store::{StoreError, rows::StateRow};
+use schemas::record::{DeadLetter, RunsRecord};
+use tokio::time::Instant;
+
+use super::{Done, Owner, Parked, Resident, Slot, fresh};
+use crate::{
+    decode::{Decoded, decode},
+    error::Error,
+    graphs::Loaded,
+    metrics,
+    outputs::Cause,
+};
+
+/// How long a key waits before the store is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+impl Owner {
+    /// Takes a record: applies it now, or parks it until its key is there.
+    pub(super) fn take(&mut self, fetched: Fetched) -> Result<(), Error> {
+        let offset = fetched.offset;
+        if offset < self.marks.next() {
+            // Read again after a seek or a rejoin.
+            return Ok(());
+        }
+        self.tail = self.tail.max(offset + 1);
+        self.marks.take(offset);
+        match decode(&fetched) {
+            Decoded::Record(record) => {
+                let traceparent = fetched.record.headers.get_str("traceparent").map(str::to_owned);
+                self.admit(Parked { offset, record, traceparent })
+            }
+            Decoded::Garbage(reason) => {
+                self.bury(&fetched, reason);
+                Ok(())
+            }
+            Decoded::Unknown(reason) => Err(Error::UnknownRecord { partition: self.partition, offset, reason }),
+        }
+    }
+
+    fn admit(&mut self, parked: Parked) -> Result<(), Error> {
+        let key = parked.record.envelope.key();
+        match self.slots.get_mut(&key) {
+            Some(Slot::Ready(_)) => self.apply(&key, parked),
+            Some(Slot::Waiting { records, .. }) => {
+                records.push_back(parked);
+                Ok(())
+            }
+            None if begins_anew(&parked.record) => {
+                // Below the tail of the assignment a former owner may have stored a row of it.
+                let stored = self.recovery.is_some();
+                let resident = Resident::new(fresh(&key), None, stored, Instant::now());
+                self.slots.insert(key.clone(), Slot::Ready(Box::new(resident)));
+                self.apply(&key, parked)
+            }
+            None => {
+                self.load(key, Some(parked));
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the store for a key; its records wait meanwhile, and only they.
+    pub(super) fn load(&mut self, key: Key, first: Option<Parked>) {
+        let records: VecDeque<Parked> = first.into_iter().collect();
+        self.slots.insert(key.clone(), Slot::Waiting { resident: None, records });
+        self.ask_state(key, Duration::ZERO);
+    }
+
+    fn ask_state(&mut self, key: Key, after: Duration) {
+        let states = Arc::clone(&self.deps.states);
+        let partition = self.partition;
+        self.work.push(
+            async move {
+                tokio::time::sleep(after).await;
+                let row = states.state(partition, &key).await;
+                Done::Loaded { key, row }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn on_loaded(&mut self, key: Key, row: Result<Option<StateRow>, StoreError>) -> Result<(), Error> {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                tracing::warn!(key = key.as_str(), %error, "a state can't be read, asking again");
+                self.ask_state(key, ASK_AGAIN);
+                return Ok(());
+            }
+        };
+        let resident = match row.and_then(|row| row.state.map(|state| (row.position, state))) {
+            Some((position, bytes)) => {
+                let state = KeyState::decode(&bytes)
+                    .map_err(|error| Error::State { key: key.0.clone(), reason: error.to_string() })?;
+                Resident::new(state, Some(position.offset()), true, Instant::now())
+            }
+            None => Resident::new(fresh(&key), None, false, Instant::now()),
+        };
+        self.resume(key, Box::new(resident))
+    }
+
+    pub(super) fn on_spec(
+        &mut self,
+        key: Key,
+        hash: &str,
+        loaded: Result<Option<Arc<Loaded>>, Error>,
+    ) -> Result<(), Error> {
+        let missing = match loaded {
+            Ok(Some(_)) => None,
+            Ok(None) => Some("the store does not have it yet".to_owned()),
+            Err(error @ Error::Spec { .. }) => return Err(error),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = missing {
+            tracing::warn!(key = key.as_str(), graph.hash = hash, reason, "a run waits for its graph version");
+            self.ask_spec(key, hash.to_owned(), ASK_AGAIN);
+            return Ok(());
+        }
+        match self.slots.remove(&key) {
+            Some(Slot::Waiting { resident: Some(resident), records }) => {
+                self.slots.insert(key.clone(), Slot::Waiting { resident: None, records });
+                self.resume(key, resident)
+            }
+            Some(slot) => {
+                self.slots.insert(key, slot);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn ask_spec(&mut self, key: Key, hash: String, after: Duration) {
+        let graphs = Arc::clone(&self.graphs);
+        self.work.push(
+            async move {
+                tokio::time::sleep(after).await;
+                let loaded = graphs.load(&hash).await;
+                Done::Spec { key, hash, loaded }
+            }
+            .boxed(),
+        );
+    }
+
+    /// The key is there: applies what waited for it, in order.
+    fn resume(&mut self, key: Key, resident: Box<Resident>) -> Result<(), Error> {
+        let Some(Slot::Waiting { records, .. }) = self.slots.remove(&key) else { return Ok(()) };
+        self.slots.insert(key.clone(), Slot::Ready(resident));
+        let mut records = records;
+        while let Some(parked) = records.pop_front() {
+            match self.slots.get_mut(&key) {
+                // It waits again, for a graph version: what is left waits behind the one that asked.
+                Some(Slot::Waiting { records: waiting, .. }) => {
+                    waiting.push_back(parked);
+                    waiting.extend(records);
+                    return Ok(());
+                }
+                Some(Slot::Ready(_)) => self.apply(&key, parked)?,
+                None => self.admit(parked)?,
+            }
+        }
+        if self.recovery.is_none() {
+            let now = self.now();
+            self.fire_timers_of(&key, now);
+        }
+        self.drop_if_closed(&key);
+        Ok(())
+    }
+
+    fn apply(&mut self, key: &Key, parked: Parked) -> Result<(), Error> {
+        let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return Ok(()) };
+        if resident.contains(parked.offset) {
+            self.marks.applied(parked.offset, 0);
+            return Ok(());
+        }
+        let state = resident.state.take().expect("the state is away only while it is advanced");
+        // A record that breaks the fold must not take the key with it.
+        let before = state.clone();
+        let record = &parked.record;
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            advance(&*self.graphs, state, &record.envelope, record.at, &record.event)
+        }));
+        match step {
+            Ok(Step::Done { state, commands }) => self.applied(key, &parked, state, commands),
+            Ok(Step::Need { state, spec }) => {
+                resident.state = Some(state);
+                self.park_for_spec(key, parked, spec);
+            }
+            Err(_) => {
+                self.fail_run(record);
+                self.applied(key, &parked, before, Vec::new());
+            }
+        }
+        Ok(())
+    }
+
+    fn applied(&mut self, key: &Key, parked: &Parked, state: KeyState, commands: Vec<Command>) {
+        let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return };
+        let Parked { offset, record, traceparent } = parked;
+        resident.state = Some(state);
+        resident.applied = Some(*offset);
+        resident.touched = Instant::now();
+        self.mark_dirty(key, *offset);
+        self.put_out(key, Cause { offset: *offset, at: record.at, traceparent: traceparent.as_deref() }, commands);
+        ::metrics::counter!(metrics::EVENTS, "event" => event_name(&record.event)).increment(1);
+        self.rearm(key);
+        self.drop_if_closed(key);
+    }
+
+    fn park_for_spec(&mut self, key: &Key, parked: Parked, hash: String) {
+        let Some(Slot::Ready(resident)) = self.slots.remove(key) else { return };
+        let records = VecDeque::from([parked]);
+        self.slots.insert(key.clone(), Slot::Waiting { resident: Some(resident), records });
+        self.ask_spec(key.clone(), hash, Duration::ZERO);
+    }
+
+    /// The fold panicked on a record: its run ends by a record of its own, so that every replay sees the same.
+    fn fail_run(&mut self, record: &RunsRecord) {
+        tracing::error!(
+            run.id = %record.envelope.run_id,
+            event = event_name(&record.event),
+            "the fold panicked on a record; its run ends as an internal error"
+        );
+        if self.recovery.is_some() {
+            // The record that ended it stands further down the log.
+            return;
+        }
+        let message = format!("a record of type {} could not be applied", event_name(&record.event));
+        let failed =
+            RunsRecord { envelope: Arc::clone(&record.envelope), at: self.now(), event: Event::RunFailed { message } };
+        let ack = self.outputs.append_to_runs(failed);
+        self.work.push(async move { Done::Appended(ack.await.map(drop)) }.boxed());
+    }
+
+    /// Puts out what a record caused, or keeps it until the tail while the owner recovers.
+    pub(super) fn put_out(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+        for command in &commands {
+            count(command);
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.keep(key, cause, commands);
+            self.marks.applied(cause.offset, 0);
+            return;
+        }
+        self.issue(key, cause, commands);
+    }
+
+    pub(super) fn issue(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+        let Some(issued) = self.outputs.put(cause, commands) else {
+            self.marks.applied(cause.offset, 0);
+            return;
+        };
+        self.marks.applied(cause.offset, 1);
+        if let Some(Slot::Ready(resident)) = self.slots.get_mut(key) {
+            resident.in_flight += 1;
+        }
+        let key = key.clone();
+        self.work.push(async move { Done::Issued { key, issued: issued.await } }.boxed());
+    }
+
+    pub(super) fn on_issued(&mut self, key: &Key, offset: Offset) {
+        self.marks.issued(offset);
+        let resident = match self.slots.get_mut(key) {
+            Some(Slot::Ready(resident) | Slot::Waiting { resident: Some(resident), .. }) => resident,
+            Some(Slot::Waiting { resident: None, .. }) | None => return,
+        };
+        resident.in_flight = resident.in_flight.saturating_sub(1);
+        self.drop_if_closed(key);
+    }
+
+    fn bury(&mut self, fetched: &Fetched, reason: String) {
+        tracing::warn!(partition = self.partition, offset = fetched.offset, reason, "a record of runs is set aside");
+        ::metrics::counter!(metrics::DEAD_LETTERS, "topic" => "runs").increment(1);
+        let headers = fetched.record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+        let letter = DeadLetter::of(
+            self.now(),
+            "orchestrator",
+            reason,
+            (&fetched.topic, fetched.partition, fetched.offset),
+            (&fetched.record.key, &fetched.record.payload),
+            headers,
+        );
+        let offset = fetched.offset;
+        let ack = self.outputs.bury(letter);
+        self.marks.applied(offset, 1);
+        let key = Key(String::new());
+        self.work.push(async move { Done::Issued { key, issued: (offset, ack.await.map(drop)) } }.boxed());
+    }
+}
+
+/// Whether the store can't have anything of the key: a run without a thread, or a thread made by this request.
+fn begins_anew(record: &RunsRecord) -> bool {
+    match &record.event {
+        Event::Requested(request) => !request.repeat && (record.envelope.thread_id.is_none() || request.new_thread),
+        Event::TaskFinished(_)
+        | Event::TaskKept { .. }
+        | Event::TaskGivenBack { .. }
+        | Event::Cancelled { .. }
+        | Event::TimerDue { .. }
+        | Event::RunFailed { .. } => false,
+    }
+}
+
+fn event_name(event: &Event) -> &'static str {
+    match event {
+        Event::Requested(_) => "requested",
+        Event::TaskFinished(_) => "task_finished",
+        Event::TaskKept { .. } => "task_kept",
+        Event::TaskGivenBack { .. } => "task_given_back",
+        Event::Cancelled { .. } => "cancelled",
+        Event::TimerDue { .. } => "timer_due",
+        Event::RunFailed { .. } => "run_failed",
+    }
+}
+
+fn count(command: &Command) {
+    let Command::Update { envelope, update } = command else { return };
+    for happened in &update.happened {
+        match happened {
+            Happened::Started(_) => {
+                ::metrics::counter!(metrics::RUNS_STARTED, "graph" => envelope.graph.name.clone()).increment(1);
+            }
+            Happened::Spent { .. } => ::metrics::counter!(metrics::DUPLICATES).increment(1),
+            Happened::Queued(_) | Happened::TaskDone(_) | Happened::StepDone(_) | Happened::Ended(_) => {}
+        }
+    }
+}

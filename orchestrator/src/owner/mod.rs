@@ -1,0 +1,244 @@
+//! The owner of one partition of `runs`: one loop, one state for each key, and nothing applied out of its key's order.
+//!
+//! It first recovers: folds from the replay start to the tail that it found, puts nothing out, and keeps what each
+//! record from `issued up to` on would have caused. At the tail it issues those updates and the tasks still open.
+
+mod apply;
+mod commit;
+mod recover;
+mod resident;
+mod wake;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use event_log::{Fetched, LogError, Offset, Partition};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use graph::{
+    envelope::{Key, Millis},
+    state::KeyState,
+};
+use run_store::{StoreError, rows::StateRow};
+use tokio::{sync::mpsc, time::Instant};
+
+use self::{
+    commit::Mark,
+    recover::Recovery,
+    resident::{Parked, Resident, Slot},
+    wake::Wakes,
+};
+use crate::{
+    config::{Config, Deps},
+    error::Error,
+    graphs::{GraphCache, Loaded},
+    outputs::{Issued, Outputs},
+    watermark::Watermarks,
+};
+
+/// What the consumer tells an owner.
+pub enum Order {
+    Records(Vec<Fetched>),
+    /// The last commit that the owner asked for has been answered.
+    Committed(bool),
+    /// Store what can be stored, ask for a last commit, and end.
+    Release,
+}
+
+/// What an owner tells the consumer.
+pub enum Told {
+    /// Commit this for the partition.
+    Commit { partition: Partition, replay_from: Offset, metadata: String },
+    /// The queue has room again.
+    Drained { partition: Partition },
+    /// The owner has ended; nothing more comes.
+    Ended { partition: Partition, result: Result<(), Error> },
+}
+
+/// The consumer's end of an owner.
+pub struct Handle {
+    pub orders: mpsc::UnboundedSender<Order>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    /// Hands records over and says whether the owner has enough for now.
+    pub fn deliver(&self, records: Vec<Fetched>, queued_max: usize) -> bool {
+        let queued = self.queued.fetch_add(records.len(), Ordering::Relaxed) + records.len();
+        // An owner that has ended says so by itself.
+        let _ = self.orders.send(Order::Records(records));
+        queued >= queued_max
+    }
+}
+
+/// Where an owner begins.
+pub struct Claim {
+    pub partition: Partition,
+    pub replay_from: Offset,
+    pub issued_up_to: Offset,
+    /// The tail at assignment: below it a former owner may have been.
+    pub end: Offset,
+}
+
+pub struct Owner {
+    config: Config,
+    deps: Deps,
+    graphs: Arc<GraphCache>,
+    partition: Partition,
+    outputs: Outputs,
+    slots: BTreeMap<Key, Slot>,
+    marks: Watermarks,
+    wakes: Wakes,
+    recovery: Option<Recovery>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// One write of states at a time.
+    storing: bool,
+    mark: Mark,
+    told: mpsc::UnboundedSender<Told>,
+    queued: Arc<AtomicUsize>,
+    tail: Offset,
+}
+
+/// What the owner waits for beside its orders.
+enum Done {
+    Issued {
+        key: Key,
+        issued: Issued,
+    },
+    /// A record that the owner added to `runs` or set aside.
+    Appended(Result<(), LogError>),
+    Loaded {
+        key: Key,
+        row: Result<Option<StateRow>, StoreError>,
+    },
+    Spec {
+        key: Key,
+        hash: String,
+        loaded: Result<Option<Arc<Loaded>>, Error>,
+    },
+    Stored {
+        keys: Vec<(Key, Offset)>,
+        result: Result<(), StoreError>,
+    },
+    Covered(Result<(), StoreError>),
+}
+
+impl Owner {
+    pub fn start(
+        config: Config,
+        deps: Deps,
+        graphs: Arc<GraphCache>,
+        claim: Claim,
+        told: mpsc::UnboundedSender<Told>,
+    ) -> (Handle, impl Future<Output = ()>) {
+        let (orders, received) = mpsc::unbounded_channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let handle = Handle { orders, queued: Arc::clone(&queued) };
+        let partition = claim.partition;
+        let outputs =
+            Outputs::new(Arc::clone(&deps.log), Arc::clone(&graphs), &deps.names, config.generation, partition);
+        let owner = Owner {
+            partition,
+            outputs,
+            slots: BTreeMap::new(),
+            marks: Watermarks::new(claim.replay_from),
+            wakes: Wakes::default(),
+            recovery: Some(Recovery::new(claim.issued_up_to, claim.end)),
+            work: FuturesUnordered::new(),
+            storing: false,
+            mark: Mark::new(claim.replay_from),
+            told: told.clone(),
+            queued,
+            tail: claim.end,
+            config,
+            deps,
+            graphs,
+        };
+        let running = async move {
+            let result = owner.run(received).await;
+            // The consumer ends only after its owners, or with the process.
+            let _ = told.send(Told::Ended { partition, result });
+        };
+        (handle, running)
+    }
+
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<(), Error> {
+        self.read_sleepers().await?;
+        self.go_live_at_the_tail()?;
+        let mut tick = tokio::time::interval(self.config.commit_every);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let due = self.wakes.next_due().map(|at| self.instant_of(at));
+            tokio::select! {
+                biased;
+                Some(done) = self.work.next() => self.on_done(done)?,
+                order = orders.recv() => match order {
+                    Some(Order::Records(records)) => self.on_records(records)?,
+                    Some(Order::Committed(taken)) => self.on_committed(taken),
+                    Some(Order::Release) | None => return self.release().await,
+                },
+                () = sleep_until(due) => self.fire_timers(),
+                _ = tick.tick() => self.on_tick()?,
+            }
+        }
+    }
+
+    fn on_records(&mut self, records: Vec<Fetched>) -> Result<(), Error> {
+        let before = self.queued.fetch_sub(records.len(), Ordering::Relaxed);
+        for fetched in records {
+            self.take(fetched)?;
+        }
+        let left = before.saturating_sub(1);
+        if left < self.config.queued_records_max / 2 {
+            let _ = self.told.send(Told::Drained { partition: self.partition });
+        }
+        self.go_live_at_the_tail()
+    }
+
+    fn on_done(&mut self, done: Done) -> Result<(), Error> {
+        match done {
+            Done::Issued { key, issued: (offset, Ok(())) } => self.on_issued(&key, offset),
+            Done::Issued { issued: (offset, Err(source)), .. } => return Err(Error::OutputLost { offset, source }),
+            Done::Appended(result) => result?,
+            Done::Loaded { key, row } => self.on_loaded(key, row)?,
+            Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
+            Done::Stored { keys, result } => self.on_stored(keys, result),
+            Done::Covered(result) => self.on_covered(result),
+        }
+        self.go_live_at_the_tail()
+    }
+
+    fn on_tick(&mut self) -> Result<(), Error> {
+        self.store_old_states(false)?;
+        self.evict();
+        self.ask_for_commit();
+        self.say_progress();
+        self.mark.check(self.partition, self.config.commit_failing_max)
+    }
+
+    fn now(&self) -> Millis {
+        self.deps.clock.now()
+    }
+
+    fn instant_of(&self, at: Millis) -> Instant {
+        Instant::now() + std::time::Duration::from_millis(at.saturating_sub(self.now()).max(0) as u64)
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A state that holds nothing yet.
+fn fresh(key: &Key) -> KeyState {
+    KeyState::new(key.clone())
+}
+
+pub use self::commit::issued_up_to;

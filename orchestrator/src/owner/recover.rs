@@ -1,0 +1,106 @@
+//! From the replay start to the tail without putting anything out, and then what a dead owner may have left undone.
+
+use std::collections::BTreeSet;
+
+use event_log::Offset;
+use graph::{
+    advance::Command,
+    envelope::{Key, Millis},
+};
+
+use super::{Owner, Slot};
+use crate::{error::Error, metrics, outputs::Cause};
+
+pub struct Recovery {
+    /// Outputs of records below are surely in the log.
+    issued_up_to: Offset,
+    /// The tail at assignment.
+    end: Offset,
+    kept: Vec<Kept>,
+}
+
+/// What one record would have put out.
+struct Kept {
+    key: Key,
+    offset: Offset,
+    at: Millis,
+    traceparent: Option<String>,
+    commands: Vec<Command>,
+}
+
+impl Recovery {
+    pub fn new(issued_up_to: Offset, end: Offset) -> Self {
+        Recovery { issued_up_to, end, kept: Vec::new() }
+    }
+
+    pub fn keep(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+        if cause.offset < self.issued_up_to || commands.is_empty() {
+            return;
+        }
+        self.kept.push(Kept {
+            key: key.clone(),
+            offset: cause.offset,
+            at: cause.at,
+            traceparent: cause.traceparent.map(str::to_owned),
+            commands,
+        });
+    }
+}
+
+impl Owner {
+    /// Ends the recovery once everything up to the tail is applied: issues every update of the records from
+    /// `issued up to` on, also of runs that ended since, and of their tasks those that are still open.
+    pub(super) fn go_live_at_the_tail(&mut self) -> Result<(), Error> {
+        let Some(recovery) = &self.recovery else { return Ok(()) };
+        if self.marks.next() < recovery.end || self.marks.has_waiting() {
+            return Ok(());
+        }
+        let Some(mut recovery) = self.recovery.take() else { return Ok(()) };
+        // Keys that waited for the store were applied out of the log's order; an output keeps its record's place.
+        recovery.kept.sort_by_key(|kept| kept.offset);
+        let open = self.open_tasks();
+        let (updates, mut tasks) = (recovery.kept.len(), 0);
+        for Kept { key, offset, at, traceparent, commands } in recovery.kept {
+            let mut commands = commands;
+            commands.retain_mut(|command| match command {
+                Command::Issue { task, .. } => {
+                    task.repeat = true;
+                    open.contains(&(task.id, task.issue))
+                }
+                Command::Update { .. } | Command::Cancel { .. } => true,
+            });
+            tasks += commands.iter().filter(|command| matches!(command, Command::Issue { .. })).count();
+            self.issue(&key, Cause { offset, at, traceparent: traceparent.as_deref() }, commands);
+        }
+        ::metrics::counter!(metrics::RECOVERED_RUNS, "cause" => "assignment").increment(self.slots.len() as u64);
+        tracing::info!(
+            partition = self.partition,
+            keys = self.slots.len(),
+            records_reissued = updates,
+            tasks_reissued = tasks,
+            "the partition is live"
+        );
+        self.wakes.arm();
+        self.drop_closed();
+        Ok(())
+    }
+
+    fn open_tasks(&self) -> BTreeSet<(graph::task::TaskId, u32)> {
+        self.slots
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Ready(resident) => Some(resident),
+                Slot::Waiting { .. } => None,
+            })
+            .flat_map(|resident| resident.state().open_tasks())
+            .map(|(_, task, issue)| (task, issue))
+            .collect()
+    }
+
+    fn drop_closed(&mut self) {
+        let keys: Vec<Key> = self.slots.keys().cloned().collect();
+        for key in keys {
+            self.drop_if_closed(&key);
+        }
+    }
+}

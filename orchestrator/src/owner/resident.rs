@@ -1,0 +1,93 @@
+//! A key in memory: its state, and how far the store and the log have it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use event_log::Offset;
+use graph::{
+    envelope::{Envelope, Millis, RunId},
+    event::Timer,
+    state::KeyState,
+};
+use schemas::record::RunsRecord;
+use tokio::time::Instant;
+
+/// A key is there, or its records wait until it is.
+pub enum Slot {
+    Ready(Box<Resident>),
+    /// Waits for its state or for a graph version. Order is a key's: only its own records wait.
+    Waiting {
+        resident: Option<Box<Resident>>,
+        records: VecDeque<Parked>,
+    },
+}
+
+/// A record that waits.
+pub struct Parked {
+    pub offset: Offset,
+    pub record: Arc<RunsRecord>,
+    pub traceparent: Option<String>,
+}
+
+pub struct Resident {
+    /// None only while `advance` has it.
+    pub state: Option<KeyState>,
+    /// The last record that the state contains.
+    pub applied: Option<Offset>,
+    /// The first record that the stored row lacks.
+    pub dirty_since: Option<Offset>,
+    /// The first record after the one that is being stored.
+    pub dirty_next: Option<Offset>,
+    pub storing: bool,
+    /// The store may have a row of this key.
+    pub stored: bool,
+    /// Records whose outputs are not acked.
+    pub in_flight: u32,
+    pub wake_at: Option<Millis>,
+    /// Timers whose `timer due` is on its way.
+    pub fired: Vec<Timer>,
+    pub touched: Instant,
+    pub dirty_from: Option<Instant>,
+}
+
+impl Resident {
+    pub fn new(state: KeyState, applied: Option<Offset>, stored: bool, now: Instant) -> Self {
+        Resident {
+            state: Some(state),
+            applied,
+            dirty_since: None,
+            dirty_next: None,
+            storing: false,
+            stored,
+            in_flight: 0,
+            wake_at: None,
+            fired: Vec::new(),
+            touched: now,
+            dirty_from: None,
+        }
+    }
+
+    pub fn state(&self) -> &KeyState {
+        self.state.as_ref().expect("the state is away only while it is advanced")
+    }
+
+    pub fn contains(&self, offset: Offset) -> bool {
+        self.applied.is_some_and(|applied| offset <= applied)
+    }
+
+    /// The envelope of a run that the key still has.
+    pub fn envelope(&self, run: RunId) -> Option<&Arc<Envelope>> {
+        let state = self.state();
+        state.live_run().into_iter().chain(state.waiting()).find(|envelope| envelope.run_id == run)
+    }
+
+    /// All that is left is the memory of runs that ended: the row may expire with their idempotency keys.
+    pub fn is_remembered_only(&self) -> bool {
+        let state = self.state();
+        state.is_idle() && state.head().is_none() && !state.is_closed()
+    }
+
+    /// All that it put out is acked and nothing needs storing.
+    pub fn is_clean(&self) -> bool {
+        self.in_flight == 0 && self.dirty_since.is_none() && !self.storing
+    }
+}
