@@ -407,3 +407,6 @@ fn sends(writes: &[Write<'_>]) -> Change {
     }
     Change::Set(Content::Sends(sent))
 }
+
+#[cfg(test)]
+mod tests;

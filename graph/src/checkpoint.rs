@@ -85,7 +85,7 @@ impl Checkpoint {
 
     fn read(&self, graph: &Graph, wanted: impl Fn(&ChannelDef) -> bool) -> BTreeMap<String, Arc<Value>> {
         let mut values = BTreeMap::new();
-        for (name, def) in graph.channels.iter().filter(|(_, def)| def.state && wanted(def)) {
+        for (name, _) in graph.channels.iter().filter(|(_, def)| def.state && wanted(def)) {
             if let Some(value) = self.channels.get(name).and_then(Channel::value) {
                 values.insert(name.to_string(), value.clone());
             }

@@ -28,11 +28,15 @@ pub(crate) enum Slot {
 /// Ids are given once, where a write enters: `seed` (the task's or the run's id), channel and place make them, so
 /// that a repeat gives the same. What is no message stays as it is, for the reducer to refuse.
 pub fn with_ids(value: &Arc<Value>, seed: Uuid, channel: &str) -> Arc<Value> {
+    if let Some(inner) = overwrite(value) {
+        let inner = with_ids(&Arc::new(inner.clone()), seed, channel);
+        return Arc::new(json!({"__overwrite__": *inner}));
+    }
     let whole = |message: &Value| is_whole(message) && message.get("id").is_some_and(Value::is_string);
     let done = match &**value {
         Value::Array(messages) => messages.iter().all(whole),
-        Value::Object(_) => overwrite(value).is_some() || whole(value),
-        _ => false,
+        Value::Object(_) => whole(value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     };
     if done {
         return value.clone();
@@ -278,3 +282,6 @@ fn give_id(message: &mut Value, bits: impl FnOnce() -> u128) {
 fn failure(what: &str) -> UpdateError {
     UpdateError::value(format!("can't make a message of {what} (MESSAGE_COERCION_FAILURE)"))
 }
+
+#[cfg(test)]
+mod tests;

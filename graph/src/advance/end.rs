@@ -120,9 +120,10 @@ impl Fold<'_> {
             self.state.tasks.values_mut().for_each(|task| task.drop_untracked(graph));
         }
         for task in self.state.tasks.values_mut() {
-            if matches!(task.stand, Stand::Open | Stand::Delayed) {
-                task.stand = Stand::Idle;
-                task.attempt = 0;
+            match task.stand {
+                Stand::Open | Stand::Delayed => (task.stand, task.attempt) = (Stand::Idle, 0),
+                Stand::Failed { .. } => task.attempt = 0,
+                Stand::Idle | Stand::Finished(_) => {}
             }
         }
     }

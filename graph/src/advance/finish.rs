@@ -64,7 +64,7 @@ impl Fold<'_> {
             }
         };
         run.disarm_task(result.task_id);
-        run.unfinished -= 1;
+        run.unfinished = run.unfinished.saturating_sub(1);
         let last = run.unfinished == 0;
         self.happened(Happened::TaskDone(Box::new(done)));
         if last {
