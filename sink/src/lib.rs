@@ -2,7 +2,35 @@
 
 mod config;
 mod error;
+mod metrics;
 mod sink;
+
+// From the log into memory and to the store.
+mod intake;
+mod load;
+mod materialize;
+mod tokens;
+mod write;
+
+// What is known of runs and threads.
+mod live;
+mod run;
+mod run_error;
+mod thread;
+
+// From memory to clients.
+mod answer;
+mod dialects;
+mod facts;
+mod position;
+mod routes;
+mod seek;
+mod sequence;
+mod snapshot;
+mod sse;
+
+mod shared;
+mod time;
 
 pub use config::{Config, Deps};
 pub use error::Error;

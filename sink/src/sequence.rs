@@ -42,6 +42,15 @@ pub struct Sequencer {
     shown: Vec<Arc<Shown>>,
 }
 
+/// See [`Sequencer::waiting`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// An update waits for a last token.
+    Update(Option<u64>),
+    /// A token waits for the update that issued its task.
+    Token(u64),
+}
+
 /// What was shown of one task.
 #[derive(Debug)]
 struct Task {
@@ -77,21 +86,23 @@ impl Sequencer {
         self.advance();
     }
 
-    /// Whether something waits for a record that has not come.
-    pub fn waits(&self) -> bool {
-        !self.updates.is_empty() || !self.tokens.is_empty()
+    /// What waits for a record that has not come; while it waits, the same.
+    pub fn waiting(&self) -> Option<Waiting> {
+        match (self.updates.front(), self.tokens.front()) {
+            (Some(update), _) => Some(Waiting::Update(update.update.number)),
+            (None, Some((offset, _))) => Some(Waiting::Token(*offset)),
+            (None, None) => None,
+        }
     }
 
     /// Gives up on what is waited for.
     pub fn expire(&mut self) {
-        while self.waits() {
-            match self.updates.pop_front() {
-                Some(update) => self.show_update(&update),
-                // Nothing that was read has issued its task.
-                None => drop(self.tokens.pop_front()),
-            }
-            self.advance();
+        match self.updates.pop_front() {
+            Some(update) => self.show_update(&update),
+            // Nothing that was read has issued its task.
+            None => drop(self.tokens.pop_front()),
         }
+        self.advance();
     }
 
     /// Everything shown so far, in order.
@@ -203,7 +214,8 @@ impl Sequencer {
     ) {
         let task = self.tasks.entry(done.task_id).or_insert_with(|| Task::new(done.issue));
         if !done.restored && done.error.is_none() && !task.has_shown(done.last_token.as_ref()) {
-            let text = if task.showing.is_some() || done.last_token.is_some() { answer::whole_text(done) } else { None };
+            let text =
+                if task.showing.is_some() || done.last_token.is_some() { answer::whole_text(done) } else { None };
             let other_execution = task.showing.is_some_and(|(execution, _)| execution != done.execution);
             if task.showing.is_some() && (text.is_some() || other_execution) {
                 facts.push((place, Fact::AttemptReset { task_id: done.task_id, node: done.node.clone() }));

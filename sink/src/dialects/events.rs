@@ -74,14 +74,17 @@ fn token(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
         TokenKind::Text => event("token", &Text { task_id, node, ns, message_id, text }),
         TokenKind::Reasoning => event("reasoning", &Text { task_id, node, ns, message_id, text }),
         TokenKind::ToolCall => event("tool_call", &ToolCall { task_id, node, ns, message_id, delta: text }),
-        // A delta that is no JSON is no custom event: the worker's mistake is not passed on.
-        TokenKind::Custom => match serde_json::from_str::<&RawValue>(text) {
-            Ok(data) => match serde_json::from_str::<Sources>(text) {
-                Ok(Sources { sources }) => event("sources", &SourcesFound { task_id, node, ns, sources }),
-                Err(_) => event("custom", &Custom { task_id, node, ns, data }),
-            },
-            Err(_) => {}
-        },
+        TokenKind::Custom => custom(token, event),
+    }
+}
+
+/// A delta that is no JSON is the worker's mistake, and not passed on.
+fn custom(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
+    let (task_id, node, ns) = (&token.task_id, token.node.as_str(), token.checkpoint_ns.as_str());
+    if let Ok(Sources { sources }) = serde_json::from_str(&token.delta) {
+        event("sources", &SourcesFound { task_id, node, ns, sources });
+    } else if let Ok(data) = serde_json::from_str(&token.delta) {
+        event("custom", &Custom { task_id, node, ns, data });
     }
 }
 

@@ -1,0 +1,411 @@
+//! One partition of `updates` while it is ours: what was read, what waits for the store, what is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use event_log::{Fetched, LogError};
+use graph::{
+    envelope::Key,
+    update::{Happened, RunStatus},
+};
+use run_store::Position;
+use schemas::{
+    record::{DeadLetter, Progress, UpdateRecord},
+    topic::DEAD_LETTERS,
+};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::{CONSUMER, append};
+use crate::{
+    live::{Applied, LiveThread, Shard, Stored, lock},
+    load::{self, Found, Missing},
+    materialize::{self, run_row, thread_row},
+    metrics::{self as names, RunMeters},
+    run::RunState,
+    shared::{Backoff, Shared},
+    thread::ThreadState,
+    write::{Batch, Mark},
+};
+
+/// An update this old may be the repeat of a run that has ended and left memory: the store knows.
+const MAYBE_REPEATED_AFTER_MS: i64 = 5_000;
+/// A partition without news still says once in a while that it is alive.
+const PROGRESS_SILENCE_MAX: Duration = Duration::from_secs(5);
+
+pub struct Owned {
+    pub partition: u32,
+    pub epoch: u64,
+    pub shard: Arc<Mutex<Shard>>,
+    /// The next offset to take in.
+    pub next: u64,
+    pub stop: CancellationToken,
+    /// Everything below was in the partition when it was taken over.
+    caught_up_at: u64,
+    written: u64,
+    committed: u64,
+    /// Records of keys that are being read from the store, by key.
+    parked: BTreeMap<Key, VecDeque<Parked>>,
+    parked_offsets: BTreeSet<u64>,
+    /// Since when something is read and not written.
+    behind_since: Option<Instant>,
+    said: Option<(Progress, Instant)>,
+}
+
+struct Parked {
+    update: Update,
+    offset: u64,
+}
+
+/// An update that could be read.
+#[derive(Clone)]
+struct Update {
+    record: Arc<UpdateRecord>,
+    payload: bytes::Bytes,
+    position: Position,
+}
+
+/// What records waited for that were parked.
+pub struct Loaded {
+    pub partition: u32,
+    pub epoch: u64,
+    answer: Answer,
+}
+
+enum Answer {
+    Found {
+        key: Key,
+        found: Box<Found>,
+    },
+    /// A record that nobody can read is among the dead letters.
+    SetAside {
+        offset: u64,
+    },
+}
+
+/// Runs and threads that one poll touched, with the last run that touched the thread.
+#[derive(Default)]
+struct Touched {
+    runs: BTreeSet<Uuid>,
+    threads: BTreeMap<(String, String), Uuid>,
+}
+
+impl Owned {
+    pub fn new(
+        partition: u32,
+        epoch: u64,
+        shard: Arc<Mutex<Shard>>,
+        next: u64,
+        caught_up_at: u64,
+        stop: CancellationToken,
+    ) -> Self {
+        Owned {
+            partition,
+            epoch,
+            shard,
+            next,
+            stop,
+            caught_up_at,
+            written: next,
+            committed: next,
+            parked: BTreeMap::new(),
+            parked_offsets: BTreeSet::new(),
+            behind_since: None,
+            said: None,
+        }
+    }
+
+    /// Applies records in order; those of keys that must be read from the store first wait aside.
+    pub fn take(
+        &mut self,
+        shared: &Arc<Shared>,
+        loaded: &mpsc::UnboundedSender<Loaded>,
+        fetched: impl Iterator<Item = Fetched>,
+        meters: &mut RunMeters,
+        batch: &mut Batch,
+    ) {
+        let shard = Arc::clone(&self.shard);
+        let mut shard = lock(&shard);
+        let mut touched = Touched::default();
+        for fetched in fetched {
+            // Redelivered after a move of the reading position.
+            if fetched.offset < self.next {
+                continue;
+            }
+            self.next = fetched.offset + 1;
+            batch.bytes += fetched.record.size();
+            let offset = fetched.offset;
+            match decode(&fetched) {
+                Ok(update) => self.take_one(shared, loaded, &mut shard, update, offset, meters, batch, &mut touched),
+                Err(reason) => {
+                    self.parked_offsets.insert(offset);
+                    let (partition, epoch, loaded) = (self.partition, self.epoch, loaded.clone());
+                    let done =
+                        move || drop(loaded.send(Loaded { partition, epoch, answer: Answer::SetAside { offset } }));
+                    set_aside(shared, &fetched, reason, done);
+                }
+            }
+        }
+        shard.catching_up = self.next < self.caught_up_at;
+        self.finish(&shard, touched, batch);
+    }
+
+    /// Applies what waited for a load.
+    pub fn apply_loaded(
+        &mut self,
+        shared: &Arc<Shared>,
+        loaded: &mpsc::UnboundedSender<Loaded>,
+        answer: Loaded,
+        meters: &mut RunMeters,
+        batch: &mut Batch,
+    ) {
+        let shard = Arc::clone(&self.shard);
+        let mut shard = lock(&shard);
+        let mut touched = Touched::default();
+        let (key, found) = match answer.answer {
+            Answer::Found { key, found } => (key, found),
+            Answer::SetAside { offset } => {
+                self.parked_offsets.remove(&offset);
+                return self.finish(&shard, touched, batch);
+            }
+        };
+        let Some(mut waiting) = self.parked.remove(&key) else { return };
+        if let Some(first) = waiting.front() {
+            admit_found(&mut shard, &first.update.record, *found, first.offset);
+        }
+        while let Some(parked) = waiting.pop_front() {
+            let missing = missing(shared, &shard, &parked.update.record);
+            if !missing.nothing() {
+                let record = Arc::clone(&parked.update.record);
+                waiting.push_front(parked);
+                self.parked.insert(key.clone(), waiting);
+                self.begin_load(shared, loaded, key, record, missing);
+                break;
+            }
+            self.parked_offsets.remove(&parked.offset);
+            apply(shared, &mut shard, parked.update, parked.offset, meters, batch, &mut touched);
+        }
+        self.finish(&shard, touched, batch);
+    }
+
+    pub fn note_written(&mut self, next: u64) {
+        self.written = self.written.max(next);
+        self.behind_since = (!self.is_written()).then(Instant::now);
+        lock(&self.shard).written = self.written;
+    }
+
+    /// Whether all that was read is written.
+    pub fn is_written(&self) -> bool {
+        self.written >= self.next
+    }
+
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub fn to_commit(&self) -> Option<u64> {
+        (self.written > self.committed).then_some(self.written)
+    }
+
+    pub fn note_committed(&mut self, next: u64) {
+        self.committed = self.committed.max(next);
+    }
+
+    /// For how long the oldest unwritten record has waited, about.
+    pub fn oldest(&self) -> Duration {
+        self.behind_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Whether others should hear of it.
+    pub fn has_news(&mut self, progress: &Progress) -> bool {
+        let silent =
+            self.said.as_ref().is_some_and(|(said, at)| said == progress && at.elapsed() < PROGRESS_SILENCE_MAX);
+        if !silent {
+            self.said = Some((progress.clone(), Instant::now()));
+        }
+        !silent
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one step, borrowed apart")]
+    fn take_one(
+        &mut self,
+        shared: &Arc<Shared>,
+        loaded: &mpsc::UnboundedSender<Loaded>,
+        shard: &mut Shard,
+        update: Update,
+        offset: u64,
+        meters: &mut RunMeters,
+        batch: &mut Batch,
+        touched: &mut Touched,
+    ) {
+        if !self.parked.is_empty()
+            && let Some(waiting) = self.parked.get_mut(&update.record.envelope.key())
+        {
+            self.parked_offsets.insert(offset);
+            return waiting.push_back(Parked { update, offset });
+        }
+        let missing = missing(shared, shard, &update.record);
+        if missing.nothing() {
+            return apply(shared, shard, update, offset, meters, batch, touched);
+        }
+        let key = update.record.envelope.key();
+        let record = Arc::clone(&update.record);
+        self.parked_offsets.insert(offset);
+        self.parked.insert(key.clone(), VecDeque::from([Parked { update, offset }]));
+        self.begin_load(shared, loaded, key, record, missing);
+    }
+
+    fn begin_load(
+        &self,
+        shared: &Arc<Shared>,
+        loaded: &mpsc::UnboundedSender<Loaded>,
+        key: Key,
+        record: Arc<UpdateRecord>,
+        missing: Missing,
+    ) {
+        let (partition, epoch, loaded, stop) = (self.partition, self.epoch, loaded.clone(), self.stop.clone());
+        let shared = Arc::clone(shared);
+        shared.tasks.clone().spawn(async move {
+            let load = async {
+                // A closed semaphore can't be: nobody closes it.
+                let _permit = shared.loads.acquire().await;
+                load::load(&shared, &record, missing).await
+            };
+            if let Some(found) = stop.run_until_cancelled(load).await {
+                let answer = Answer::Found { key, found: Box::new(found) };
+                let _ = loaded.send(Loaded { partition, epoch, answer });
+            }
+        });
+    }
+
+    /// Adds the newest views to the rows, and says up to where these rows are everything.
+    fn finish(&mut self, shard: &Shard, touched: Touched, batch: &mut Batch) {
+        for run_id in touched.runs {
+            if let Some(run) = shard.run(run_id) {
+                batch.rows.set_run(run_row(&run.state, run.view(), run.position));
+            }
+        }
+        for (name, run_id) in touched.threads {
+            if let Some(thread) = shard.threads.get(&name) {
+                batch.rows.set_thread(run_id, thread_row(&thread.state));
+            }
+        }
+        let next = self.parked_offsets.first().copied().unwrap_or(self.next);
+        batch.marks.push(Mark { partition: self.partition, epoch: self.epoch, next });
+        self.behind_since.get_or_insert_with(Instant::now);
+    }
+}
+
+/// What has to be read from the store before the update can be applied.
+fn missing(shared: &Shared, shard: &Shard, record: &UpdateRecord) -> Missing {
+    let Some(number) = record.update.number else { return Missing::default() };
+    let run = shard.run(record.envelope.run_id).is_none()
+        && (number > 1 || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS);
+    let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
+        !begins_thread(record) && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
+    });
+    Missing { run, thread }
+}
+
+/// Whether the thread has no checkpoint older than this run's first.
+fn begins_thread(record: &UpdateRecord) -> bool {
+    record.update.number == Some(1)
+        && record.update.happened.iter().any(
+            |happened| matches!(happened, Happened::StepDone(step) if step.ns.is_empty() && step.parent_id.is_none()),
+        )
+}
+
+fn admit_found(shard: &mut Shard, record: &Arc<UpdateRecord>, found: Found, offset: u64) {
+    if let (Some(found), Some(thread_id)) = (found.thread, &record.envelope.thread_id) {
+        let name = (record.envelope.tenant.clone(), thread_id.clone());
+        let state = found.unwrap_or_else(|| ThreadState::new(thread_id, &RunState::new(record)));
+        shard.threads.entry(name).or_insert(LiveThread { state, offset });
+    }
+    if let Some(stored) = found.run {
+        shard.begin(record, stored, Instant::now());
+    }
+}
+
+/// Applies an update of which nothing is missing.
+fn apply(
+    shared: &Shared,
+    shard: &mut Shard,
+    update: Update,
+    offset: u64,
+    meters: &mut RunMeters,
+    batch: &mut Batch,
+    touched: &mut Touched,
+) {
+    let Update { record, payload, position } = update;
+    let now = Instant::now();
+    let run_id = record.envelope.run_id;
+    if record.update.number.is_none() {
+        return batch.rows.add_update(&record, &payload, position);
+    }
+    if shard.run(run_id).is_none() {
+        shard.begin(&record, Vec::new(), now);
+    }
+    let stored = Stored { record: Arc::clone(&record), payload: payload.clone() };
+    if shard.apply(stored, position, offset, now) == Applied::Duplicate {
+        return names::duplicate();
+    }
+    batch.rows.add_update(&record, &payload, position);
+    touched.runs.insert(run_id);
+    if let Some(thread_id) = &record.envelope.thread_id {
+        touched.threads.insert((record.envelope.tenant.clone(), thread_id.clone()), run_id);
+    }
+    count(shared, shard, &record, meters);
+}
+
+fn count(shared: &Shared, shard: &Shard, record: &UpdateRecord, meters: &mut RunMeters) {
+    let Some(run) = shard.run(record.envelope.run_id) else { return };
+    let since = |at| Duration::from_millis(u64::try_from(at - run.state.created_at).unwrap_or(0));
+    if record.update.number == Some(1) {
+        meters.began(&record.envelope, since(shared.deps.clock.now()));
+    }
+    let status: RunStatus = run.state.status;
+    if status.is_terminal() {
+        meters.ended(&record.envelope, status, since(record.update.at));
+    }
+}
+
+fn decode(fetched: &Fetched) -> Result<Update, String> {
+    let record =
+        fetched.json::<UpdateRecord>().map_err(|bad| format!("no update that this version can read: {bad}"))?;
+    let position = materialize::position(record.position)
+        .ok_or_else(|| "the position that caused the update is beyond what a log has".to_owned())?;
+    Ok(Update { record, payload: fetched.record.payload.clone(), position })
+}
+
+/// Puts a record that nobody can read where people look. Its offset is passed only when it is there.
+fn set_aside(shared: &Arc<Shared>, fetched: &Fetched, reason: String, done: impl FnOnce() + Send + 'static) {
+    error!(partition = fetched.partition, offset = fetched.offset, reason, "a record of updates is set aside");
+    names::dead_letters("garbage").increment(1);
+    let headers = fetched.record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let letter = DeadLetter::of(
+        shared.deps.clock.now(),
+        CONSUMER,
+        reason,
+        (&fetched.topic, fetched.partition, fetched.offset),
+        (&fetched.record.key, &fetched.record.payload),
+        headers,
+    );
+    let shared = Arc::clone(shared);
+    shared.tasks.clone().spawn(async move {
+        let mut backoff = Backoff::new(shared.config.retry_pause);
+        let letter = Arc::new(letter);
+        loop {
+            match append(&shared, DEAD_LETTERS, &letter).await {
+                // One that no log takes would keep its partition from ever being committed.
+                Ok(()) | Err(LogError::RecordTooLarge { .. } | LogError::Closed) => return done(),
+                Err(failed) => warn!(error = %failed, "a dead letter could not be appended; this is tried again"),
+            }
+            backoff.pause().await;
+        }
+    });
+}

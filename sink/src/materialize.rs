@@ -1,0 +1,169 @@
+//! Turns updates into the rows of the store. Pure: the same updates give the same rows, however they are split.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use graph::{
+    envelope::Envelope,
+    task::Call,
+    update::{Checkpointed, Happened},
+};
+use run_store::{
+    Position,
+    rows::{CheckpointRow, RunRow, RunWrite, ThreadRow, UpdateRow, UsageRow},
+};
+use schemas::record::{RunsPosition, UpdateRecord};
+use uuid::Uuid;
+
+use crate::{run::RunState, thread::ThreadState};
+
+/// Rows of several runs, those of one run together: of run and thread the newest view alone.
+#[derive(Debug, Default)]
+pub struct Rows {
+    writes: Vec<RunWrite>,
+    by_run: BTreeMap<Uuid, usize>,
+    /// Whose write carries a thread's row: the last run that touched it, so that of equal positions the later wins.
+    by_thread: BTreeMap<(String, String), usize>,
+}
+
+/// Where a record's rows stand; None where no log could have given that position.
+pub fn position(at: RunsPosition) -> Option<Position> {
+    Position::new(at.generation, at.offset)
+}
+
+impl Rows {
+    /// The rows that one update is, and that it holds. `payload` is the record as it was appended.
+    pub fn add_update(&mut self, record: &UpdateRecord, payload: &Bytes, position: Position) {
+        let envelope = &*record.envelope;
+        let write = self.write_of(&envelope.tenant, envelope.run_id);
+        if let Some(number) = record.update.number {
+            write.updates.push(UpdateRow { number, position, update: payload.clone() });
+        }
+        for happened in &record.update.happened {
+            match happened {
+                Happened::StepDone(step) => write.checkpoints.push(checkpoint_row(envelope, step, position)),
+                Happened::TaskDone(done) => {
+                    write.usage.extend(done.calls.iter().map(|call| usage_row(envelope, &done.node, call)));
+                }
+                Happened::Spent { node, calls, .. } => {
+                    write.usage.extend(calls.iter().map(|call| usage_row(envelope, node, call)));
+                }
+                Happened::Queued(_) | Happened::Started(_) | Happened::Ended(_) => {}
+            }
+        }
+    }
+
+    /// The run as its last added update left it.
+    pub fn set_run(&mut self, row: RunRow) {
+        let write = self.write_of(&row.tenant, row.run_id);
+        write.run = Some(row);
+    }
+
+    /// The thread as the last added update of `run_id` left it.
+    pub fn set_thread(&mut self, run_id: Uuid, row: ThreadRow) {
+        let name = (row.tenant.clone(), row.thread_id.clone());
+        let tenant = row.tenant.clone();
+        self.write_of(&tenant, run_id).thread = Some(row);
+        let this = self.by_run[&run_id];
+        if let Some(former) = self.by_thread.insert(name, this).filter(|former| *former != this) {
+            self.writes[former].thread = None;
+        }
+    }
+
+    /// Takes over rows that came after these.
+    pub fn append(&mut self, later: Rows) {
+        for RunWrite { tenant, run_id, updates, run, thread, checkpoints, usage } in later.writes {
+            let write = self.write_of(&tenant, run_id);
+            write.updates.extend(updates);
+            write.checkpoints.extend(checkpoints);
+            write.usage.extend(usage);
+            if let Some(run) = run {
+                self.set_run(run);
+            }
+            if let Some(thread) = thread {
+                self.set_thread(run_id, thread);
+            }
+        }
+    }
+
+    pub fn runs(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub fn into_writes(self) -> Vec<RunWrite> {
+        self.writes
+    }
+
+    fn write_of(&mut self, tenant: &str, run_id: Uuid) -> &mut RunWrite {
+        let writes = &mut self.writes;
+        let index = *self.by_run.entry(run_id).or_insert_with(|| {
+            writes.push(RunWrite { tenant: tenant.to_owned(), run_id, ..RunWrite::default() });
+            writes.len() - 1
+        });
+        &mut writes[index]
+    }
+}
+
+/// `view` is [`RunState::view`], which is made once.
+pub fn run_row(run: &RunState, view: Bytes, position: Position) -> RunRow {
+    let envelope = &*run.envelope;
+    RunRow {
+        tenant: envelope.tenant.clone(),
+        run_id: envelope.run_id,
+        position,
+        thread_id: envelope.thread_id.clone(),
+        user: envelope.principal.user.clone(),
+        graph: envelope.graph.name.clone(),
+        graph_hash: envelope.graph.hash.clone(),
+        status: run.status,
+        created_at: run.created_at,
+        updated_at: run.updated_at,
+        number: run.number,
+        view,
+    }
+}
+
+pub fn thread_row(thread: &ThreadState) -> ThreadRow {
+    ThreadRow {
+        tenant: thread.tenant.clone(),
+        thread_id: thread.thread_id.clone(),
+        position: thread.position,
+        user: thread.user.clone(),
+        graph: thread.graph.clone(),
+        created_at: thread.created_at,
+        updated_at: thread.updated_at,
+        view: serde_json::to_vec(&thread.view).expect("a thread's maps have ids and strings as keys").into(),
+    }
+}
+
+fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) -> CheckpointRow {
+    CheckpointRow {
+        tenant: envelope.tenant.clone(),
+        owner: envelope.key(),
+        ns: step.ns.clone(),
+        checkpoint_id: step.checkpoint_id,
+        run_id: envelope.run_id,
+        position,
+        checkpoint: serde_json::to_vec(step).expect("a checkpoint's maps have strings as keys").into(),
+    }
+}
+
+fn usage_row(envelope: &Envelope, node: &str, call: &Call) -> UsageRow {
+    UsageRow {
+        tenant: envelope.tenant.clone(),
+        call_id: call.id.to_string(),
+        run_id: envelope.run_id,
+        endpoint: envelope.endpoint.clone(),
+        graph: envelope.graph.name.clone(),
+        node: node.to_owned(),
+        provider: call.provider.clone(),
+        model: call.model.clone(),
+        user: envelope.principal.user.clone(),
+        key: envelope.principal.key.clone(),
+        started_at: call.started_at,
+        duration_ms: call.duration_ms,
+        outcome: call.outcome.clone(),
+        usage: call.usage,
+        source: call.usage_source,
+    }
+}

@@ -1,0 +1,183 @@
+//! What is known of one thread: the updates of its runs, folded. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use graph::{
+    envelope::Millis,
+    task::{Interrupt, TaskError, TaskId},
+    update::{Checkpointed, Ended, Happened, RunStatus, TaskDone},
+};
+use run_store::{Position, rows::ThreadRow};
+use schemas::{error::ErrorFields, record::UpdateRecord};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{run::RunState, run_error};
+
+#[derive(Clone, Debug)]
+pub struct ThreadState {
+    pub tenant: String,
+    pub thread_id: String,
+    pub user: Option<String>,
+    pub graph: String,
+    pub created_at: Millis,
+    pub updated_at: Millis,
+    /// Of the last update folded; an older one is not folded again.
+    pub position: Position,
+    pub view: ThreadView,
+    /// The newest checkpoint of the outermost graph, where it was read in this process.
+    checkpoint: Option<(Arc<UpdateRecord>, usize)>,
+}
+
+/// The part that is stored as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ThreadView {
+    /// How the last run that began left the thread.
+    #[serde(default)]
+    pub outcome: Outcome,
+    /// Runs that are not over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub live: BTreeSet<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorFields>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_id: Option<Uuid>,
+    /// What came of tasks since that checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskId, TaskOutcome>,
+    /// Where they differ from the checkpoint's: see [`Ended`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    #[default]
+    Idle,
+    Interrupted,
+    Error,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskOutcome {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupts: Vec<Interrupt>,
+}
+
+impl TaskOutcome {
+    pub fn of(done: &TaskDone) -> Self {
+        TaskOutcome {
+            result: done.update.clone().filter(|_| done.error.is_none()),
+            error: done.error.clone(),
+            interrupts: done.interrupts.clone(),
+        }
+    }
+
+    /// Whether the task is over for good.
+    pub fn is_finished(&self) -> bool {
+        self.error.is_none() && self.interrupts.is_empty()
+    }
+}
+
+impl ThreadState {
+    /// A thread whose first run this is.
+    pub fn new(thread_id: &str, run: &RunState) -> Self {
+        ThreadState {
+            tenant: run.envelope.tenant.clone(),
+            thread_id: thread_id.to_owned(),
+            user: run.envelope.principal.user.clone(),
+            graph: run.envelope.graph.name.clone(),
+            created_at: run.created_at,
+            updated_at: run.created_at,
+            position: Position::default(),
+            view: ThreadView::default(),
+            checkpoint: None,
+        }
+    }
+
+    /// As the store has it; None where the row's view can't be read.
+    pub fn from_row(row: ThreadRow) -> Option<Self> {
+        let view = serde_json::from_slice(&row.view).ok()?;
+        let ThreadRow { tenant, thread_id, position, user, graph, created_at, updated_at, view: _ } = row;
+        Some(ThreadState { tenant, thread_id, user, graph, created_at, updated_at, position, view, checkpoint: None })
+    }
+
+    /// Folds an update of `run`, which has folded it already.
+    pub fn fold(&mut self, record: &Arc<UpdateRecord>, run: &RunState, position: Position) {
+        if position < self.position {
+            return;
+        }
+        self.position = position;
+        self.updated_at = record.update.at;
+        self.graph.clone_from(&run.envelope.graph.name);
+        if run.envelope.principal.user.is_some() {
+            self.user.clone_from(&run.envelope.principal.user);
+        }
+        let run_id = run.envelope.run_id;
+        if !run.status.is_terminal() {
+            self.view.live.insert(run_id);
+        }
+        for (index, happened) in record.update.happened.iter().enumerate() {
+            match happened {
+                Happened::TaskDone(done) => {
+                    self.view.tasks.insert(done.task_id, TaskOutcome::of(done));
+                }
+                Happened::StepDone(checkpoint) if checkpoint.ns.is_empty() => {
+                    self.checkpoint = Some((Arc::clone(record), index));
+                    self.view.checkpoint_id = Some(checkpoint.checkpoint_id);
+                    self.view.tasks.clear();
+                    (self.view.values, self.view.next) = (None, None);
+                }
+                Happened::Ended(ended) => self.end(ended, run_id, run.started),
+                Happened::Queued(_) | Happened::Started(_) | Happened::StepDone(_) | Happened::Spent { .. } => {}
+            }
+        }
+    }
+
+    fn end(&mut self, ended: &Ended, run_id: Uuid, started: bool) {
+        self.view.live.remove(&run_id);
+        if !started {
+            return;
+        }
+        self.view.error = run_error::of(ended, run_id);
+        self.view.values.clone_from(&ended.values);
+        self.view.next = Some(ended.next.clone());
+        self.view.outcome = match ended.status {
+            RunStatus::Error | RunStatus::Timeout => Outcome::Error,
+            RunStatus::Interrupted => Outcome::Interrupted,
+            RunStatus::Success | RunStatus::Cancelled | RunStatus::Pending | RunStatus::Running => {
+                if ended.next.is_empty() { Outcome::Idle } else { Outcome::Interrupted }
+            }
+        };
+    }
+
+    /// LangGraph's word for it.
+    pub fn status(&self) -> &'static str {
+        match self.view.outcome {
+            _ if !self.view.live.is_empty() => "busy",
+            Outcome::Idle => "idle",
+            Outcome::Interrupted => "interrupted",
+            Outcome::Error => "error",
+        }
+    }
+
+    /// The newest checkpoint and the run that made it, where they were read in this process.
+    pub fn checkpoint(&self) -> Option<(&Checkpointed, Uuid)> {
+        let (record, index) = self.checkpoint.as_ref()?;
+        match record.update.happened.get(*index) {
+            Some(Happened::StepDone(checkpoint)) => Some((checkpoint, record.envelope.run_id)),
+            _ => None,
+        }
+    }
+}
