@@ -3,16 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
+    branch,
     expression::{Expression, Scope},
+    graph::Graph,
+    message,
     spec::{Cel, END, GraphSpec, NodeKind, NodeSpec, Reducer},
     task::{Destination, Task, TaskError},
 };
 use serde_json::{Map, Value};
 
 use crate::{
-    ModelRegistry, NodeRegistry,
-    edges::Edges,
-    failure,
+    ModelRegistry, NodeRegistry, failure,
     nodes::{
         Environment, Node, NodeInput, NodeOutput, http::Http, items, kind_of, model::Model, rust::Rust, scope,
         transform::Transform, writes_of,
@@ -29,7 +30,7 @@ pub struct Parts {
 
 pub struct CompiledGraph {
     nodes: BTreeMap<String, Result<CompiledNode, TaskError>>,
-    edges: Edges,
+    graph: Graph,
     /// Channels whose writes are chat messages.
     messages: Vec<String>,
 }
@@ -58,11 +59,9 @@ impl CompiledGraph {
     pub fn new(spec: GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
         let nodes = spec.nodes.iter().map(|node| (node.name.clone(), CompiledNode::new(node, &spec, parts))).collect();
         let messages = spec.channels.iter().filter(|(_, channel)| channel.reducer == Reducer::Messages);
-        Ok(CompiledGraph {
-            nodes,
-            messages: messages.map(|(name, _)| name.clone()).collect(),
-            edges: Edges::new(spec)?,
-        })
+        let messages = messages.map(|(name, _)| name.clone()).collect();
+        let graph = Graph::new(spec).map_err(|error| failure::internal(error.to_string()))?;
+        Ok(CompiledGraph { graph, nodes, messages })
     }
 
     pub fn node(&self, name: &str) -> Result<&CompiledNode, TaskError> {
@@ -75,13 +74,13 @@ impl CompiledGraph {
 
     /// Where the node's conditional edges lead, seen from the step's state and the task's own writes.
     pub fn decide(&self, task: &Task, writes: &Writes) -> Result<Vec<Destination>, TaskError> {
-        self.edges.decide(task, writes)
+        branch::decide(&self.graph, &task.node, &task.channels, writes, &task.context)
     }
 
     /// The writes with every chat message in its stored form, ids given.
     pub fn with_message_ids(&self, task: &Task, writes: &mut Writes) {
         for (channel, value) in writes.iter_mut().filter(|(channel, _)| self.messages.contains(channel)) {
-            *value = crate::edges::with_message_ids(task, channel, value);
+            *value = message::with_ids(value, task.id, channel);
         }
     }
 }
@@ -89,7 +88,10 @@ impl CompiledGraph {
 impl CompiledNode {
     fn new(spec: &NodeSpec, graph: &GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
         let node: Box<dyn Node> = match &spec.kind {
-            NodeKind::Model(model) => Box::new(Model::new(model, &graph.models, &parts.models)?),
+            NodeKind::Model(model) => {
+                let is_looked_at = spec.update.is_some() || spec.goto.is_some();
+                Box::new(Model::new(model, &graph.models, &parts.models, is_looked_at)?)
+            }
             NodeKind::Transform => Box::new(Transform),
             NodeKind::Http(http) => Box::new(Http::new(http, parts.http.clone(), Arc::clone(&parts.environment))),
             NodeKind::Rust(rust) => Box::new(Rust::new(rust, &parts.nodes)?),

@@ -17,8 +17,6 @@ mod outbox;
 pub mod retry;
 
 mod compiled;
-mod edges;
-mod prompt;
 mod specs;
 
 pub mod models;

@@ -9,6 +9,7 @@ use graph::{
     expression::{Expression, Scope},
     spec::{ModelAlias, ModelNode},
     task::TaskError,
+    template::Template,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,7 +18,6 @@ use super::{Node, NodeContext, NodeInput, NodeOutput, items, kind_of, scope};
 use crate::{
     failure, metrics,
     models::{Answer, ModelRegistry, ModelRequest, ModelSettings},
-    prompt::Template,
 };
 
 /// The channel that a conversation lives in, where the graph has it.
@@ -32,6 +32,8 @@ pub struct Model {
     prompt: Option<Template>,
     messages: Option<Expression>,
     answer: Option<Arc<Value>>,
+    /// The graph's expressions look at the answer: else it needs no second form.
+    is_looked_at: bool,
 }
 
 impl Model {
@@ -39,6 +41,7 @@ impl Model {
         spec: &ModelNode,
         aliases: &BTreeMap<String, ModelAlias>,
         registry: &Arc<ModelRegistry>,
+        is_looked_at: bool,
     ) -> Result<Self, TaskError> {
         let template = |text: &Option<String>| {
             text.as_deref()
@@ -55,6 +58,7 @@ impl Model {
             answer: spec.answer.clone().map(Arc::new),
             aliases: aliases.clone(),
             registry: Arc::clone(registry),
+            is_looked_at,
             spec: spec.clone(),
         })
     }
@@ -114,15 +118,18 @@ impl Model {
     fn output(&self, answer: &Answer, message_id: &str) -> Result<NodeOutput, TaskError> {
         let message = answer.message(message_id)?;
         let seen = match &self.answer {
-            None => json!({
+            Some(_) => Some(structured(&answer.text)?),
+            None if self.is_looked_at => Some(json!({
                 "text": answer.text,
                 "reasoning": answer.reasoning,
-                "message": message,
                 "tool_calls": message.get("tool_calls").cloned().unwrap_or_else(|| json!([])),
-            }),
-            Some(_) => structured(&answer.text)?,
+                "message": message.clone(),
+            })),
+            None => None,
         };
-        Ok(NodeOutput { update: json!({MESSAGES: [message]}), answer: Some(seen), goto: Vec::new() })
+        let messages = Value::Array(vec![message]);
+        let update = Value::Object(Map::from_iter([(MESSAGES.to_owned(), messages)]));
+        Ok(NodeOutput { update, answer: seen, goto: Vec::new() })
     }
 }
 

@@ -1,0 +1,9 @@
+//! A whole worker over the embedded log and store: tasks in, results out.
+
+mod bench;
+
+mod consumer;
+mod executions;
+mod handover;
+mod http_node;
+mod model_node;
