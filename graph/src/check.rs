@@ -33,7 +33,7 @@ type Found = Vec<Diagnostic>;
 type Rule = fn(&Subject<'_>, &mut Found);
 
 /// Rules that look at one thing: they hold whatever else is wrong.
-const LOCAL: [Rule; 21] = [
+const LOCAL: [Rule; 22] = [
     names::bad_name,
     names::reserved_name,
     references::unknown_node,
@@ -41,6 +41,7 @@ const LOCAL: [Rule; 21] = [
     references::unknown_model,
     references::bad_model_target,
     references::bad_url,
+    references::bad_environment_name,
     references::bad_path,
     references::serve_needs_messages,
     edges::edge_direction,
@@ -107,7 +108,7 @@ impl<'s> Subject<'s> {
     fn writes(&self, node: &'s NodeSpec) -> BTreeSet<&'s str> {
         match (&node.update, &node.kind) {
             (Some(update), _) => update.keys().map(String::as_str).collect(),
-            (None, NodeKind::Model(model)) if model.answer.is_none() => self.messages_channel().into_iter().collect(),
+            (None, NodeKind::Model(_)) => self.messages_channel().into_iter().collect(),
             _ => BTreeSet::new(),
         }
     }

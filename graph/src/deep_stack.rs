@@ -1,7 +1,7 @@
 //! Room for parsers that recurse: a stack of their own, so that no text can overflow the caller's.
 
 /// CEL's parser takes some 100 KiB a bracket in a debug build; pages that are not touched cost nothing.
-const STACK_BYTES: usize = 512 * 1024 * 1024;
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 pub(crate) fn on_a_deep_stack<T: Send>(parse: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {

@@ -7,6 +7,7 @@ mod code;
 mod diagnostic;
 mod duration;
 mod edges;
+mod editor_schema;
 mod graph;
 mod nodes;
 mod places;
@@ -20,6 +21,7 @@ use crate::{check, spec::GraphSpec};
 pub use self::code::Code;
 pub(crate) use self::diagnostic::nearest;
 pub use self::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Severity};
+pub use self::editor_schema::graph_file_schema;
 pub(crate) use self::places::{Place, Places, UNREADABLE_CHANNELS, UNREADABLE_NODES};
 pub use self::tree::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX};
 

@@ -17,6 +17,8 @@ use crate::{
 struct Place<'p> {
     /// The path in the file.
     path: &'p str,
+    /// The node whose `input` adds names.
+    node: Option<&'p NodeSpec>,
     answer: Option<Type>,
     out: bool,
     wants: Wants<'p>,
@@ -34,18 +36,21 @@ pub(super) fn node_expressions(subject: &Subject<'_>, found: &mut Found) {
         let path = format!("nodes/{}", node.name);
         for (name, text) in node.input.iter().flatten() {
             let path = format!("{path}/input/{name}");
-            check(subject, text, Place { path: &path, answer: None, out: false, wants: Wants::Anything }, found);
+            let place = Place { path: &path, node: None, answer: None, out: false, wants: Wants::Anything };
+            check(subject, text, place, found);
         }
         for (channel, text) in node.update.iter().flatten() {
             let path = format!("{path}/update/{channel}");
             let wants = Wants::Channel(channel);
-            check(subject, text, Place { path: &path, answer: answer(node), out: returns(node), wants }, found);
+            let place = Place { path: &path, node: Some(node), answer: answer(node), out: returns(node), wants };
+            check(subject, text, place, found);
         }
         if let NodeKind::Model(model) = &node.kind
             && let Some(text) = &model.messages
         {
             let path = format!("{path}/messages");
-            check(subject, text, Place { path: &path, answer: None, out: false, wants: Wants::Messages }, found);
+            let place = Place { path: &path, node: Some(node), answer: None, out: false, wants: Wants::Messages };
+            check(subject, text, place, found);
         }
     }
 }
@@ -56,24 +61,24 @@ pub(super) fn conditions(subject: &Subject<'_>, found: &mut Found) {
         for (position, case) in cases.iter().enumerate() {
             if let Some(text) = &case.condition {
                 let path = format!("edges/{index}/cases/{position}/if");
-                check(subject, text, Place { path: &path, answer: None, out: false, wants: Wants::Condition }, found);
+                let place = Place { path: &path, node: None, answer: None, out: false, wants: Wants::Condition };
+                check(subject, text, place, found);
             }
         }
     }
 }
 
-/// What `answer` is: a model's text, and the fields that the file asks for.
+/// What `answer` is: the object that the file asks for, or what a model says in words.
 fn answer(node: &NodeSpec) -> Option<Type> {
     let NodeKind::Model(model) = &node.kind else { return None };
     Some(match &model.answer {
-        Some(schema) => match Type::of_schema(schema) {
-            Type::Map(Some(mut fields)) => {
-                fields.entry("text".to_owned()).or_insert(Type::Text);
-                Type::Map(Some(fields))
-            }
-            other => other,
-        },
-        None => Type::Map(None),
+        Some(schema) => Type::of_schema(schema),
+        None => Type::Map(Some(BTreeMap::from([
+            ("text".to_owned(), Type::Text),
+            ("reasoning".to_owned(), Type::Text),
+            ("message".to_owned(), Type::Map(None)),
+            ("tool_calls".to_owned(), Type::List(Box::new(Type::Unknown))),
+        ]))),
     })
 }
 
@@ -124,7 +129,8 @@ fn unknown_names(subject: &Subject<'_>, expression: &Expression, place: &Place<'
         let at = subject.places.within(place.path, line, column);
         found.push(Diagnostic::error(Code::CelUnknownName, at, format!("there is no `{name}` here")).hint(hint));
     };
-    for name in &reads.names {
+    let input = place.node.and_then(|node| node.input.as_ref());
+    for name in reads.names.iter().filter(|name| !input.is_some_and(|input| input.contains_key(*name))) {
         report(
             name,
             match nearest(name, ["state", "answer", "out", "context"]) {

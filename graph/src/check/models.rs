@@ -20,10 +20,12 @@ pub(super) fn prompt_and_messages(subject: &Subject<'_>, found: &mut Found) {
 
 pub(super) fn nothing_to_ask(subject: &Subject<'_>, found: &mut Found) {
     for node in &subject.spec.nodes {
-        let NodeKind::Model(model) = &node.kind else { continue };
-        let asks =
-            ["prompt", "messages"].iter().any(|field| subject.places.knows(&format!("nodes/{}/{field}", node.name)));
-        if !asks && model.prompt.is_none() && model.messages.is_none() && subject.messages_channel().is_none() {
+        if !matches!(node.kind, NodeKind::Model(_)) {
+            continue;
+        }
+        let mapped = node.input.as_ref().is_some_and(|input| input.contains_key("messages"));
+        let asks = ["prompt", "messages"].map(|field| subject.places.knows(&format!("nodes/{}/{field}", node.name)));
+        if !asks.contains(&true) && !mapped && subject.messages_channel().is_none() {
             let place = subject.places.of(&format!("nodes/{}", node.name));
             let message = format!("node `{}` has nothing to ask the model", node.name);
             let hint = "give it a `prompt`, or the graph a channel `messages: {type: messages}`";

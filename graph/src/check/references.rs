@@ -31,8 +31,8 @@ pub(super) fn unknown_node(subject: &Subject<'_>, found: &mut Found) {
     for (field, names) in
         [("interrupt_before", &subject.spec.interrupt_before), ("interrupt_after", &subject.spec.interrupt_after)]
     {
-        for (index, name) in names.iter().enumerate() {
-            check(name, &format!("{field}/{index}"));
+        for name in names {
+            check(name, &format!("{field}/{name}"));
         }
     }
 }
@@ -40,9 +40,9 @@ pub(super) fn unknown_node(subject: &Subject<'_>, found: &mut Found) {
 /// In `input`, `output` and `update`; those in CEL and prompts are found where these are read.
 pub(super) fn unknown_channel(subject: &Subject<'_>, found: &mut Found) {
     for (field, names) in [("input", &subject.spec.input), ("output", &subject.spec.output)] {
-        for (index, name) in names.iter().flatten().enumerate() {
+        for name in names.iter().flatten() {
             if !subject.declares_channel(name) {
-                found.push(no_channel(subject, name, &format!("{field}/{index}")));
+                found.push(no_channel(subject, name, &format!("{field}/{name}")));
             }
         }
     }
@@ -115,6 +115,34 @@ pub(super) fn bad_url(subject: &Subject<'_>, found: &mut Found) {
             found.push(Diagnostic::error(Code::BadUrl, place, message).hint(hint));
         }
     }
+}
+
+/// `${env.NAME}` is all that the worker puts in; anything else would be sent as it stands.
+pub(super) fn bad_environment_name(subject: &Subject<'_>, found: &mut Found) {
+    for node in &subject.spec.nodes {
+        let NodeKind::Http(http) = &node.kind else { continue };
+        let texts = http.headers.iter().map(|(name, value)| (value, format!("nodes/{}/headers/{name}", node.name)));
+        for (text, path) in texts.chain([(&http.url, format!("nodes/{}/url", node.name))]) {
+            if let Some(odd) = odd_reference(text) {
+                let message = format!("`{odd}` names no value of the environment");
+                let hint = "write ${env.NAME}, with letters, digits and `_` in the name";
+                let place = subject.places.of(&path);
+                found.push(Diagnostic::error(Code::BadEnvironmentName, place, message).hint(hint));
+            }
+        }
+    }
+}
+
+/// The first `${…}` that isn't `${env.NAME}`.
+fn odd_reference(text: &str) -> Option<&str> {
+    text.match_indices("${").find_map(|(offset, _)| {
+        let reference = text[offset..].split_inclusive('}').next().unwrap_or_default();
+        let name = reference.strip_prefix("${env.").and_then(|rest| rest.strip_suffix('}'));
+        let good = name.is_some_and(|name| {
+            !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+        });
+        (!good).then_some(reference)
+    })
 }
 
 pub(super) fn bad_path(subject: &Subject<'_>, found: &mut Found) {

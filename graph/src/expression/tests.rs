@@ -146,7 +146,7 @@ fn deep_texts_neither_panic_nor_overflow() {
         |n| format!("{}1", "a[".repeat(n)),
     ];
     for shape in shapes {
-        for depth in (1..60).chain([100, 500, 2_000]) {
+        for depth in (30..42).chain([1, 10, 60, 100, 500, 2_000]) {
             if let Ok(expression) = Expression::compile(&shape(depth)) {
                 let _ = expression.evaluate(&Scope::new(&BTreeMap::new(), &Value::Null));
             }

@@ -76,7 +76,7 @@ fn mapping(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<C
             let hint = "leave `reducer` out, or write `type: array`";
             reader.report(Diagnostic::error(Code::ReducerType, place("reducer"), message).hint(hint));
         }
-        schema::rest(reader, node, what, &["type", "default", "reducer"])?;
+        reader.fields(node, &format!("{what} of type messages"), &["type", "reducer", "default", "description"])?;
         return Some(messages(default));
     }
     let mut schema = schema::rest(reader, node, what, &["default", "reducer"])?;

@@ -47,6 +47,7 @@ codes! {
     UnknownModel = "unknown-model",
     BadModelTarget = "bad-model-target",
     BadUrl = "bad-url",
+    BadEnvironmentName = "bad-environment-name",
     BadPath = "bad-path",
 
     // edges

@@ -109,14 +109,13 @@ fn edges(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::spec::EdgeSpec>
 fn names(reader: &mut Reader, fields: &Fields<'_>, field: &str) -> Option<Vec<String>> {
     let node = fields.get(field)?;
     let what = format!("`{field}`");
-    for (index, item) in reader.list(node, &what)?.iter().enumerate() {
-        reader.mark(format!("{field}/{index}"), item);
-    }
     let mut names = reader.texts(node, &what)?;
-    // Their order means nothing, and must not change the hash.
-    if field == "input" || field == "output" {
-        names.dedup();
+    for (item, name) in reader.list(node, &what)?.iter().zip(&names) {
+        reader.mark(format!("{field}/{name}"), item);
     }
+    // Their order means nothing, and must not change the hash.
+    names.sort_unstable();
+    names.dedup();
     Some(names)
 }
 

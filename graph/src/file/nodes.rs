@@ -10,7 +10,7 @@ use super::{
 use crate::spec::{HttpNode, ModelNode, NodeKind, NodeSpec, RetryPolicy, RustNode};
 
 /// Fields of every node.
-const COMMON: [&str; 12] = [
+pub(super) const COMMON: [&str; 12] = [
     "kind",
     "input",
     "update",
@@ -100,7 +100,7 @@ fn one(reader: &mut Reader, node: &Node, name: &str, named_at: Place, path: &str
     }
     let kind = match kind {
         "model" => NodeKind::Model(model(reader, &fields, &what, named_at)),
-        "http" => NodeKind::Http(http(reader, &fields, &what, named_at)?),
+        "http" => NodeKind::Http(http(reader, &fields, &what, named_at, path)?),
         "rust" => NodeKind::Rust(rust(reader, &fields, &what, named_at)?),
         _ => NodeKind::Transform,
     };
@@ -176,7 +176,7 @@ fn model(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) 
     }
 }
 
-fn http(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) -> Option<HttpNode> {
+fn http(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place, path: &str) -> Option<HttpNode> {
     let of = |field: &str| format!("`{field}` of {what}");
     let Some(url) = fields.get("url") else {
         reader.missing(named_at, what, "url", "give the address that takes the task: `url: http://host/path`");
@@ -187,6 +187,7 @@ fn http(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) -
     if let Some(node) = fields.get("headers") {
         for (key, value) in reader.map(node, &of("headers")).unwrap_or_default() {
             if let Some(text) = reader.text(value, &format!("the header `{}` of {what}", key.name)) {
+                reader.mark(format!("{path}/headers/{}", key.name), value);
                 headers.insert(key.name.clone(), text);
             }
         }

@@ -1,0 +1,318 @@
+//! The JSON Schema of a graph file, for editors: it completes and explains the whole language, also what this version
+//! doesn't run yet. What needs more than shape (names, types, ways through the graph) is `graph check`'s.
+
+use serde_json::{Map, Value, json};
+
+use super::{channels::REDUCERS, schema::TYPES};
+
+/// Its name where it is served, under /schemas.
+const ID: &str = "graph.v1.schema.json";
+
+/// Draft 7, because that is what YAML editors speak.
+pub fn graph_file_schema() -> Value {
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": ID,
+        "title": "Millstream graph, version 1",
+        "type": "object",
+        "required": ["version", "name", "nodes", "edges"],
+        "additionalProperties": false,
+        "properties": {
+            "version": described("The version of this language, not of your graph.", json!({"const": 1})),
+            "name": described("The graph's name: part of its address.", json!({
+                "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^|:/?#%\\\\\\s]+$",
+            })),
+            "description": described("What the graph is for.", text()),
+            "state": described("Channels: what a run knows, and how writes of one step are joined.", json!({
+                "type": "object", "additionalProperties": reference("channel"),
+            })),
+            "input": described("Channels that a request may write; all unless told.", texts()),
+            "output": described("Channels that a run answers with; all unless told.", texts()),
+            "context": described("Read-only values of one run.", properties()),
+            "models": described("Aliases: which model of which provider a name stands for.", json!({
+                "type": "object", "additionalProperties": reference("model_alias"),
+            })),
+            "tools": described("Tools that models may call (not built yet).", json!({
+                "type": "object", "additionalProperties": reference("tool"),
+            })),
+            "nodes": described("The steps, by name.", json!({
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": "^(?!START$|END$|__)[^|:&,]+$"},
+                "additionalProperties": reference("node"),
+            })),
+            "edges": described("What runs after what.", json!({"type": "array", "items": reference("edge")})),
+            "serve": reference("serve"),
+            "interrupt_before": described("Stop before these nodes (not built yet).", texts()),
+            "interrupt_after": described("Stop after these nodes (not built yet).", texts()),
+            "limits": reference("limits"),
+            "on_end": described("A graph or webhook that runs after a run (not built yet).", json!({"type": "object"})),
+            "migrate": described("How a thread's state becomes this version's (not built yet).", cel_map()),
+        },
+        "definitions": definitions(),
+    })
+}
+
+fn definitions() -> Value {
+    json!({
+        "cel": described("A CEL expression over state, context and, in `update`, answer or out.", json!({
+            "type": ["string", "number", "boolean"],
+        })),
+        "jinja": described("A Jinja template over the channels, state and context.", text()),
+        "duration": described("A number and a unit: 500ms, 30s, 10m, 2h, 1d.", json!({
+            "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?(ms|s|m|h|d)$",
+        })),
+        "type": {"enum": TYPES},
+        "schema": described("A JSON Schema, or the name of a type.", json!({
+            "anyOf": [reference("type"), {"type": ["object", "boolean", "null"]}],
+        })),
+        "channel": channel(),
+        "model_alias": {
+            "type": "object",
+            "required": ["use"],
+            "additionalProperties": false,
+            "properties": {
+                "use": described("provider/model", reference("model_target")),
+                "fallback": described("Models that are asked when the first one fails.", json!({
+                    "type": "array", "items": reference("model_target"),
+                })),
+            },
+        },
+        "model_target": {"type": "string", "pattern": "^[^/\\s]+/\\S+$"},
+        "tool": tool(),
+        "node": {"anyOf": KINDS.map(|kind| reference(&format!("{kind}_node")))},
+        "model_node": node("model", &["model"], model_fields()),
+        "transform_node": node("transform", &["update"], json!({})),
+        "http_node": node("http", &["url"], http_fields()),
+        "rust_node": node("rust", &["name"], json!({
+            "name": described("The type that is registered in the binary.", text()),
+            "settings": described("What the type is made with.", json!({})),
+        })),
+        "tools_node": node("tools", &[], json!({
+            "tools": described("Those that may run; all unless told.", texts()),
+            "handle_errors": described("Give a tool's error to the model.", json!({"type": "boolean"})),
+        })),
+        "retrieve_node": node("retrieve", &["collection", "query"], json!({
+            "collection": text(),
+            "query": described("What is looked for.", reference("cel")),
+            "top_k": count(),
+            "filters": {"type": "object"},
+        })),
+        "human_node": node("human", &["question"], json!({
+            "question": reference("jinja"),
+            "answer": described("The answer's properties.", properties()),
+        })),
+        "subgraph_node": node("subgraph", &["graph"], json!({
+            "graph": described("name@version, or a graph.", json!({"type": ["string", "object"]})),
+            "output": cel_map(),
+            "memory": {"enum": ["none", "call", "thread"]},
+        })),
+        "classify_node": node("classify", &[], json!({
+            "rules": {"type": "array"},
+            "classifier": text(),
+        })),
+        "retry": retry(),
+        "edge": edge(),
+        "case": case(),
+        "target": {"anyOf": [text(), {"type": "array", "items": text()}, reference("sends")]},
+        "sends": object(&["send"], json!({"send": reference("send")})),
+        "send": described("One task for each item, with its own input (not built yet).", object(&["to"], json!({
+            "to": text(),
+            "each": reference("cel"),
+            "as": described("The item's name in `with`; `item` unless told.", text()),
+            "with": cel_map(),
+        }))),
+        "serve": described("A path of the server's that the graph is bound to.", object(&["path", "as"], json!({
+            "path": {"type": "string", "pattern": "^/[^?#%{}*\\s]+$"},
+            "as": described("chat; query and job are not built yet.", json!({"enum": ["chat", "query", "job"]})),
+        }))),
+        "limits": described("Where a run is stopped.", object(&[], json!({
+            "recursion_limit": described("Steps of one run.", count()),
+            "deadline": described("Time of one run; 24h unless told.", reference("duration")),
+            "cost_usd": described("Spend of one run.", json!({"type": "number", "minimum": 0})),
+        }))),
+    })
+}
+
+/// Kinds of nodes.
+const KINDS: [&str; 9] = ["model", "transform", "http", "rust", "tools", "retrieve", "human", "subgraph", "classify"];
+
+fn node(kind: &str, required: &[&str], own: Value) -> Value {
+    let mut fields = json!({
+        "kind": {"const": kind},
+        "input": described("What the node sees, in CEL by name.", cel_map()),
+        "update": described("What the node writes, in CEL by channel.", cel_map()),
+        "retry": reference("retry"),
+        "timeout": reference("duration"),
+        "cache": described("Take an earlier result for the same input (not built yet).", json!({"type": "object"})),
+        "defer": described("Run when nothing else is left to do.", json!({"type": "boolean"})),
+        "on_error": described("The node that runs when this one fails (not built yet).", text()),
+        "goto": described("Where to go next, in CEL (not built yet).", reference("cel")),
+        "metadata": described("For people and dashboards.", json!({"type": "object"})),
+        "concurrency": described("Tasks of this node that one worker runs at a time.", count()),
+        "lane": described("Not built yet.", json!({"enum": ["interactive", "batch"]})),
+    });
+    if let (Value::Object(fields), Value::Object(own)) = (&mut fields, own) {
+        fields.extend(own);
+    }
+    let required: Vec<&str> = ["kind"].iter().chain(required).copied().collect();
+    object(&required, fields)
+}
+
+fn model_fields() -> Value {
+    json!({
+        "model": described("An alias of `models`, or of the configuration.", text()),
+        "system": described("Instructions.", reference("jinja")),
+        "prompt": described("One question.", reference("jinja")),
+        "messages": described("A conversation, in CEL: state.messages unless told.", reference("cel")),
+        "tools": described("Tools that the model may call (not built yet).", texts()),
+        "answer": described("Structured output: the answer's properties.", properties()),
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+        "max_tokens": count(),
+        "stop": texts(),
+        "seed": {"type": "integer"},
+    })
+}
+
+fn http_fields() -> Value {
+    json!({
+        "url": described("Takes the task as POST, and answers with an update. ${env.NAME} is put in by the worker.", json!({
+            "type": "string", "pattern": "^(https?://|\\$\\{env\\.)\\S*$",
+        })),
+        "headers": {"type": "object", "additionalProperties": text()},
+        "stream": described("The answer comes as NDJSON or SSE, tokens first.", json!({"type": "boolean"})),
+    })
+}
+
+fn retry() -> Value {
+    object(
+        &[],
+        json!({
+            "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
+            "initial_interval": reference("duration"),
+            "backoff_factor": {"type": "number", "minimum": 1, "maximum": 100},
+            "max_interval": reference("duration"),
+            "jitter": {"type": "boolean"},
+            "retry_on": described("Classes or kinds of errors; every one that may pass unless told.", texts()),
+        }),
+    )
+}
+
+fn channel() -> Value {
+    let types: Vec<&str> = TYPES.into_iter().chain(["messages"]).collect();
+    json!({
+        "description": "A type, or a JSON Schema with a reducer and a default.",
+        "anyOf": [
+            {"enum": types},
+            {"type": "null"},
+            {
+                "type": "object",
+                "properties": {
+                    "type": {"anyOf": [{"enum": types}, {"type": "null"}, {"type": "array", "items": reference("type")}]},
+                    "reducer": {
+                        "description": "How writes of one step are joined; `last` unless told.",
+                        "anyOf": [
+                            {"enum": REDUCERS},
+                            object(&[], json!({"cel": reference("cel"), "rust": text(), "http": text()})),
+                        ],
+                    },
+                    "default": {"description": "The value before any write."},
+                    "items": reference("schema"),
+                    "properties": properties(),
+                },
+                "propertyNames": {"enum": super::schema::KEYWORDS.into_iter().chain(["reducer"]).collect::<Vec<_>>()},
+            },
+        ],
+    })
+}
+
+fn tool() -> Value {
+    object(
+        &[],
+        json!({
+            "http": object(&["url"], json!({"url": text(), "method": text(), "headers": {"type": "object"}})),
+            "mcp": object(&["url"], json!({"url": text(), "allow": texts()})),
+            "input": properties(),
+            "description": text(),
+            "effects": {"enum": ["read", "write"]},
+        }),
+    )
+}
+
+fn edge() -> Value {
+    let arrow = json!({
+        "type": "string",
+        "pattern": "^\\s*[^|:&,>]+(&[^|:&,>]+)*->[^|:&,>]+(,[^|:&,>]+)*$",
+        "description": "a -> b, a -> b, c or a & b -> c",
+    });
+    let cases = json!({"type": "array", "minItems": 1, "items": reference("case")});
+    let of = |form: &str, value: Value| object(&["from", form], json!({"from": text(), form: value}));
+    json!({
+        "anyOf": [
+            arrow,
+            of("when", described("The first case that holds.", cases)),
+            of("every", described("Every case that holds.", json!({
+                "type": "array", "minItems": 1, "items": conditional(),
+            }))),
+            of("send", reference("send")),
+            of("decide", object(&["url"], json!({"url": text(), "headers": {"type": "object"}}))),
+        ],
+    })
+}
+
+fn case() -> Value {
+    json!({"anyOf": [conditional(), object(&["else"], json!({"else": reference("target")}))]})
+}
+
+fn conditional() -> Value {
+    object(&["if", "to"], json!({"if": reference("cel"), "to": reference("target")}))
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// A reference may have no neighbours in draft 7.
+fn described(description: &str, schema: Value) -> Value {
+    match schema {
+        Value::Object(fields) if !fields.contains_key("$ref") => {
+            let mut described = Map::new();
+            described.insert("description".to_owned(), json!(description));
+            described.extend(fields);
+            Value::Object(described)
+        }
+        reference => json!({"description": description, "allOf": [reference]}),
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/definitions/{name}")})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn texts() -> Value {
+    json!({"type": "array", "items": text()})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 1})
+}
+
+fn cel_map() -> Value {
+    json!({"type": "object", "additionalProperties": reference("cel")})
+}
+
+fn properties() -> Value {
+    json!({"type": "object", "additionalProperties": reference("schema")})
+}
+
+#[cfg(test)]
+mod tests;
