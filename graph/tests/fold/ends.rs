@@ -1,0 +1,179 @@
+//! Ends: what a run answers, and what its thread keeps for the next.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use graph::{
+    event::{Event, Request, Timer, TimerKind},
+    task::TaskResult,
+    update::{Happened, RunStatus},
+};
+use serde_json::{Value, json};
+
+use crate::rig::{DEADLINE_MS, Rig, chain, failed, fork_and_join, plain, result, spec};
+
+fn deadline(rig: &Rig, run: uuid::Uuid) -> (Timer, i64) {
+    let own = |timer: &Timer| timer.run_id == run && timer.kind == TimerKind::Deadline;
+    let found = rig.state().timers().find(|(timer, _)| own(timer));
+    found.map(|(timer, due)| (timer.clone(), due)).expect("a deadline")
+}
+
+#[test]
+fn a_failure_waits_for_its_siblings_and_only_it_runs_again() {
+    let mut rig = Rig::new(fork_and_join());
+    let run = rig.invoke(json!({}));
+    rig.fail_node(&run, "a");
+    assert!(rig.ended(&run).is_none(), "its sibling is at work");
+    rig.finish_node(&run, "b");
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["b"]));
+    let ended = rig.ended(&run).expect("an end");
+    assert_eq!(ended.next, ["a"]);
+    let error = ended.error.as_ref().expect("an error");
+    assert_eq!(
+        (error.node.as_deref(), error.kind.as_deref(), error.message.as_str()),
+        (Some("a"), Some("Boom"), "boom")
+    );
+    assert_eq!(ended.values, Some(BTreeMap::from([("log".to_owned(), Arc::new(json!(["b"])))])));
+
+    let again = rig.request(Request::default());
+    let restored: Vec<_> = rig.done(&again).iter().map(|done| (done.node.clone(), done.restored)).collect();
+    assert_eq!(restored, [("b".to_owned(), true)]);
+    let issued: Vec<_> = rig.issued.iter().map(|(_, task)| (task.node.as_str(), task.issue)).collect();
+    assert_eq!(issued, [("a", 1), ("b", 1), ("a", 2)]);
+    rig.finish_node(&again, "a");
+    rig.finish_node(&again, "c");
+    rig.check_end(&again, RunStatus::Success, None, json!(["a", "b", "c"]));
+}
+
+#[test]
+fn new_input_gives_up_what_siblings_had_finished() {
+    let mut rig = Rig::new(fork_and_join());
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "b");
+    rig.fail_node(&run, "a");
+    let again = rig.invoke(json!({}));
+    assert_eq!(rig.issued.len(), 4, "both run again");
+    rig.finish_node(&again, "a");
+    rig.finish_node(&again, "b");
+    rig.finish_node(&again, "c");
+    rig.check_end(&again, RunStatus::Success, None, json!(["a", "b", "c"]));
+}
+
+#[test]
+fn the_first_failure_ends_the_run() {
+    let mut rig = Rig::new(fork_and_join());
+    let run = rig.invoke(json!({}));
+    rig.fail_node(&run, "b");
+    rig.fail_node(&run, "a");
+    let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
+    assert_eq!(error.node.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_failed_condition_keeps_the_nodes_writes() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    let task = rig.task("a");
+    let writes = vec![("log".to_owned(), Arc::new(json!(["a"])))];
+    let branch_error = failed(&task).error;
+    rig.finish(&run, TaskResult { writes, branch_error, ..result(&task) });
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["a"]));
+    let again = rig.request(Request::default());
+    assert_eq!(rig.task("b").node, "b", "a isn't run again");
+    rig.finish_node(&again, "b");
+    rig.check_end(&again, RunStatus::Success, None, json!(["a", "b"]));
+}
+
+#[test]
+fn conflicting_writes_end_the_run_and_stay() {
+    let edges = json!([plain(&["START"], "a"), plain(&["START"], "b")]);
+    let mut rig = Rig::new(spec(json!({"x": {}, "log": {"reducer": "append"}}), &["a", "b"], edges));
+    let run = rig.invoke(json!({"log": [1]}));
+    for node in ["a", "b"] {
+        let task = rig.task(node);
+        rig.finish(&run, TaskResult { writes: vec![("x".to_owned(), Arc::new(json!(node)))], ..result(&task) });
+    }
+    rig.check_end(&run, RunStatus::Error, Some("invalid_update"), json!([1]));
+    let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
+    assert_eq!(error.kind.as_deref(), Some("InvalidUpdateError"));
+    assert!(error.message.contains("'x'"), "{}", error.message);
+    let again = rig.request(Request::default());
+    rig.check_end(&again, RunStatus::Error, Some("invalid_update"), json!([1]));
+    assert_eq!(rig.issued.len(), 2);
+}
+
+#[test]
+fn a_cancelled_run_tells_its_workers_and_can_be_continued() {
+    let mut rig = Rig::new(fork_and_join());
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    let open = rig.task("b").id;
+    rig.fold(&run, Event::Cancelled { reason: "enough".to_owned() });
+    assert_eq!(rig.cancelled, [open]);
+    rig.check_end(&run, RunStatus::Cancelled, None, json!(["a"]));
+    assert_eq!(rig.fold(&run, Event::Cancelled { reason: "twice".to_owned() }), []);
+    let late = result(&rig.task("b"));
+    assert_eq!(rig.finish(&run, late), [], "the run is over");
+    let again = rig.request(Request::default());
+    assert_eq!(rig.task("b").issue, 2);
+    rig.finish_node(&again, "b");
+    rig.finish_node(&again, "c");
+    rig.check_end(&again, RunStatus::Success, None, json!(["a", "b", "c"]));
+}
+
+#[test]
+fn a_deadline_ends_the_run_whatever_it_does() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    let (timer, due) = deadline(&rig, run.run_id);
+    assert_eq!(due, rig.at - 1 + DEADLINE_MS);
+    assert_eq!(rig.fire(&run, &Timer { generation: timer.generation + 1, ..timer.clone() }), []);
+    rig.fire(&run, &timer);
+    rig.check_end(&run, RunStatus::Timeout, Some("run_timeout"), json!([]));
+    assert_eq!(rig.cancelled.len(), 1);
+    assert_eq!(rig.state().timers().count(), 0);
+}
+
+#[test]
+fn a_run_that_waits_can_end_too() {
+    let mut rig = Rig::new(chain());
+    let live = rig.invoke(json!({}));
+    let (late, dropped, broken) = (rig.invoke(json!({})), rig.invoke(json!({})), rig.invoke(json!({})));
+    let (timer, _) = deadline(&rig, late.run_id);
+    rig.fire(&late, &timer);
+    rig.fold(&dropped, Event::Cancelled { reason: String::new() });
+    rig.fold(&broken, Event::RunFailed { message: "no".to_owned() });
+    rig.check_end(&late, RunStatus::Timeout, Some("run_timeout"), Value::Null);
+    rig.check_end(&dropped, RunStatus::Cancelled, None, Value::Null);
+    rig.check_end(&broken, RunStatus::Error, Some("internal"), Value::Null);
+    rig.finish_node(&live, "a");
+    rig.finish_node(&live, "b");
+    assert!(rig.state().is_idle());
+}
+
+#[test]
+fn a_run_that_could_not_be_folded_ends_as_internal() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    rig.fold(&run, Event::RunFailed { message: "a record made the fold panic".to_owned() });
+    rig.check_end(&run, RunStatus::Error, Some("internal"), json!([]));
+}
+
+#[test]
+fn the_output_is_that_of_the_output_schema() {
+    let mut graph = chain();
+    graph.channels.insert("secret".to_owned(), graph.channels["log"].clone());
+    graph.output = Some(vec!["log".to_owned()]);
+    let mut rig = Rig::new(graph);
+    let run = rig.invoke(json!({"secret": ["s"]}));
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "b");
+    let ended = rig.ended(&run).expect("an end");
+    assert_eq!(ended.output.as_deref(), Some(&json!({"log": ["a", "b"]})));
+    assert_eq!(ended.values, None, "the last checkpoint has them");
+    let Some(Happened::StepDone(last)) =
+        rig.happened(&run).into_iter().rev().find(|happened| matches!(happened, Happened::StepDone(_)))
+    else {
+        panic!("a checkpoint")
+    };
+    assert_eq!(json!(last.values), json!({"log": ["a", "b"], "secret": ["s"]}));
+}

@@ -1,0 +1,9 @@
+//! What `advance` does with the events of runs: requests, results, timers and ends, in the order in which they come,
+//! and in any other.
+
+mod ends;
+mod properties;
+mod requests;
+mod rig;
+mod steps;
+mod tasks;

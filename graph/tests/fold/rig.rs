@@ -1,0 +1,247 @@
+//! One key, its log, and all that its events put out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use graph::{
+    advance::{Command, Step, advance},
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
+    event::{Event, Request, Timer},
+    graph::{Graph, Graphs},
+    ids,
+    spec::GraphSpec,
+    state::KeyState,
+    task::{Call, CallId, Task, TaskError, TaskId, TaskResult, Usage, UsageSource},
+    update::{Ended, Happened, RunStatus, TaskDone, Update},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Where tests begin to count.
+pub const BEGIN: Millis = 1_763_721_600_000;
+/// How long a run of the tests may take.
+pub const DEADLINE_MS: Millis = 60_000;
+
+/// The graphs at hand, by hash.
+#[derive(Clone, Default)]
+pub struct Catalog(pub BTreeMap<String, Arc<Graph>>);
+
+impl Graphs for Catalog {
+    fn graph(&self, hash: &str) -> Option<Arc<Graph>> {
+        self.0.get(hash).cloned()
+    }
+}
+
+/// A spec of transform nodes: what they do stands in the tests.
+pub fn spec(channels: Value, nodes: &[&str], edges: Value) -> GraphSpec {
+    let nodes: Vec<Value> = nodes.iter().map(|name| json!({"name": name, "kind": "transform"})).collect();
+    let spec = json!({"name": "g", "channels": channels, "nodes": nodes, "edges": edges, "limits": {}});
+    serde_json::from_value(spec).expect("a spec")
+}
+
+pub fn plain(from: &[&str], to: &str) -> Value {
+    json!({"plain": {"from": from, "to": to}})
+}
+
+/// START -> a -> b, with a log that nodes append to.
+pub fn chain() -> GraphSpec {
+    spec(json!({"log": {"reducer": "append"}}), &["a", "b"], json!([plain(&["START"], "a"), plain(&["a"], "b")]))
+}
+
+/// START -> a and b -> c, which waits for both.
+pub fn fork_and_join() -> GraphSpec {
+    let edges = json!([plain(&["START"], "a"), plain(&["START"], "b"), plain(&["a", "b"], "c")]);
+    spec(json!({"log": {"reducer": "append"}}), &["a", "b", "c"], edges)
+}
+
+pub struct Rig {
+    pub graphs: Catalog,
+    pub graph: Arc<Graph>,
+    pub state: Option<KeyState>,
+    pub at: Millis,
+    pub log: Vec<(Arc<Envelope>, Millis, Event)>,
+    pub updates: Vec<(Arc<Envelope>, Update)>,
+    pub issued: Vec<(Arc<Envelope>, Task)>,
+    pub cancelled: Vec<TaskId>,
+    thread: Option<String>,
+    runs: u64,
+}
+
+impl Rig {
+    pub fn new(spec: GraphSpec) -> Self {
+        Rig::keyed(spec, Some("t"))
+    }
+
+    /// A key of one run without a thread.
+    pub fn threadless(spec: GraphSpec) -> Self {
+        Rig::keyed(spec, None)
+    }
+
+    fn keyed(spec: GraphSpec, thread: Option<&str>) -> Self {
+        let graph = Arc::new(Graph::new(spec).expect("a graph"));
+        let mut rig = Rig {
+            graphs: Catalog(BTreeMap::from([(graph.hash().to_owned(), graph.clone())])),
+            graph,
+            state: None,
+            at: BEGIN,
+            log: Vec::new(),
+            updates: Vec::new(),
+            issued: Vec::new(),
+            cancelled: Vec::new(),
+            thread: thread.map(str::to_owned),
+            runs: 0,
+        };
+        let key = rig.envelope().key();
+        rig.state = Some(KeyState::new(key));
+        rig.runs = 0;
+        rig
+    }
+
+    /// The envelope of a new run.
+    pub fn envelope(&mut self) -> Arc<Envelope> {
+        self.runs += 1;
+        Arc::new(Envelope {
+            tenant: "default".to_owned(),
+            principal: Principal::default(),
+            endpoint: "/threads/{thread_id}/runs".to_owned(),
+            run_id: ids::run_id(BEGIN, self.runs, 0),
+            thread_id: self.thread.clone(),
+            graph: GraphRef { name: "g".to_owned(), hash: self.graph.hash().to_owned() },
+            rules: RULES,
+            lane: Lane::Interactive,
+            priority: 0,
+            deadline: self.at + DEADLINE_MS,
+            metadata: BTreeMap::new(),
+            tags: Vec::new(),
+            batch: None,
+        })
+    }
+
+    pub fn state(&self) -> &KeyState {
+        self.state.as_ref().expect("a state")
+    }
+
+    /// Folds an event a millisecond after the last one.
+    pub fn fold(&mut self, envelope: &Arc<Envelope>, event: Event) -> Vec<Command> {
+        self.at += 1;
+        let state = self.state.take().expect("a state");
+        let Step::Done { state, commands } = advance(&self.graphs, state, envelope, self.at, &event) else {
+            panic!("a graph is missing")
+        };
+        self.state = Some(state);
+        self.log.push((envelope.clone(), self.at, event));
+        for command in &commands {
+            match command.clone() {
+                Command::Issue { envelope, task } => self.issued.push((envelope, task)),
+                Command::Update { envelope, update } => self.updates.push((envelope, update)),
+                Command::Cancel { tasks, .. } => self.cancelled.extend(tasks),
+            }
+        }
+        commands
+    }
+
+    pub fn request(&mut self, request: Request) -> Arc<Envelope> {
+        let envelope = self.envelope();
+        self.fold(&envelope, Event::Requested(Box::new(request)));
+        envelope
+    }
+
+    pub fn invoke(&mut self, input: Value) -> Arc<Envelope> {
+        self.request(Request { input: Some(Arc::new(input)), ..Request::default() })
+    }
+
+    /// The last issue of a node's task.
+    pub fn task(&self, node: &str) -> Task {
+        let found = self.issued.iter().rev().find(|(_, task)| task.node == node);
+        found.unwrap_or_else(|| panic!("{node} was not issued")).1.clone()
+    }
+
+    pub fn finish(&mut self, run: &Arc<Envelope>, result: TaskResult) -> Vec<Command> {
+        self.fold(run, Event::TaskFinished(Box::new(result)))
+    }
+
+    /// Finishes a node's open task; it writes its own name to the log.
+    pub fn finish_node(&mut self, run: &Arc<Envelope>, node: &str) -> Vec<Command> {
+        let task = self.task(node);
+        self.finish(run, named(&task))
+    }
+
+    pub fn fail_node(&mut self, run: &Arc<Envelope>, node: &str) -> Vec<Command> {
+        let task = self.task(node);
+        self.finish(run, failed(&task))
+    }
+
+    pub fn fire(&mut self, run: &Arc<Envelope>, timer: &Timer) -> Vec<Command> {
+        self.fold(run, Event::TimerDue { timer: timer.clone() })
+    }
+
+    pub fn happened(&self, run: &Envelope) -> Vec<&Happened> {
+        let own = self.updates.iter().filter(|(envelope, _)| envelope.run_id == run.run_id);
+        own.flat_map(|(_, update)| &update.happened).collect()
+    }
+
+    pub fn ended(&self, run: &Envelope) -> Option<&Ended> {
+        self.happened(run).into_iter().find_map(|happened| match happened {
+            Happened::Ended(ended) => Some(&**ended),
+            _ => None,
+        })
+    }
+
+    pub fn done(&self, run: &Envelope) -> Vec<&TaskDone> {
+        let done = |happened| match happened {
+            &Happened::TaskDone(ref done) => Some(&**done),
+            _ => None,
+        };
+        self.happened(run).into_iter().filter_map(done).collect()
+    }
+
+    /// How a run ended: status, error code, log.
+    #[track_caller]
+    pub fn check_end(&self, run: &Envelope, status: RunStatus, code: Option<&str>, log: Value) {
+        let ended = self.ended(run).expect("the run ended");
+        let error = ended.error.as_ref().map(|error| error.code.as_str());
+        let output = ended.output.as_ref().map_or(Value::Null, |output| output["log"].clone());
+        assert_eq!((ended.status, error, output), (status, code, log), "{ended:?}");
+    }
+}
+
+pub fn result(task: &Task) -> TaskResult {
+    TaskResult {
+        task_id: task.id,
+        issue: task.issue,
+        execution: Uuid::from_u128(task.id.as_u128() ^ u128::from(task.issue)),
+        attempt: task.attempt + 1,
+        node: task.node.clone(),
+        ..TaskResult::default()
+    }
+}
+
+pub fn named(task: &Task) -> TaskResult {
+    TaskResult { writes: vec![("log".to_owned(), Arc::new(json!([task.node])))], ..result(task) }
+}
+
+pub fn failed(task: &Task) -> TaskResult {
+    let error = TaskError {
+        class: "node_failed".to_owned(),
+        message: "boom".to_owned(),
+        kind: Some("Boom".to_owned()),
+        retryable: false,
+        retry_after_ms: None,
+    };
+    TaskResult { error: Some(error), ..result(task) }
+}
+
+/// The n-th call of a result's execution.
+pub fn call(result: &TaskResult, n: u32) -> Call {
+    Call {
+        id: CallId { task_id: result.task_id, issue: result.issue, execution: result.execution, n },
+        provider: "scripted".to_owned(),
+        model: "m".to_owned(),
+        started_at: BEGIN,
+        duration_ms: 1,
+        outcome: "ok".to_owned(),
+        usage: Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() },
+        usage_source: UsageSource::Reported,
+        prompt: None,
+        answer: None,
+    }
+}
