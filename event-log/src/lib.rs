@@ -2,6 +2,7 @@
 //!
 //! [`EventLog`] states the contract; the embedded log and Kafka keep it, and one conformance suite proves both.
 
+pub mod conformance;
 pub mod embedded;
 pub mod error;
 pub mod metrics;
