@@ -11,6 +11,7 @@ mod packed;
 mod page;
 pub mod position;
 pub mod rows;
+pub mod scylla;
 mod stored;
 
 pub use contract::{Blobs, Claims, Meta, Results, RunStore, Specs, States};
@@ -18,4 +19,5 @@ pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use page::PAGE_ROWS_MAX;
 pub use position::Position;
+pub use scylla::ScyllaStore;
 pub use stored::VALUE_BYTES_MAX;

@@ -1,0 +1,23 @@
+//! The store on ScyllaDB, in the CQL that Cassandra shares.
+//!
+//! Rows that change are written at timestamps made of their position, so the newest wins on the servers themselves.
+//! Lightweight transactions are for what is taken once: claims and agreements, in tables of their own.
+
+mod blobs;
+mod checkpoints;
+mod claims;
+mod connect;
+mod days;
+mod errors;
+mod lists;
+mod meta;
+mod results;
+mod schema;
+mod specs;
+mod statements;
+mod states;
+mod threads;
+mod updates;
+mod usage;
+
+pub use connect::{Config, Consistency, ScyllaStore};
