@@ -28,8 +28,9 @@ use crate::{
         member::Member,
         producer::{LossyProducer, RecordProducer},
         reader::Readers,
-        topics::{Known, Topics},
+        topics::Topics,
     },
+    metrics as names,
 };
 
 /// How long [`KafkaLog::close`] waits for acks before it gives up those that are still open.
@@ -86,20 +87,29 @@ impl EventLog for KafkaLog {
         }
         let (bytes, limit) = (record.size(), self.config.record_bytes_max);
         if bytes > limit {
+            metrics::counter!(names::APPENDS_REFUSED, "reason" => names::REASON_TOO_LARGE).increment(1);
             return producer::refused(LogError::RecordTooLarge { bytes, limit });
         }
-        match self.topics.known(topic) {
-            Some(Known { partitions, .. }) if partition >= partitions => {
-                producer::refused(LogError::UnknownPartition { topic: topic.to_string(), partition, partitions })
-            }
-            Some(Known { name, .. }) => self.records.append(name, partition, record),
-            None => self.topics.append_when_known(&self.records, topic, partition, record),
+        let Some(known) = self.topics.known(topic) else {
+            return self.topics.append_when_known(&self.records, topic, partition, record);
+        };
+        match known.require(partition) {
+            Ok(()) => self.records.append(&known, partition, &record),
+            Err(error) => producer::refused(error),
         }
     }
 
     fn append_lossy(&self, topic: &str, partition: Partition, record: Record) -> bool {
-        let fits = record.size() <= self.config.record_bytes_max;
-        fits && !self.closing.is_cancelled() && self.lossy.append(topic, partition, &record)
+        if self.closing.is_cancelled() || record.size() > self.config.record_bytes_max {
+            return false;
+        }
+        match self.topics.known(topic) {
+            Some(known) => partition < known.partitions() && self.lossy.append(topic, partition, &record),
+            None => {
+                self.topics.get_to_know(&self.records, topic);
+                false
+            }
+        }
     }
 
     async fn bounds(&self, topic: &str, partition: Partition) -> Result<(Offset, Offset), LogError> {
@@ -152,6 +162,11 @@ impl EventLog for KafkaLog {
 }
 
 impl KafkaLog {
+    /// How full the queue of records is that Kafka has not acked: from 0 to 1.
+    pub fn pressure(&self) -> f64 {
+        self.records.queued_bytes() as f64 / self.config.queue_bytes_max.max(1) as f64
+    }
+
     fn refuse_when_closed(&self) -> Result<(), LogError> {
         if self.closing.is_cancelled() { Err(LogError::Closed) } else { Ok(()) }
     }

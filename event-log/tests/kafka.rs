@@ -80,6 +80,26 @@ async fn first_appends_keep_their_order() {
     log.close().await;
 }
 
+/// What the log has no room for is refused, and so is all that its caller sends behind it before it knows.
+#[tokio::test]
+async fn a_full_queue_leaves_no_hole() {
+    let Ok(brokers) = std::env::var("MILLSTREAM_TEST_KAFKA") else { return drop(connect().await) };
+    let mut config = Config::new(brokers);
+    config.queue_bytes_max = 40 * 1000;
+    let log = KafkaLog::connect(config).await.expect("the broker answers");
+    let topic = make_topic(&log, 1).await;
+    let acks: Vec<_> = (0..200).map(|_| log.append(&topic, 0, Record::new("", vec![7; 1000]))).collect();
+    let mut taken = Vec::new();
+    for ack in acks {
+        taken.push(ack.await.is_ok());
+    }
+    let first_refused = taken.iter().position(|taken| !taken).expect("200 KB don't fit into 40");
+    assert!(first_refused >= 40 && !taken[first_refused..].contains(&true), "{taken:?}");
+    let next = log.append(&topic, 0, Record::new("", "there is room again")).await.expect("all were seen");
+    assert_eq!(next.offset, first_refused as u64);
+    log.close().await;
+}
+
 /// librdkafka keeps an own idea of where a paused partition goes on: a seek made meanwhile must win.
 #[tokio::test]
 async fn a_seek_while_paused_is_kept() {

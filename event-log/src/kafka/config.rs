@@ -47,6 +47,9 @@ pub struct Config {
     pub client: BTreeMap<String, String>,
     /// Key, headers and payload of the largest record.
     pub record_bytes_max: usize,
+    /// Bytes taken and not yet acked. Over it an append is refused as unavailable; what begins work should stop at
+    /// [`super::KafkaLog::pressure`] 0.9, so that what ends work still finds room.
+    pub queue_bytes_max: usize,
     /// Copies of each partition of topics that are made here; the broker's default where it isn't given.
     pub replication: Option<u32>,
     /// `min.insync.replicas` of topics that are made here; the broker's default where it isn't given.
@@ -72,6 +75,7 @@ impl Config {
             brokers: brokers.into(),
             client: BTreeMap::new(),
             record_bytes_max: 1024 * 1024,
+            queue_bytes_max: 64 * 1024 * 1024,
             replication: None,
             in_sync_min: None,
             out_of_range: OutOfRange::StartOver,
@@ -107,8 +111,8 @@ impl Config {
         client
     }
 
-    /// All in order, without holes, for as long as it takes: the queue is bounded by what callers have in flight, for
-    /// a record refused here would leave a hole that the next one fills.
+    /// All in order, without holes, for as long as it takes. The queue is bounded before librdkafka's, whose refusal
+    /// would leave a hole that the next record fills.
     pub(super) fn producing_records(&self) -> ClientConfig {
         let mut client = self.base("millstream-records");
         client

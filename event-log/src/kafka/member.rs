@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -45,8 +45,6 @@ pub(super) struct Member {
     seeks: u64,
     ready: VecDeque<GroupEvent>,
     held_bytes_max: usize,
-    /// How many losses of the thread's this member has heard of.
-    losses: u64,
 }
 
 #[derive(Default)]
@@ -78,7 +76,6 @@ impl Member {
             seeks: 0,
             ready: VecDeque::new(),
             held_bytes_max: subscription.prefetch_bytes_max / HELD_SHARE,
-            losses: 0,
         })
     }
 
@@ -99,7 +96,9 @@ impl Member {
                         }
                     }
                     GroupEvent::Lost(partitions) => {
-                        self.losses += 1;
+                        let mut lost = self.handle.commits.lost.lock().unwrap_or_else(PoisonError::into_inner);
+                        lost.retain(|unheard| !partitions.contains(unheard));
+                        drop(lost);
                         self.forget(partitions);
                     }
                     GroupEvent::Revoked(_) | GroupEvent::Records(_) => {}
@@ -162,13 +161,17 @@ impl Member {
         found.map(|(name, part, _)| (Arc::clone(name), part)).ok_or_else(|| self.stale(topic, partition))
     }
 
-    /// `None` where the partitions were lost, though the member has not heard of it yet.
-    async fn commit_once(&self, list: TopicPartitionList) -> Result<Option<Result<(), KafkaError>>, LogError> {
+    /// `None` where the partition was lost, though the member has not heard of it yet.
+    async fn commit_once(
+        &self,
+        of: TopicPartition,
+        list: TopicPartitionList,
+    ) -> Result<Option<Result<(), KafkaError>>, LogError> {
         let commits = Arc::clone(&self.handle.commits);
         let permit = Arc::clone(&commits.one).acquire_owned().await.map_err(|_| LogError::Closed)?;
-        let (consumer, heard) = (Arc::clone(&self.handle.consumer), self.losses);
+        let consumer = Arc::clone(&self.handle.consumer);
         blocking(move || {
-            let lost = commits.losses.load(Ordering::SeqCst) != heard;
+            let lost = commits.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(&of);
             let committed = (!lost).then(|| consumer.commit(&list, CommitMode::Sync));
             drop(permit);
             committed
@@ -205,11 +208,11 @@ impl Consumer for Member {
         if metadata.len() > METADATA_BYTES_MAX {
             return Err(LogError::MetadataTooLarge { bytes: metadata.len() });
         }
-        self.name(topic, partition)?;
+        let of = self.name(topic, partition)?;
         let deadline = Instant::now() + COMMIT_TIMEOUT;
         loop {
             let list = next_read(topic, partition, offset, metadata)?;
-            let error = match self.commit_once(list).await? {
+            let error = match self.commit_once(of.clone(), list).await? {
                 None => return Err(self.stale(topic, partition)),
                 Some(Ok(())) => return Ok(()),
                 Some(Err(error)) => error,

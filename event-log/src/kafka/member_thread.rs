@@ -2,11 +2,7 @@
 //! waits for the member: what it has to say goes into a queue that the prefetch budget bounds.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
     thread::{self, Thread},
     time::Duration,
 };
@@ -39,6 +35,8 @@ const BATCH_RECORDS_MAX: usize = 1024;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const SEEK_ATTEMPT: Duration = Duration::from_secs(1);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that doesn't release by then loses what was revoked: its group waits for it.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a commit may go on when its partition is lost.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const PREPARE_RETRY: Duration = Duration::from_millis(100);
@@ -100,8 +98,8 @@ pub(super) struct Handle {
 pub(super) struct Commits {
     /// One commit at a time, also when the future of one was dropped.
     pub one: Arc<Semaphore>,
-    /// Counts how often the member lost its partitions.
-    pub losses: AtomicU64,
+    /// Lost, though the member has not heard of it yet.
+    pub lost: Mutex<Vec<TopicPartition>>,
 }
 
 impl Handle {
@@ -126,6 +124,7 @@ struct MemberThread {
     /// Handed to the member as revoked; given back when it has released all of them.
     revoked: Vec<TopicPartition>,
     revoked_list: TopicPartitionList,
+    revoked_at: Instant,
     seeks: u64,
     polled: Instant,
 }
@@ -162,7 +161,7 @@ pub(super) async fn start(
             return drop(started.send(Err(consumer.context().unavailable("take a subscription", &error))));
         }
         let (consumer, budget) = (Arc::new(consumer), Arc::new(Budget::new(subscription.prefetch_bytes_max)));
-        let commits = Arc::new(Commits { one: Arc::new(Semaphore::new(1)), losses: AtomicU64::new(0) });
+        let commits = Arc::new(Commits { one: Arc::new(Semaphore::new(1)), lost: Mutex::default() });
         let (myself, commands) = mpsc::channel();
         let handle = Handle {
             commands: myself.clone(),
@@ -186,6 +185,7 @@ pub(super) async fn start(
             owned: Partitions::new(),
             revoked: Vec::new(),
             revoked_list: TopicPartitionList::new(),
+            revoked_at: Instant::now(),
             seeks: 0,
             polled: Instant::now(),
         }
@@ -216,6 +216,11 @@ impl MemberThread {
             while let Some(rebalance) = self.consumer.context().next_rebalance() {
                 busy = true;
                 self.rebalance(rebalance);
+            }
+            if !self.revoked.is_empty() && self.revoked_at.elapsed() > RELEASE_TIMEOUT {
+                let list = std::mem::take(&mut self.revoked_list);
+                let partitions = std::mem::take(&mut self.revoked);
+                self.lose(&list, partitions);
             }
             if !busy {
                 thread::park_timeout(NAP);
@@ -360,19 +365,23 @@ impl MemberThread {
             }
         }
         if lost {
-            // Others own them: nothing that the member could still do would count. Giving them back lets this client
-            // join anew, so a commit that is under way has to end first.
-            self.commits.losses.fetch_add(1, Ordering::SeqCst);
-            self.wait_for_commit();
-            self.give_back(&list, &partitions);
-            return self.tell(Event::Group(GroupEvent::Lost(partitions)));
+            return self.lose(&list, partitions);
         }
         if let Err(error) = self.consumer.pause(&list) {
             tracing::warn!(kafka.error = %error, "revoked partitions could not be paused");
         }
         self.revoked.clone_from(&partitions);
-        self.revoked_list = list;
+        (self.revoked_list, self.revoked_at) = (list, Instant::now());
         self.tell(Event::Group(GroupEvent::Revoked(partitions)));
+    }
+
+    /// Others own these, or will at once: nothing that the member could still do would count. Giving them back lets
+    /// this client join anew, so a commit that is under way has to end first.
+    fn lose(&mut self, list: &TopicPartitionList, partitions: Vec<TopicPartition>) {
+        self.commits.lost.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions.iter().cloned());
+        self.wait_for_commit();
+        self.give_back(list, &partitions);
+        self.tell(Event::Group(GroupEvent::Lost(partitions)));
     }
 
     fn wait_for_commit(&self) {

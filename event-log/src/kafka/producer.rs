@@ -16,10 +16,13 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
-use super::{answers::misconfigured, config::Config, context::Context};
-use crate::{Ack, Appended, LogError, Partition, Record};
+use super::{answers::misconfigured, config::Config, context::Context, topics::Topic};
+use crate::{Ack, Appended, LogError, Partition, Record, metrics as names};
 
 /// How long a poll thread sleeps in librdkafka at most: what it takes to see that it shall stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -53,12 +56,14 @@ impl AckSender {
 pub(super) struct RecordProducer {
     producer: Arc<BaseProducer<Deliveries>>,
     deliveries: Arc<Shared>,
+    bytes_max: usize,
 }
 
 /// What the poll thread, appends and deliveries share.
 #[derive(Default)]
 struct Shared {
     in_flight: AtomicUsize,
+    bytes: AtomicUsize,
     drained: Notify,
     stop: AtomicBool,
     /// Why nothing is taken any more.
@@ -69,42 +74,64 @@ struct Shared {
 struct Pending {
     ack: AckSender,
     topic: Arc<str>,
+    bytes: usize,
+    taken: Instant,
 }
 
 impl RecordProducer {
     pub fn start(config: &Config) -> Result<Self, LogError> {
         let deliveries = Arc::new(Shared::default());
-        let context = Deliveries { shared: Arc::clone(&deliveries), context: Context::default() };
+        let context = Deliveries {
+            shared: Arc::clone(&deliveries),
+            context: Context::default(),
+            seconds: metrics::histogram!(names::APPEND_SECONDS),
+        };
         let producer = BaseProducer::from_config_and_context(&config.producing_records(), context);
         let producer = Arc::new(producer.map_err(misconfigured)?);
         let (polled, shared) = (Arc::clone(&producer), Arc::clone(&deliveries));
         spawn("kafka-records", move || {
+            let queued = metrics::gauge!(names::QUEUE_BYTES);
             while !shared.stop.load(Ordering::SeqCst) {
                 polled.poll(POLL);
+                queued.set(shared.bytes.load(Ordering::Acquire) as f64);
                 if let Some((code, reason)) = polled.client().fatal_error() {
                     shared.fail(format!("kafka's producer can't go on without a hole ({code}: {reason})"));
                 }
             }
         })?;
-        Ok(RecordProducer { producer, deliveries })
+        Ok(RecordProducer { producer, deliveries, bytes_max: config.queue_bytes_max })
     }
 
-    pub fn append(&self, topic: Arc<str>, partition: Partition, record: Record) -> Ack {
+    /// Takes the record, unless too much waits for Kafka.
+    pub fn append(&self, topic: &Arc<Topic>, partition: Partition, record: &Record) -> Ack {
+        let full = self.deliveries.bytes.load(Ordering::Acquire) + record.size() > self.bytes_max;
+        if full || topic.refuses(partition) {
+            metrics::counter!(names::APPENDS_REFUSED, "reason" => names::REASON_FULL).increment(1);
+            let (refusal, bytes_max) = (topic.refuse(partition), self.bytes_max);
+            return Box::pin(async move {
+                drop(refusal);
+                let reason = format!("the log's queue is full: {bytes_max} bytes wait for kafka");
+                Err(LogError::Unavailable { reason })
+            });
+        }
         let (ack, future) = ack();
-        self.send(topic, partition, record, ack);
+        self.send(&topic.name, partition, record, ack);
         future
     }
 
     /// Takes the record into librdkafka's queue, which keeps the order of a partition's calls.
-    pub fn send(&self, topic: Arc<str>, partition: Partition, record: Record, ack: AckSender) {
+    pub fn send(&self, topic: &Arc<str>, partition: Partition, record: &Record, ack: AckSender) {
         if self.deliveries.has_failed.load(Ordering::Acquire) {
+            metrics::counter!(names::APPENDS_REFUSED, "reason" => names::REASON_ENDED).increment(1);
             return ack.fail(self.deliveries.failure());
         }
+        let bytes = record.size();
+        self.deliveries.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.deliveries.in_flight.fetch_add(1, Ordering::AcqRel);
-        let pending = Box::new(Pending { ack, topic: Arc::clone(&topic) });
-        let sent = self.producer.send(base_record(&topic, partition, &record, pending));
+        let pending = Box::new(Pending { ack, topic: Arc::clone(topic), bytes, taken: Instant::now() });
+        let sent = self.producer.send(base_record(topic, partition, record, pending));
         if let Err((error, refused)) = sent {
-            // The queue has no bound, so this is no lack of room: what follows must not be taken either.
+            // librdkafka's queue has no bound, so this is no lack of room: what follows must not be taken either.
             let unknown = matches!(
                 error.rdkafka_error_code(),
                 Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
@@ -112,9 +139,13 @@ impl RecordProducer {
             if !unknown {
                 self.deliveries.fail(format!("kafka's producer refused a record ({error})"));
             }
-            self.deliveries.settle();
-            refused.delivery_opaque.ack.fail(self.deliveries.context_of(&error, &topic));
+            self.deliveries.settle(bytes);
+            refused.delivery_opaque.ack.fail(self.deliveries.explain(&error, topic));
         }
+    }
+
+    pub fn queued_bytes(&self) -> usize {
+        self.deliveries.bytes.load(Ordering::Acquire)
     }
 
     /// Returns when everything taken is acked or failed.
@@ -134,7 +165,8 @@ impl RecordProducer {
 }
 
 impl Shared {
-    fn settle(&self) {
+    fn settle(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.drained.notify_waiters();
         }
@@ -155,7 +187,7 @@ impl Shared {
         LogError::Corrupt { reason: format!("{reason}; restart this process, which recovers from the log") }
     }
 
-    fn context_of(&self, error: &KafkaError, topic: &str) -> LogError {
+    fn explain(&self, error: &KafkaError, topic: &str) -> LogError {
         match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::UnknownTopic
@@ -176,6 +208,7 @@ impl Shared {
 struct Deliveries {
     shared: Arc<Shared>,
     context: Context,
+    seconds: metrics::Histogram,
 }
 
 impl ClientContext for Deliveries {
@@ -196,10 +229,11 @@ impl ProducerContext for Deliveries {
             Ok(message) => {
                 Ok(Appended { partition: message.partition() as u32, offset: message.offset().max(0) as u64 })
             }
-            Err((error, _)) => Err(self.shared.context_of(error, &pending.topic)),
+            Err((error, _)) => Err(self.shared.explain(error, &pending.topic)),
         };
+        self.seconds.record(pending.taken.elapsed().as_secs_f64());
         let _ = pending.ack.0.send(answer);
-        self.shared.settle();
+        self.shared.settle(pending.bytes);
     }
 }
 

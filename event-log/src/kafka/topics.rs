@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,21 +25,61 @@ use crate::{Ack, Class, LogError, Partition, Record, TopicSpec};
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 const LEADERS_POLL: Duration = Duration::from_millis(25);
 
+/// Records that wait for a topic to be described: a question's time long.
+const WAITING_RECORDS_MAX: usize = 65_536;
+
 /// Retention takes whole segments, so a segment lasts for a part of the retention, within these.
 const SEGMENT_MS_MIN: u64 = 10_000;
 const SEGMENT_MS_MAX: u64 = 24 * 3600 * 1000;
 
 pub(super) struct Topics {
     answers: Arc<Answers>,
-    known: RwLock<BTreeMap<Arc<str>, u32>>,
+    known: RwLock<BTreeMap<Arc<str>, Arc<Topic>>>,
     /// Records for topics that are being asked for, in the order of their appends.
     waiting: Mutex<BTreeMap<Arc<str>, Vec<Waiting>>>,
 }
 
 /// A topic that exists.
-pub(super) struct Known {
+pub(super) struct Topic {
     pub name: Arc<str>,
-    pub partitions: u32,
+    /// For each partition, how many refused appends there are whose callers have not seen it yet.
+    unseen_refusals: Vec<AtomicUsize>,
+}
+
+/// An append that was refused: until its caller sees that, nothing is taken behind it.
+pub(super) struct Refusal {
+    topic: Arc<Topic>,
+    partition: Partition,
+}
+
+impl Topic {
+    pub fn partitions(&self) -> u32 {
+        self.unseen_refusals.len() as u32
+    }
+
+    /// Fails where there is no such partition.
+    pub fn require(&self, partition: Partition) -> Result<(), LogError> {
+        let partitions = self.partitions();
+        if partition < partitions {
+            return Ok(());
+        }
+        Err(LogError::UnknownPartition { topic: self.name.to_string(), partition, partitions })
+    }
+
+    pub fn refuses(&self, partition: Partition) -> bool {
+        self.unseen_refusals[partition as usize].load(Ordering::Acquire) > 0
+    }
+
+    pub fn refuse(self: &Arc<Self>, partition: Partition) -> Refusal {
+        self.unseen_refusals[partition as usize].fetch_add(1, Ordering::AcqRel);
+        Refusal { topic: Arc::clone(self), partition }
+    }
+}
+
+impl Drop for Refusal {
+    fn drop(&mut self) {
+        self.topic.unseen_refusals[self.partition as usize].fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 struct Waiting {
@@ -50,14 +93,13 @@ impl Topics {
         Topics { answers, known: RwLock::default(), waiting: Mutex::default() }
     }
 
-    pub fn known(&self, topic: &str) -> Option<Known> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get_key_value(topic).map(|(name, partitions)| Known { name: Arc::clone(name), partitions: *partitions })
+    pub fn known(&self, topic: &str) -> Option<Arc<Topic>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).map(Arc::clone)
     }
 
     pub async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         if let Some(known) = self.known(topic) {
-            return Ok(known.partitions);
+            return Ok(known.partitions());
         }
         match self.answers.led_partitions(topic).await? {
             Some(partitions) => Ok(self.learn(topic, partitions)),
@@ -106,20 +148,33 @@ impl Topics {
         record: Record,
     ) -> Ack {
         let (ack, future) = producer::ack();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         if let Some(known) = self.known(topic) {
             // It became known while this waited for the lock: whoever waited before is in the producer's queue.
             drop(waiting);
             send(records, &known, Waiting { partition, record, ack });
             return future;
         }
-        let name: Arc<str> = topic.into();
-        let line = waiting.entry(Arc::clone(&name)).or_default();
+        let asked = waiting.contains_key(topic);
+        let line = waiting.entry(topic.into()).or_default();
+        if line.len() >= WAITING_RECORDS_MAX {
+            let reason = format!("{WAITING_RECORDS_MAX} records wait for kafka to describe topic {topic}");
+            return producer::refused(LogError::Unavailable { reason });
+        }
         line.push(Waiting { partition, record, ack });
-        if line.len() == 1 {
-            self.ask_for(name, Arc::clone(records));
+        if !asked {
+            self.ask_for(topic.into(), Arc::clone(records));
         }
         future
+    }
+
+    /// Asks for a topic, unless that is under way.
+    pub fn get_to_know(self: &Arc<Self>, records: &Arc<RecordProducer>, topic: &str) {
+        let mut waiting = self.waiting();
+        if self.known(topic).is_none() && !waiting.contains_key(topic) {
+            waiting.insert(topic.into(), Vec::new());
+            self.ask_for(topic.into(), Arc::clone(records));
+        }
     }
 
     fn ask_for(self: &Arc<Self>, topic: Arc<str>, records: Arc<RecordProducer>) {
@@ -131,14 +186,14 @@ impl Topics {
                 Ok(runtime) => runtime.block_on(topics.answers.led_partitions(&topic)),
                 Err(error) => Err(LogError::Unavailable { reason: format!("no runtime to ask kafka with: {error}") }),
             };
-            let mut waiting = topics.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = topics.waiting();
             let line = waiting.remove(&topic).unwrap_or_default();
             match answer {
                 Ok(Some(partitions)) => {
-                    let known = Known { name: Arc::clone(&topic), partitions };
+                    let known = new_topic(&topic, partitions);
                     line.into_iter().for_each(|one| send(&records, &known, one));
                     // Known only now, and under the lock: an append that sees it comes after those that waited.
-                    topics.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic, partitions);
+                    topics.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic, known);
                 }
                 Ok(None) => {
                     line.into_iter().for_each(|one| one.ack.fail(LogError::UnknownTopic { topic: topic.to_string() }))
@@ -149,6 +204,10 @@ impl Topics {
                 }
             }
         });
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait_for_leaders(&self, topic: &TopicSpec, deadline: Instant) -> Result<(), LogError> {
@@ -176,21 +235,28 @@ impl Topics {
 
     /// A topic that records wait for stays unknown until they are sent, or later ones would overtake them.
     fn learn(&self, topic: &str, partitions: u32) -> u32 {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting();
         if !waiting.contains_key(topic) {
-            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.into(), partitions);
+            self.known
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(topic.into(), new_topic(topic, partitions));
         }
         partitions
     }
 }
 
-fn send(records: &RecordProducer, known: &Known, waiting: Waiting) {
+fn new_topic(name: &str, partitions: u32) -> Arc<Topic> {
+    let unseen_refusals = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
+    Arc::new(Topic { name: name.into(), unseen_refusals })
+}
+
+fn send(records: &RecordProducer, known: &Topic, waiting: Waiting) {
     let Waiting { partition, record, ack } = waiting;
-    if partition >= known.partitions {
-        let topic = known.name.to_string();
-        return ack.fail(LogError::UnknownPartition { topic, partition, partitions: known.partitions });
+    match known.require(partition) {
+        Ok(()) => records.send(&known.name, partition, &record, ack),
+        Err(error) => ack.fail(error),
     }
-    records.send(Arc::clone(&known.name), partition, record, ack);
 }
 
 fn wanted<'a>(config: &Config, topic: &'a TopicSpec, settings: &'a [(&'static str, String)]) -> NewTopic<'a> {
