@@ -41,6 +41,11 @@ pub trait Harness: Send + Sync {
     /// A log in which none of the names that its [`Instance::name`] gives is taken.
     async fn fresh(&self) -> Box<dyn Instance>;
 
+    /// What this machine lacks to try the log at all: the cases are skipped, and say so.
+    fn missing(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How long something that should happen may take. What should not happen is waited for a tenth of it.
     fn patience(&self) -> Duration {
         Duration::from_secs(10)
@@ -109,6 +114,9 @@ pub async fn run(case: &Case, harness: &dyn Harness) -> CaseResult {
 /// # Panics
 /// Where the log does not keep the contract.
 pub fn run_named(name: &str, harness: &dyn Harness) {
+    if let Some(missing) = harness.missing() {
+        return println!("skipped: {name}: {missing}");
+    }
     let case = CASES.iter().find(|case| case.name == name).expect("a case of that name");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime.expect("a runtime").block_on(run(case, harness)) {

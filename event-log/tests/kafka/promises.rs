@@ -1,10 +1,10 @@
-//! The log on real Kafka, whose address is in MILLSTREAM_TEST_KAFKA (`cargo xtask backends up` gives one).
-#![allow(clippy::disallowed_methods, reason = "names have to be new in a broker that other tests use too")]
+//! What Kafka alone could get wrong.
 
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::Duration,
 };
 
 use event_log::{
@@ -12,21 +12,14 @@ use event_log::{
     kafka::{Config, KafkaLog},
 };
 
-/// A log on the broker of the environment. Without one the test is skipped, except where CI would not notice.
-async fn connect() -> Option<KafkaLog> {
-    match std::env::var("MILLSTREAM_TEST_KAFKA") {
-        Ok(brokers) => Some(KafkaLog::connect(Config::new(brokers)).await.expect("the broker answers")),
-        Err(_) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("MILLSTREAM_TEST_KAFKA is not set"),
-        Err(_) => {
-            println!("skipped: MILLSTREAM_TEST_KAFKA is not set");
-            None
-        }
-    }
-}
+use crate::broker::{brokers, connect_to, new_name};
 
-fn new_name(of: &str) -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
-    format!("{of}-{}", since.as_nanos())
+async fn connect() -> Option<Arc<KafkaLog>> {
+    let Some(brokers) = brokers() else {
+        println!("skipped: MILLSTREAM_TEST_KAFKA is not set");
+        return None;
+    };
+    Some(connect_to(brokers).await)
 }
 
 async fn make_topic(log: &KafkaLog, partitions: u32) -> String {
@@ -83,7 +76,7 @@ async fn first_appends_keep_their_order() {
 /// What the log has no room for is refused, and so is all that its caller sends behind it before it knows.
 #[tokio::test]
 async fn a_full_queue_leaves_no_hole() {
-    let Ok(brokers) = std::env::var("MILLSTREAM_TEST_KAFKA") else { return drop(connect().await) };
+    let Some(brokers) = brokers() else { return drop(connect().await) };
     let mut config = Config::new(brokers);
     config.queue_bytes_max = 40 * 1000;
     let log = KafkaLog::connect(config).await.expect("the broker answers");
@@ -183,7 +176,7 @@ const SLEEPER: &str = "MILLSTREAM_TEST_SLEEPER";
 fn start_sleeper(topic: &str, group: &str) -> (Child, impl Iterator<Item = std::io::Result<String>>) {
     let myself = std::env::current_exe().expect("this test has a file");
     let mut child = Command::new(myself)
-        .args(["--exact", "a_commit_after_a_standstill_is_refused", "--nocapture"])
+        .args(["--exact", "promises::a_commit_after_a_standstill_is_refused", "--nocapture"])
         .env(SLEEPER, format!("{topic} {group}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
