@@ -48,6 +48,13 @@ fn check_json(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// For our own addresses: unknown fields are refused by the types themselves.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    // A struct could be read from a list too, field by field: nobody means that.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            Ok(_) => Refusal::new(Code::InvalidValue, "the body is no JSON object"),
+            Err(error) => Refusal::new(Code::BadJson, format!("the body is no JSON: {error}")),
+        });
+    }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
 }
 
@@ -154,8 +161,8 @@ mod tests {
         check(r#"{"thread_id": 5}"#, Code::InvalidValue, "thread_id | invalid type: integer `5`, expected a string");
         check(r#"{"config": {"tags": [1]}}"#, Code::InvalidValue, "config.tags[0] |");
         check(r#"{"mode": "waits"}"#, Code::InvalidValue, "mode | unknown variant `waits`");
-        check(r#"[]"#, Code::InvalidValue, "");
-        check(&format!("{}1", "[".repeat(500)), Code::InvalidValue, "");
+        check("[]", Code::InvalidValue, "no JSON object");
+        check(&"[".repeat(500), Code::BadJson, "recursion limit");
         check(&format!(r#"{{"input": {{"a": {}1"#, "[".repeat(500)), Code::BadJson, "recursion limit");
     }
 }

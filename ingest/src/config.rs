@@ -46,6 +46,8 @@ pub struct Config {
     pub claim_ttl: Duration,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout: Duration,
+    /// Model aliases that the configuration knows, against which graph files are checked; None: any may be one.
+    pub models: Option<Vec<String>>,
     /// Refuses new runs of a partition whose owner is behind or silent; None accepts all.
     pub admission: Option<AdmissionLimits>,
 }
@@ -73,6 +75,7 @@ impl Config {
             run_deadline: Duration::from_secs(24 * 3600),
             claim_ttl: Duration::from_secs(24 * 3600),
             drain_timeout: Duration::from_secs(30),
+            models: None,
             admission: None,
         }
     }

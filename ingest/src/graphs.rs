@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{body::Body, extract::State};
+use graph::file::{self, Diagnostic, Severity};
 use http::Method;
 use schemas::{
-    client::{GraphSummary, GraphVersion, GraphView},
+    client::{GraphPublished, GraphSummary, GraphVersion, GraphView},
     error::Code,
     http::List,
 };
+use serde_json::{Value, json};
 
 use crate::{
     auth::Scope,
+    body,
     extract::{At, rfc3339},
     ingest::Ingest,
     published::Graph,
     refusal::{Answer, Refusal},
-    route::{Media, Route, route, unbuilt},
+    route::{Media, Route, route},
     runs::json_of,
 };
 
@@ -30,7 +33,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Read, Method::GET, "/graphs/{name}", get)
             .says(TAG, "A graph's current version: its spec, its drawing, and the versions before it.")
             .answers(200, "The graph.", Media::Json("GraphView")),
-        unbuilt(Method::PUT, "/graphs/{name}", TAG, "Publishes a version of a graph."),
+        route(Scope::Publish, Method::PUT, "/graphs/{name}", put)
+            .says(TAG, "Publishes a version of a graph; its topics exist when this answers.")
+            .takes(Media::GraphFile)
+            .answers(200, "New runs begin with it.", Media::Json("GraphPublished")),
     ]
 }
 
@@ -62,6 +68,33 @@ async fn get(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
             .map(|row| GraphVersion { hash: row.hash, created_at: rfc3339(row.created_at) })
             .collect(),
     }))
+}
+
+async fn put(State(ingest): State<Ingest>, At(name): At<String>, request: http::Request<Body>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.graph_bytes_max).await?;
+    let checked = file::read_bytes(&bytes, ingest.config.models.as_deref());
+    let warnings = checked.diagnostics.iter().map(Diagnostic::to_string).collect();
+    let Some(spec) = checked.spec else {
+        let diagnostics = checked.diagnostics.iter().map(diagnostic).collect();
+        return Err(Refusal::new(Code::GraphInvalid, checked.report(&format!("{name}.yaml")).trim_end().to_owned())
+            .beside("diagnostics", Value::Array(diagnostics)));
+    };
+    if spec.name != name {
+        let says = format!("the file's name is `{}` and the path's is `{name}`; make them the same", spec.name);
+        return Err(Refusal::new(Code::GraphInvalid, says).param("name"));
+    }
+    let published = ingest.publish_version(spec).await?;
+    Ok(json_of(&GraphPublished { warnings, ..published }))
+}
+
+fn diagnostic(diagnostic: &Diagnostic) -> Value {
+    let Diagnostic { code, severity, line, column, message, hint } = diagnostic;
+    let severity = match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    json!({"code": code.to_string(), "severity": severity, "line": line, "column": column, "message": message, "hint": hint})
 }
 
 impl Ingest {

@@ -31,7 +31,7 @@ pub(crate) fn checked(graph: &Graph, input: Map<String, Value>, mode: Unknown) -
         };
         let path = format!("input.{name}");
         let value = if channel.holds_messages { messages::normalized(value, &path)? } else { value };
-        check(&channel.property, value.get(messages::OVERWRITE).unwrap_or(&value), &path)?;
+        check(&channel.property, messages::bare(&value), &path)?;
         checked.insert(name, value);
     }
     Ok(Value::Object(checked))

@@ -49,7 +49,7 @@ impl Ingest {
         self.tell(ControlFact::GraphPublished { graph: name.clone(), hash: hash.clone() }).await?;
         self.published.put(Arc::new(Graph::new(spec, hash.clone(), now)));
         tracing::info!(graph = name, hash, "a graph was published");
-        Ok(GraphPublished { name, hash })
+        Ok(GraphPublished { name, hash, warnings: Vec::new() })
     }
 
     /// Each node's interactive lane; the batch lane is made with the first batch.

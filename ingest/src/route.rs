@@ -58,7 +58,6 @@ pub(crate) enum Media {
     /// A page of them: `data`, `next_cursor`.
     JsonList(&'static str),
     /// A graph file.
-    #[allow(dead_code, reason = "its route follows the reader of graph files")]
     GraphFile,
     Events,
     Text(&'static str),

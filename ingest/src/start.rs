@@ -43,6 +43,7 @@ impl Ingest {
         match reply {
             Reply::Background => {
                 self.begin(&mut prepared).await?;
+                self.check_rejected(asked, &prepared).await?;
                 let accepted = Json(prepared.accepted());
                 Ok((StatusCode::ACCEPTED, [(header::LOCATION, prepared.location())], accepted).into_response())
             }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use event_log::Record;
 use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunId},
-    event::{Event, Request},
+    event::{Event, Multitask, Request},
     ids,
     update::RunStatus,
 };
@@ -23,7 +23,10 @@ use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
 
-use crate::{ingest::Ingest, layers::Asked, messages, metrics, options::Options, published::Graph, refusal::Refusal};
+use crate::{
+    ingest::Ingest, layers::Asked, metrics, options::Options, published::Graph, refusal::Refusal, sinks::whole,
+    waiting::View,
+};
 
 const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
@@ -77,6 +80,7 @@ pub(crate) struct Prepared {
     pub graph: Arc<Graph>,
     /// An earlier request with the same key may have begun it.
     pub repeat: bool,
+    multitask: Multitask,
     partition: u32,
     lane: Lane,
     record: Record,
@@ -119,9 +123,6 @@ impl Ingest {
             Refusal::new(Code::IdempotencyMismatch, "this idempotency key was used before the log was made anew")
         })?;
         let NewRun { graph, thread, mut request, options, user, claim } = new;
-        if let Some(input) = &mut request.input {
-            give_message_ids(&graph, Arc::make_mut(input), run_id);
-        }
         request.config = options.run.clone();
         request.claimed = claim.is_some();
         request.repeat = repeat;
@@ -150,6 +151,7 @@ impl Ingest {
             thread_id: envelope.thread_id.clone(),
             graph,
             repeat,
+            multitask: request.multitask,
             partition,
             lane: envelope.lane,
             record: self.record(asked, envelope, now, Event::Requested(Box::new(request))),
@@ -166,6 +168,23 @@ impl Ingest {
             metrics::run_started(&prepared.graph.name, lane_label(prepared.lane));
         }
         Ok(())
+    }
+
+    /// Whether the thread was busy and the run was to be refused then: only the thread's order can tell, so the run's
+    /// first update is waited for.
+    pub(crate) async fn check_rejected(&self, asked: &Asked, prepared: &Prepared) -> Result<(), Refusal> {
+        if prepared.multitask != Multitask::Reject {
+            return Ok(());
+        }
+        let found = match self.find_run(asked, prepared.run_id, &format!("/internal/runs/{}", prepared.run_id)).await {
+            Ok(found) => whole(found).await?,
+            // It was accepted; that its first update is slow is no reason to say otherwise.
+            Err(_) => return Ok(()),
+        };
+        match View::of(&found)?.failure() {
+            Some(failure) if failure.code() == Code::ThreadBusy => Err(failure),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Begins the run with a wait registered at its sink before, so that no end is missed however short the run is.
@@ -269,14 +288,6 @@ pub(crate) fn thread_of(run: RunId) -> String {
     let mut bytes = run.into_bytes();
     bytes[14..].copy_from_slice(&[0xff, 0xff]);
     Uuid::from_bytes(bytes).to_string()
-}
-
-fn give_message_ids(graph: &Graph, input: &mut serde_json::Value, run_id: RunId) {
-    for (name, channel) in &graph.inputs {
-        if let (true, Some(value)) = (channel.holds_messages, input.get_mut(name)) {
-            messages::give_ids(value, name, run_id);
-        }
-    }
 }
 
 pub(crate) fn dialect_name(dialect: Dialect) -> &'static str {

@@ -215,6 +215,9 @@ pub struct RunAccepted {
 pub struct GraphPublished {
     pub name: String,
     pub hash: String,
+    /// What runs, and perhaps not as meant: each with its line, as `graph check` prints it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A graph in a list.

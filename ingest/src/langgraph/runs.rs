@@ -77,6 +77,7 @@ async fn create(
 ) -> Answer {
     let mut prepared = prepare(&ingest, &asked, Some(thread), request).await?;
     ingest.begin(&mut prepared).await?;
+    ingest.check_rejected(&asked, &prepared).await.map_err(busy)?;
     Ok(started(&ingest, &prepared))
 }
 
@@ -129,6 +130,12 @@ pub(super) async fn prepare(
         graph,
     };
     ingest.prepare(asked, new).await
+}
+
+/// LangGraph's words for a thread that is busy.
+pub(super) fn busy(refusal: Refusal) -> Refusal {
+    let says = "Thread is already running a task. Wait for it to finish or choose a different multitask strategy.";
+    if refusal.code() == Code::ThreadBusy { Refusal::new(Code::ThreadBusy, says) } else { refusal }
 }
 
 fn started(ingest: &Ingest, prepared: &Prepared) -> Response {

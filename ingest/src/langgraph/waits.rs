@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     TAG,
-    runs::{content_location, prepare, view},
+    runs::{busy, content_location, prepare, view},
 };
 use crate::{
     auth::Scope,
@@ -63,6 +63,7 @@ async fn wait_alone(State(ingest): State<Ingest>, asked: Asked, request: http::R
 async fn begin(ingest: Ingest, asked: Asked, thread: Option<String>, request: http::Request<Body>) -> Answer {
     let mut prepared = prepare(&ingest, &asked, thread, request).await?;
     let registered = ingest.begin_waiting(&asked, &mut prepared).await?;
+    ingest.check_rejected(&asked, &prepared).await.map_err(busy)?;
     let location = content_location(&prepared);
     let body = kept_open(ingest, asked, prepared.run_id, registered);
     Ok(([(header::CONTENT_LOCATION, location), (header::CONTENT_TYPE, "application/json".to_owned())], body)

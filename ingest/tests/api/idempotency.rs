@@ -1,0 +1,82 @@
+//! `Idempotency-Key`: a repeat finds the first request's run.
+
+use graph::event::Event;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::stage::{ACME, BETA, Reply, Stage};
+
+async fn send(stage: &Stage, key: &str, path: &str, idempotency: &str, body: &Value) -> Reply {
+    let request = Request::post(path)
+        .header("x-api-key", key)
+        .header("content-type", "application/json")
+        .header("idempotency-key", idempotency)
+        .body(body.to_string().into());
+    stage.send(request.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_repeat_answers_with_the_same_run() {
+    let stage = Stage::new().await;
+    let body = json!({"input": {"messages": "hello"}, "mode": "wait"});
+    let path = "/graphs/support/runs";
+    let first = send(&stage, ACME, path, "k1", &body).await.expect(200).json();
+    let again = send(&stage, ACME, path, "k1", &body).await.expect(200).json();
+    assert_eq!(first, again);
+    let records = stage.records().await;
+    let flags: Vec<(bool, bool)> = records
+        .iter()
+        .map(|(_, record)| match &record.event {
+            Event::Requested(request) => (request.claimed, request.repeat),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(flags, [(true, false), (true, true)]);
+    assert_eq!(records[0].0, records[1].0, "the same partition");
+    assert_eq!(records[0].1.envelope.run_id, records[1].1.envelope.run_id);
+    let other = send(&stage, ACME, path, "k2", &body).await.expect(200).json();
+    assert_ne!(first["run_id"], other["run_id"]);
+}
+
+#[tokio::test]
+async fn a_repeated_chat_keeps_the_thread_that_was_made_for_it() {
+    let stage = Stage::new().await;
+    let body = json!({"message": "hello"});
+    let first = send(&stage, ACME, "/support", "k", &body).await.expect(200).json();
+    let again = send(&stage, ACME, "/support", "k", &body).await.expect(200).json();
+    assert_eq!((&first["run_id"], &first["thread_id"]), (&again["run_id"], &again["thread_id"]));
+    assert!(first["thread_id"].is_string());
+}
+
+#[tokio::test]
+async fn a_repeated_stream_is_the_first_runs() {
+    let stage = Stage::new().await;
+    let body = json!({"message": "hello", "stream": true});
+    let first = send(&stage, ACME, "/support", "k", &body).await.expect(200);
+    let again = send(&stage, ACME, "/support", "k", &body).await.expect(200);
+    assert_eq!((first.header("location"), &first.text), (again.header("location"), &again.text));
+}
+
+#[tokio::test]
+async fn another_request_with_the_same_key_is_422() {
+    let stage = Stage::new().await;
+    let body = json!({"input": {"messages": "hello"}});
+    let first = send(&stage, ACME, "/graphs/support/runs", "k", &body).await.expect(202).json();
+    let mismatch =
+        send(&stage, ACME, "/graphs/support/runs", "k", &json!({"input": {"messages": "bye"}})).await.expect(422);
+    assert_eq!(mismatch.code(), "idempotency_mismatch");
+    assert_eq!(mismatch.json()["error"]["run_id"], first["run_id"]);
+    assert_eq!(send(&stage, ACME, "/support", "k", &body).await.expect(400).code(), "unknown_field");
+    assert_eq!(stage.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_is_its_tenants_own() {
+    let stage = Stage::new().await;
+    let body = json!({"input": {"messages": "hello"}});
+    let acme = send(&stage, ACME, "/graphs/support/runs", "k", &body).await.expect(202).json();
+    let beta = send(&stage, BETA, "/graphs/support/runs", "k", &body).await.expect(202).json();
+    assert_ne!(acme["run_id"], beta["run_id"]);
+    let long = "k".repeat(256);
+    assert_eq!(send(&stage, ACME, "/graphs/support/runs", &long, &body).await.expect(400).code(), "invalid_value");
+}

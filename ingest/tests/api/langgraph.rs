@@ -1,0 +1,139 @@
+//! LangGraph's addresses, as its SDKs use them.
+
+use graph::event::Event;
+use serde_json::{Value, json};
+
+use crate::stage::{ACME, Stage};
+
+fn run(text: &str) -> Value {
+    // With the fields that the SDK sends unasked.
+    json!({
+        "assistant_id": "support", "input": {"messages": [{"role": "user", "content": text}], "unknown": 1},
+        "stream_mode": ["values"], "stream_subgraphs": false, "on_disconnect": null, "durability": "async",
+    })
+}
+
+async fn thread(stage: &Stage) -> String {
+    let thread = stage.post("/threads", json!({"metadata": {"owner": "ann"}})).await.expect(200).json();
+    assert_eq!((&thread["status"], &thread["metadata"]["owner"]), (&json!("idle"), &json!("ann")));
+    thread["thread_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_thread_is_there_before_its_first_run() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let found = stage.get(&format!("/threads/{id}")).await.expect(200).json();
+    assert_eq!((&found["thread_id"], &found["metadata"]["owner"]), (&json!(id), &json!("ann")));
+    assert_eq!(stage.get(&format!("/threads/{id}/state")).await.expect(200).json()["values"], json!({}));
+    assert_eq!(stage.get(&format!("/threads/{id}/history")).await.expect(200).json(), json!([]));
+    assert_eq!(stage.get(&format!("/threads/{id}/runs")).await.expect(200).json(), json!([]));
+    let again = stage.post("/threads", json!({"thread_id": id})).await.expect(409);
+    assert_eq!(again.json(), json!({"detail": format!("Thread with ID {id} already exists")}));
+    stage.post("/threads", json!({"thread_id": id, "if_exists": "do_nothing"})).await.expect(200);
+    let missing = stage.get("/threads/nobody").await.expect(404).json();
+    assert_eq!(missing, json!({"detail": "Thread with ID nobody not found"}));
+}
+
+#[tokio::test]
+async fn a_run_on_a_thread() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let reply = stage.post(&format!("/threads/{id}/runs"), run("hi")).await.expect(200);
+    let made = reply.json();
+    let address = format!("/threads/{id}/runs/{}", made["run_id"].as_str().unwrap());
+    assert_eq!((reply.header("content-location"), &made["status"]), (&*address, &json!("pending")));
+    let found = stage.get(&address).await.expect(200).json();
+    assert_eq!((&found["status"], &found["assistant_id"]), (&json!("success"), &made["assistant_id"]));
+    assert_eq!(stage.get(&format!("/threads/{id}/runs")).await.expect(200).json()[0]["run_id"], made["run_id"]);
+    let values = stage.get(&format!("{address}/join")).await.expect(200).json();
+    assert_eq!(values["messages"][1]["content"], "you said hi");
+    assert_eq!(stage.get(&format!("/threads/{id}/state")).await.expect(200).json()["values"], json!({"topic": "x"}));
+
+    let Event::Requested(request) = stage.records().await[0].1.event.clone() else { panic!() };
+    assert_eq!(request.input.as_deref().unwrap()["unknown"], Value::Null, "unknown channels are left out");
+    stage.post(&format!("{address}/cancel"), json!({})).await.expect(404);
+    stage.get(&format!("/threads/other/runs/{}", made["run_id"].as_str().unwrap())).await.expect(404);
+    stage.get(&format!("/threads/{id}/runs/no-uuid")).await.expect(422);
+}
+
+#[tokio::test]
+async fn a_run_that_is_cancelled_is_shown_as_interrupted() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let reply = stage.post(&format!("/threads/{id}/runs"), run("slow")).await.expect(200);
+    let address = reply.header("content-location").to_owned();
+    let cancel = stage.post(&format!("{address}/cancel?wait=true"), json!({})).await.expect(200);
+    assert_eq!(cancel.json(), json!({}));
+    assert_eq!(stage.get(&address).await.expect(200).json()["status"], "interrupted");
+    stage.post(&format!("{address}/cancel?action=rollback"), json!({})).await.expect(501);
+}
+
+#[tokio::test]
+async fn waiting_answers_with_values_errors_and_questions() {
+    let stage = Stage::new().await;
+    let values = stage.post("/runs/wait", run("hi")).await.expect(200).json();
+    assert_eq!(values["messages"][1]["content"], "you said hi");
+    let failed = stage.post("/runs/wait", run("fail")).await.expect(200).json();
+    assert_eq!(failed["__error__"]["message"], "node answer failed: boom");
+    let id = thread(&stage).await;
+    let asked = stage.post(&format!("/threads/{id}/runs/wait"), run("ask")).await.expect(200).json();
+    assert_eq!(asked["__interrupt__"], json!([{"id": "i", "value": "sure?"}]));
+    assert_eq!(asked["messages"][0]["content"], "ask");
+}
+
+#[tokio::test]
+async fn mistakes_have_langgraphs_words() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let path = format!("/threads/{id}/runs");
+    let check = async |path: &str, body: Value, status: u16, says: &str| {
+        let reply = stage.post(path, body).await.expect(status);
+        let detail = reply.json()["detail"].as_str().unwrap_or_else(|| panic!("{}", reply.text)).to_owned();
+        assert!(detail.contains(says), "{detail}");
+    };
+    check(&path, json!({"input": {}}), 422, "'assistant_id' is a required property").await;
+    check(&path, json!({"assistant_id": "nobody", "input": {}}), 422, "Invalid assistant: 'nobody'").await;
+    check(&path, json!({"assistant_id": "support", "input": {"topic": 5}}), 422, "topic").await;
+    check(&path, json!({"assistant_id": "support", "input": [1]}), 422, "object").await;
+    check("/threads/nobody/runs", run("x"), 404, "Thread or assistant not found.").await;
+    check("/runs/wait", json!({"assistant_id": "support"}), 422, "input").await;
+    for (option, value) in [
+        ("command", json!({"resume": 1})),
+        ("webhook", json!("http://x")),
+        ("checkpoint_id", json!("x")),
+        ("interrupt_before", json!("*")),
+        ("multitask_strategy", json!("rollback")),
+        ("after_seconds", json!(1)),
+        ("on_disconnect", json!("cancel")),
+    ] {
+        let mut body = run("x");
+        body[option] = value;
+        check(&path, body, 501, option).await;
+    }
+    let request = http::Request::post(&path).header("x-api-key", ACME).body("{".to_owned().into());
+    let malformed = stage.send(request.unwrap()).await.expect(422).json();
+    assert_eq!(malformed, json!({"detail": "Invalid JSON in request body"}));
+    let mut body = run("busy");
+    body["multitask_strategy"] = json!("reject");
+    check(&path, body, 409, "Thread is already running a task.").await;
+    let mut body = run("x");
+    body["if_not_exists"] = json!("create");
+    stage.post("/threads/new-one/runs", body).await.expect(200);
+}
+
+#[tokio::test]
+async fn assistants_are_the_graphs() {
+    let stage = Stage::new().await;
+    let all = stage.post("/assistants/search", json!({})).await.expect(200).json();
+    let ids: Vec<_> = all.as_array().unwrap().iter().map(|one| one["graph_id"].clone()).collect();
+    assert_eq!(ids, [json!("sum"), json!("support")]);
+    let found = stage.post("/assistants/search", json!({"graph_id": "sum", "limit": 5})).await.expect(200).json();
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    let id = found[0]["assistant_id"].as_str().unwrap();
+    assert_eq!(stage.get(&format!("/assistants/{id}")).await.expect(200).json()["name"], "sum");
+    stage.get("/assistants/sum").await.expect(200);
+    stage.get("/assistants/nobody").await.expect(404);
+    let body = json!({"assistant_id": id, "input": {"left": 1, "right": 1}});
+    assert_eq!(stage.post("/runs/wait", body).await.expect(200).json(), json!({"total": 2}));
+}

@@ -1,0 +1,14 @@
+//! The API over the embedded log and store: bodies in, answers and records out. One file for each group of routes.
+
+mod bad_input;
+mod bound;
+mod document;
+mod graphs;
+mod idempotency;
+mod keys;
+mod langgraph;
+mod pages;
+mod runs;
+mod sinks;
+mod stage;
+mod tenants;

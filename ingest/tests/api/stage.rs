@@ -1,0 +1,249 @@
+//! A whole ingest in a temporary folder, and a way to ask it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+use axum::{Router, body::Body};
+use event_log::{Class, EmbeddedLog, EventLog, Reader, Start, TopicSpec};
+use graph::{
+    envelope::Millis,
+    world::{Clock, Random},
+};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use ingest::{ApiKey, Auth, Config, Deps, Ingest, Readiness, Scope};
+use run_store::embedded::EmbeddedStore;
+use schemas::{
+    record::RunsRecord,
+    topic::{CONTROL, Names, RUNS},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::sinks::TestSinks;
+
+pub const ACME: &str = "the-secret-of-acme";
+pub const BETA: &str = "the-secret-of-beta";
+pub const READER: &str = "a-secret-for-reading";
+pub const PARTITIONS: u32 = 4;
+
+/// Answers a chat, can be continued, and knows a typed channel and a context.
+pub const SUPPORT: &str = r#"
+version: 1
+name: support
+description: Answers a customer.
+state:
+  messages: {type: messages}
+  topic: string
+input: [messages, topic]
+output: [messages, topic]
+context: {locale: {type: string, default: en}}
+nodes:
+  answer: {kind: transform, update: {topic: "'other'"}}
+edges:
+  - START -> answer
+  - answer -> END
+serve: {path: /support, as: chat}
+"#;
+
+/// A plain input and output.
+pub const SUM: &str = r#"
+version: 1
+name: sum
+state: {left: integer, right: integer, total: integer}
+input: [left, right]
+output: [total]
+nodes:
+  add: {kind: transform, update: {total: "state.left + state.right"}}
+edges:
+  - START -> add
+  - add -> END
+serve: {path: /sum, as: query}
+"#;
+
+pub struct Stage {
+    pub ingest: Ingest,
+    pub log: Arc<dyn EventLog>,
+    pub sinks: Arc<TestSinks>,
+    pub store: Arc<EmbeddedStore>,
+    router: Router,
+    shutdown: CancellationToken,
+    _folder: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    /// Null where the body is no JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The code of an error on our addresses.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_else(|| panic!("no error: {}", self.text)).to_owned()
+    }
+}
+
+impl Stage {
+    /// Two tenants, and both graphs.
+    pub async fn new() -> Self {
+        Stage::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = Arc::new(TestWorld::default());
+        let clock = Arc::clone(&at);
+        let log =
+            EmbeddedLog::open(&folder.path().join("log"), Default::default(), Arc::new(move || clock.now())).unwrap();
+        let log: Arc<dyn EventLog> = log;
+        let durable = Class::Durable { retention_ms: 3_600_000 };
+        let topic = |name: &str, partitions, class| TopicSpec { name: name.into(), partitions, class };
+        log.create_topics(&[topic(RUNS, PARTITIONS, durable), topic(CONTROL, 1, Class::Compacted)]).await.unwrap();
+        let store = EmbeddedStore::open(folder.path().join("store"), Default::default()).await.unwrap();
+        let tasks = TaskTracker::new();
+        let shutdown = CancellationToken::new();
+        let sinks = TestSinks::start(&log, &tasks, &shutdown).await;
+        let mut config = Config::new(Auth::Keys(keys()), Names::default(), PARTITIONS);
+        config.wait_timeout = std::time::Duration::from_millis(400);
+        config.fresh_run_wait = std::time::Duration::from_millis(300);
+        change(&mut config);
+        let deps = Deps {
+            log: Arc::clone(&log),
+            claims: store.clone(),
+            specs: store.clone(),
+            blobs: store.clone(),
+            sinks: sinks.clone(),
+            clock: at.clone(),
+            random: at,
+            readiness: Arc::new(Readiness::ok),
+            metrics: Arc::new(|| "up 1\n".to_owned()),
+        };
+        let ingest = Ingest::new(config, deps).unwrap();
+        let (follower, until) = (ingest.clone(), shutdown.clone());
+        tasks.spawn(async move { follower.follow(until).await });
+        let stage = Stage { router: ingest.router(), ingest, log, sinks, store, shutdown, _folder: folder };
+        stage.publish("support", SUPPORT).await;
+        stage.publish("sum", SUM).await;
+        stage
+    }
+
+    async fn publish(&self, name: &str, file: &str) {
+        let checked = graph::file::read(file, None);
+        let spec = checked.spec.clone().unwrap_or_else(|| panic!("{}", checked.report(name)));
+        self.ingest.publish(spec).await.unwrap();
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Reply { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+
+    /// As a key, with a JSON body where one is given.
+    pub async fn ask(&self, key: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+        let request = request.header("authorization", format!("Bearer {key}"));
+        let request = match body {
+            None => request.body(Body::empty()),
+            Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())),
+        };
+        self.send(request.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.ask(ACME, "GET", path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.ask(ACME, "POST", path, Some(body)).await
+    }
+
+    /// Everything on `runs` so far, by partition.
+    pub async fn records(&self) -> Vec<(u32, Arc<RunsRecord>)> {
+        let mut records = Vec::new();
+        for partition in 0..PARTITIONS {
+            let (start, end) = self.log.bounds(RUNS, partition).await.unwrap();
+            let mut reader = self.log.read(RUNS, partition, Start::At(start)).await.unwrap();
+            let mut left = (end - start) as usize;
+            while left > 0 {
+                let fetched = Reader::next(&mut *reader).await.unwrap();
+                left -= fetched.len();
+                // From the bytes, as another process would read them.
+                records.extend(
+                    fetched.iter().map(|f| (partition, Arc::new(serde_json::from_slice(&f.record.payload).unwrap()))),
+                );
+            }
+        }
+        records
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn keys() -> Vec<ApiKey> {
+    let key = |name: &str, secret: &str, tenant: &str, scopes: Vec<Scope>| ApiKey {
+        name: name.into(),
+        secret: Some(secret.into()),
+        hash: None,
+        tenant: tenant.into(),
+        scopes,
+    };
+    vec![
+        key("acme-app", ACME, "acme", vec![]),
+        key("beta-app", BETA, "beta", vec![]),
+        key("acme-eyes", READER, "acme", vec![Scope::Read]),
+    ]
+}
+
+/// A clock that moves a little with each look, and numbers that never repeat.
+struct TestWorld {
+    now: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Default for TestWorld {
+    fn default() -> Self {
+        TestWorld { now: AtomicI64::new(1_763_721_600_000), drawn: AtomicU64::new(1) }
+    }
+}
+
+impl Clock for TestWorld {
+    fn now(&self) -> Millis {
+        self.now.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Random for TestWorld {
+    fn next_u64(&self) -> u64 {
+        // Spread over all bits: partitions are drawn from the middle ones.
+        self.drawn.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
