@@ -162,7 +162,7 @@ mod tests {
         check(r#"{"config": {"tags": [1]}}"#, Code::InvalidValue, "config.tags[0] |");
         check(r#"{"mode": "waits"}"#, Code::InvalidValue, "mode | unknown variant `waits`");
         check("[]", Code::InvalidValue, "no JSON object");
-        check(&"[".repeat(500), Code::BadJson, "recursion limit");
+        check(&"[".repeat(500), Code::BadJson, "line 1 column 500");
         check(&format!(r#"{{"input": {{"a": {}1"#, "[".repeat(500)), Code::BadJson, "recursion limit");
     }
 }

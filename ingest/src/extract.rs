@@ -33,7 +33,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             Ok(Query(value)) => Ok(Params(value)),
             Err(rejection) => {
                 let text = rejection.body_text();
-                let says = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, says)| says);
+                // Axum's words, then the parameter's name, then serde's.
+                let says = text.find("unknown field `").map_or(text.as_str(), |at| &text[at..]);
                 Err(crate::body::data_error(says, String::new()))
             }
         }

@@ -62,7 +62,7 @@ async fn get(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
         name: graph.name.clone(),
         hash: graph.hash.clone(),
         spec: graph.spec.clone(),
-        mermaid: String::new(),
+        mermaid: graph::mermaid::mermaid(&graph.spec),
         versions: versions
             .into_iter()
             .map(|row| GraphVersion { hash: row.hash, created_at: rfc3339(row.created_at) })

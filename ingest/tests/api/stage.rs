@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use axum::{Router, body::Body};
-use event_log::{Class, EmbeddedLog, EventLog, Reader, Start, TopicSpec};
+use event_log::{Class, EmbeddedLog, EventLog, Fetched, Start, TopicSpec};
 use graph::{
     envelope::Millis,
+    spec::{Serve, Speaks},
     world::{Clock, Random},
 };
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -50,7 +51,7 @@ edges:
 serve: {path: /support, as: chat}
 "#;
 
-/// A plain input and output.
+/// A plain input and output. Bound `as: query` below: the API can, and files can't say so yet.
 pub const SUM: &str = r#"
 version: 1
 name: sum
@@ -62,7 +63,6 @@ nodes:
 edges:
   - START -> add
   - add -> END
-serve: {path: /sum, as: query}
 "#;
 
 pub struct Stage {
@@ -152,7 +152,10 @@ impl Stage {
 
     async fn publish(&self, name: &str, file: &str) {
         let checked = graph::file::read(file, None);
-        let spec = checked.spec.clone().unwrap_or_else(|| panic!("{}", checked.report(name)));
+        let mut spec = checked.spec.clone().unwrap_or_else(|| panic!("{}", checked.report(name)));
+        if name == "sum" {
+            spec.serve = Some(Serve { path: "/sum".to_owned(), speaks: Speaks::Query });
+        }
         self.ingest.publish(spec).await.unwrap();
     }
 
@@ -183,22 +186,23 @@ impl Stage {
     }
 
     /// Everything on `runs` so far, by partition.
-    pub async fn records(&self) -> Vec<(u32, Arc<RunsRecord>)> {
-        let mut records = Vec::new();
+    pub async fn fetched(&self) -> Vec<Fetched> {
+        let mut all = Vec::new();
         for partition in 0..PARTITIONS {
             let (start, end) = self.log.bounds(RUNS, partition).await.unwrap();
             let mut reader = self.log.read(RUNS, partition, Start::At(start)).await.unwrap();
-            let mut left = (end - start) as usize;
-            while left > 0 {
-                let fetched = Reader::next(&mut *reader).await.unwrap();
-                left -= fetched.len();
-                // From the bytes, as another process would read them.
-                records.extend(
-                    fetched.iter().map(|f| (partition, Arc::new(serde_json::from_slice(&f.record.payload).unwrap()))),
-                );
+            let wanted = all.len() + (end - start) as usize;
+            while all.len() < wanted {
+                all.extend(reader.next().await.unwrap());
             }
         }
-        records
+        all
+    }
+
+    /// As another process would read them: from the bytes.
+    pub async fn records(&self) -> Vec<(u32, RunsRecord)> {
+        let parse = |fetched: Fetched| (fetched.partition, serde_json::from_slice(&fetched.record.payload).unwrap());
+        self.fetched().await.into_iter().map(parse).collect()
     }
 }
 
