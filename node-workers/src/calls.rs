@@ -78,6 +78,11 @@ impl CallRecorder {
         CallUnderWay { recorder: self.clone(), call: Some(call), started: Instant::now() }
     }
 
+    /// Bytes of a prompt that are kept.
+    pub(crate) fn content_bytes_max(&self) -> usize {
+        self.0.content.bytes_max
+    }
+
     pub(crate) fn take(&self) -> Vec<Call> {
         let mut calls = std::mem::take(&mut self.0.lock().ended);
         calls.sort_by_key(|call| call.id.n);

@@ -8,7 +8,7 @@ mod start;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -57,7 +57,7 @@ pub struct Served {
     pub node: String,
     /// Topics of both lanes belong to one group; the batch lane's is made with the first batch.
     pub topics: Vec<String>,
-    pub group: String,
+    pub group: Arc<str>,
     pub concurrency: usize,
 }
 
@@ -74,7 +74,7 @@ pub struct NodeConsumer {
     budget: Budget,
     partitions: BTreeMap<Partition, OwnedPartition>,
     /// Executions under way, of partitions that were lost too.
-    running: BTreeMap<Place, Running>,
+    running: BTreeMap<Place, Arc<Running>>,
     ended: mpsc::Sender<Ended>,
     endings: mpsc::Receiver<Ended>,
     ownerships: u64,
@@ -88,12 +88,14 @@ pub struct NodeConsumer {
 /// Partition, ownership, offset: names one execution.
 type Place = (Partition, u64, u64);
 
+/// One execution, as the consumer and the execution itself see it.
 struct Running {
     task: Option<TaskIssue>,
-    record: Arc<std::sync::OnceLock<Arc<TaskRecord>>>,
+    /// Set once it is read.
+    record: OnceLock<Arc<TaskRecord>>,
     stop: CancellationToken,
     /// Its result has its place in the log's order.
-    sent: Arc<AtomicBool>,
+    sent: AtomicBool,
 }
 
 struct Ended {
@@ -130,8 +132,9 @@ impl NodeConsumer {
         hints: &mut mpsc::Receiver<Hint>,
         shutdown: &CancellationToken,
     ) -> Result<(), LogError> {
+        self.lose_all();
         let subscription = Subscription {
-            group: self.served.group.clone(),
+            group: self.served.group.to_string(),
             topics: self.served.topics.clone(),
             prefetch_bytes_max: self.worker.config.prefetch_bytes_max,
         };
@@ -162,14 +165,11 @@ impl NodeConsumer {
                 event = consumer.next() => match event {
                     Ok(event) => self.handle(event, &mut *consumer).await?,
                     Err(error) if error.is_retryable() => {
-                        tracing::warn!(error = %error, group = self.served.group, "the log can't be read for now");
+                        tracing::warn!(error = %error, group = &*self.served.group, "the log can't be read for now");
                         tokio::time::sleep(LOG_AWAY).await;
                     }
                     Err(LogError::Closed) => break,
-                    Err(error) => {
-                        self.lose_all();
-                        return Err(error);
-                    }
+                    Err(error) => return Err(error),
                 },
             }
         }
@@ -255,7 +255,10 @@ impl NodeConsumer {
 
     /// The next partition in turn with a record that may begin.
     fn next_partition(&self) -> Option<Partition> {
-        let ready = |(partition, owned): (&Partition, &OwnedPartition)| owned.next_bytes().map(|_| *partition);
+        let patience = self.worker.config.commit_failing_max;
+        let ready = |(partition, owned): (&Partition, &OwnedPartition)| {
+            (!owned.has_failed_for(patience)).then(|| owned.next_bytes())?.map(|_| *partition)
+        };
         self.partitions
             .range(self.turn..)
             .find_map(ready)

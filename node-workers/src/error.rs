@@ -1,4 +1,4 @@
-//! Why a worker could not begin, or had to end.
+//! Why a worker could not begin.
 
 use event_log::LogError;
 use run_store::StoreError;
@@ -9,8 +9,14 @@ pub enum Error {
     Log(#[from] LogError),
     #[error("the worker can't read the graphs")]
     Store(#[from] StoreError),
-    #[error(
-        "the worker is to serve node {node} of graph {graph}, which doesn't have it: publish a version that does, or serve another"
-    )]
-    NoSuchNode { graph: String, node: String },
+}
+
+impl Error {
+    /// Whether another try may succeed with nothing changed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Log(error) => error.is_retryable(),
+            Error::Store(error) => matches!(error, StoreError::Unavailable { .. }),
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::failure;
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Calls of a result that is too large keep their figures and lose their texts.
+/// The kind of the error of a result that no record holds.
 const RESULT_TOO_LARGE: &str = "value_too_large";
 
 pub struct Outbox {
@@ -41,9 +41,9 @@ impl Outbox {
         traceparent: Option<&str>,
         taken: impl FnOnce(),
     ) -> Result<(), LogError> {
-        let record = self.fitting(envelope, event, traceparent);
+        let (record, wire) = self.fitting(envelope, event, traceparent);
         let partition = u32::from(ids::partition_of(envelope.run_id));
-        let mut ack = self.log.append(&self.runs, partition, record.clone());
+        let mut ack = self.log.append(&self.runs, partition, wire);
         taken();
         let mut again = AGAIN_FIRST;
         loop {
@@ -53,7 +53,7 @@ impl Outbox {
                     tracing::warn!(error = %error, topic = &*self.runs, partition, "a result is appended again");
                     tokio::time::sleep(again).await;
                     again = (again * 2).min(AGAIN_MAX);
-                    ack = self.log.append(&self.runs, partition, record.clone());
+                    ack = self.log.append(&self.runs, partition, self.wire(&record, traceparent));
                 }
                 Err(error) => return Err(error),
             }
@@ -80,62 +80,63 @@ impl Outbox {
     }
 
     /// The event as a record within the size limit: a result over it becomes the task's failure.
-    fn fitting(&self, envelope: &Arc<Envelope>, event: Event, traceparent: Option<&str>) -> Record {
-        let record = self.record(envelope, event, traceparent);
+    fn fitting(&self, envelope: &Arc<Envelope>, event: Event, traceparent: Option<&str>) -> (Arc<RunsRecord>, Record) {
         let limit = self.record_bytes_max.min(self.log.record_bytes_max());
-        let bytes = record.size();
+        let form = |event| {
+            let record = Arc::new(RunsRecord { envelope: Arc::clone(envelope), at: self.clock.now(), event });
+            let wire = self.wire(&record, traceparent);
+            (record, wire)
+        };
+        let (record, wire) = form(event);
+        let bytes = wire.size();
         if bytes <= limit {
-            return record;
+            return (record, wire);
         }
-        let Some(local) = record.local.and_then(|local| local.downcast::<RunsRecord>().ok()) else {
-            unreachable!("the record was made from one");
-        };
-        let Event::TaskFinished(result) = &local.event else {
-            // Only calls make another event large.
-            return self.record(envelope, without_texts_of(local.event.clone()), traceparent);
-        };
-        let shorter = Event::TaskFinished(Box::new(TaskResult {
-            calls: without_texts(result.calls.clone()),
-            ..TaskResult::clone(result)
-        }));
-        let record = self.record(envelope, shorter, traceparent);
-        if record.size() <= limit {
-            return record;
+        let (record, wire) = form(without_texts(record.event.clone()));
+        if wire.size() <= limit {
+            return (record, wire);
         }
-        let message = format!(
-            "the result of node {} takes {bytes} bytes, over the limit of {limit}: write less, or raise \
-             `record_bytes_max`",
-            result.node
-        );
-        let failed = TaskResult {
-            task_id: result.task_id,
-            issue: result.issue,
-            execution: result.execution,
-            attempt: result.attempt,
-            node: result.node.clone(),
-            calls: without_texts(result.calls.clone()),
-            last_token: result.last_token,
-            error: Some(failure::of_kind(failure::node_failed(message), RESULT_TOO_LARGE)),
-            ..TaskResult::default()
-        };
-        self.record(envelope, Event::TaskFinished(Box::new(failed)), traceparent)
+        form(too_large(&record.event, bytes, limit))
     }
 
-    fn record(&self, envelope: &Arc<Envelope>, event: Event, traceparent: Option<&str>) -> Record {
-        let record = RunsRecord { envelope: Arc::clone(envelope), at: self.clock.now(), event };
-        Record::json(record.key(), record.headers(&self.source, traceparent), Arc::new(record))
+    fn wire(&self, record: &Arc<RunsRecord>, traceparent: Option<&str>) -> Record {
+        Record::json(record.key(), record.headers(&self.source, traceparent), Arc::clone(record))
     }
 }
 
-fn without_texts(calls: Vec<Call>) -> Vec<Call> {
-    calls.into_iter().map(|call| Call { prompt: None, answer: None, ..call }).collect()
+/// Calls keep their figures and lose their texts.
+fn without_texts(mut event: Event) -> Event {
+    let calls: &mut [Call] = match &mut event {
+        Event::TaskFinished(result) => &mut result.calls,
+        Event::TaskGivenBack { calls, .. } => calls,
+        Event::Requested(_)
+        | Event::TaskKept { .. }
+        | Event::Cancelled { .. }
+        | Event::TimerDue { .. }
+        | Event::RunFailed { .. } => &mut [],
+    };
+    for call in calls {
+        (call.prompt, call.answer) = (None, None);
+    }
+    event
 }
 
-fn without_texts_of(event: Event) -> Event {
-    match event {
-        Event::TaskGivenBack { task_id, issue, attempt, not_before, calls } => {
-            Event::TaskGivenBack { task_id, issue, attempt, not_before, calls: without_texts(calls) }
-        }
-        other => other,
-    }
+/// The failure of a task whose result is no record.
+fn too_large(event: &Event, bytes: usize, limit: usize) -> Event {
+    let Event::TaskFinished(result) = event else { return event.clone() };
+    let message = format!(
+        "the result of node {} takes {bytes} bytes, over the limit of {limit}: write less, or raise `record_bytes_max`",
+        result.node
+    );
+    Event::TaskFinished(Box::new(TaskResult {
+        task_id: result.task_id,
+        issue: result.issue,
+        execution: result.execution,
+        attempt: result.attempt,
+        node: result.node.clone(),
+        calls: result.calls.clone(),
+        last_token: result.last_token,
+        error: Some(failure::of_kind(failure::node_failed(message), RESULT_TOO_LARGE)),
+        ..TaskResult::default()
+    }))
 }

@@ -67,24 +67,15 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     let tasks = TaskTracker::new();
     let names = deps.names.clone();
     let worker = Arc::new(worker(config, deps));
-    let mut serving =
-        Serving { worker: Arc::clone(&worker), names, tasks: tasks.clone(), hints: BTreeMap::new(), shutdown };
-    let mut published = published::watch(&worker, &serving.names.of(CONTROL), &tasks, &serving.shutdown).await?;
-    serving.serve_current().await?;
-    serving.check_wanted()?;
-    let mut cancelled = hints::watch(&worker, &serving.names.of(SIGNALS), &tasks, &serving.shutdown).await?;
-    let shutdown = serving.shutdown.clone();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(graph) = published.recv() => serving.serve_published(&graph).await,
-            Some(cancelled) = cancelled.recv() => serving.pass_on(cancelled),
-            () = tokio::time::sleep(LOOK_EVERY) => {
-                if let Err(error) = serving.serve_current().await {
-                    tracing::warn!(error = %error, "graphs can't be looked up for now");
-                }
-            }
-        }
+    let mut serving = Serving {
+        worker: Arc::clone(&worker),
+        names,
+        tasks: tasks.clone(),
+        hints: BTreeMap::new(),
+        shutdown: shutdown.clone(),
+    };
+    if let Some((published, cancelled)) = serving.begin().await? {
+        serving.follow(published, cancelled).await;
     }
     drain(&worker, &tasks).await;
     Ok(())
@@ -137,7 +128,60 @@ struct Serving {
     shutdown: CancellationToken,
 }
 
+type Published = mpsc::Receiver<String>;
+type Cancelled = mpsc::Receiver<hints::Cancelled>;
+
 impl Serving {
+    /// Tries for as long as log or store can't be reached; None where shutdown came first.
+    async fn begin(&mut self) -> Result<Option<(Published, Cancelled)>, Error> {
+        let shutdown = self.shutdown.clone();
+        loop {
+            let error = match self.try_begin().await {
+                Ok(watching) => return Ok(Some(watching)),
+                Err(error) if error.is_retryable() => error,
+                Err(error) => return Err(error),
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, "the worker can't begin yet");
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(None),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    /// Watches first and looks then: what is published in between is seen twice, not missed.
+    async fn try_begin(&mut self) -> Result<(Published, Cancelled), Error> {
+        let control = self.names.of(CONTROL);
+        let published = published::watch(&self.worker, &control, &self.tasks, &self.shutdown).await?;
+        self.serve_current().await?;
+        let cancelled = hints::watch(&self.worker, &self.names.of(SIGNALS), &self.tasks, &self.shutdown).await?;
+        Ok((published, cancelled))
+    }
+
+    async fn follow(&mut self, mut published: Published, mut cancelled: Cancelled) {
+        let shutdown = self.shutdown.clone();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(graph) = published.recv() => self.serve_published(&graph).await,
+                Some(cancelled) = cancelled.recv() => self.pass_on(cancelled),
+                _ = look.tick() => self.look_again().await,
+            }
+        }
+    }
+
+    async fn look_again(&mut self) {
+        if let Err(error) = self.serve_current().await {
+            tracing::warn!(error = %error, "graphs can't be looked up for now");
+        }
+        if let Serve::Node { graph, node } = &self.worker.config.serve
+            && self.hints.is_empty()
+        {
+            tracing::warn!(graph, node, "the node that is to be served is in no version of the graph: publish one");
+        }
+    }
+
     async fn serve_current(&mut self) -> Result<(), run_store::StoreError> {
         for row in self.worker.executor.specs.specs().current().await? {
             self.serve_graph(&row.name).await?;
@@ -175,7 +219,7 @@ impl Serving {
         let concurrency = node.concurrency.map_or(self.worker.config.permits_per_node, |count| count as usize);
         let served = Served {
             topics: vec![self.names.node(graph, &node.name, Lane::Interactive)],
-            group: self.names.node_group(graph, &node.name),
+            group: self.names.node_group(graph, &node.name).into(),
             graph: place.0.clone(),
             node: place.1.clone(),
             concurrency,
@@ -183,15 +227,6 @@ impl Serving {
         let (hints, heard) = mpsc::channel(HINTS_MAX);
         self.hints.insert(place, hints);
         self.tasks.spawn(keep_serving(Arc::clone(&self.worker), served, heard, self.shutdown.clone()));
-    }
-
-    fn check_wanted(&self) -> Result<(), Error> {
-        match &self.worker.config.serve {
-            Serve::Node { graph, node } if !self.hints.contains_key(&(graph.clone(), node.clone())) => {
-                Err(Error::NoSuchNode { graph: graph.clone(), node: node.clone() })
-            }
-            Serve::Node { .. } | Serve::Graph(_) | Serve::All => Ok(()),
-        }
     }
 
     fn pass_on(&self, hints::Cancelled { graph, node, tasks }: hints::Cancelled) {
@@ -215,7 +250,9 @@ async fn keep_serving(
         match consumer.run(&mut hints, &shutdown).await {
             Ok(()) => return,
             Err(LogError::UnknownTopic { topic }) => tracing::info!(topic, "the node's topic is not there yet"),
-            Err(error) => tracing::error!(error = %error, group, "the node's consumer ended and is begun again"),
+            Err(error) => {
+                tracing::error!(error = %error, group = &*group, "the node's consumer ended and is begun again")
+            }
         }
         tokio::select! {
             () = shutdown.cancelled() => {}

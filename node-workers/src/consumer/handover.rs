@@ -68,7 +68,7 @@ impl NodeConsumer {
     }
 
     /// Executions of the partitions as they are owned now, whose offsets aren't finished.
-    fn open(&self, partitions: &[Partition]) -> impl Iterator<Item = (Place, &Running)> {
+    fn open(&self, partitions: &[Partition]) -> impl Iterator<Item = (Place, &Arc<Running>)> {
         self.running.iter().map(|(place, running)| (*place, running)).filter(
             move |((partition, ownership, offset), _)| {
                 partitions.contains(partition)
@@ -106,8 +106,8 @@ impl NodeConsumer {
         self.let_go(&partitions, self.worker.config.drain, &mut *consumer).await;
         match tokio::time::timeout(LEAVE_MAX, consumer.leave()).await {
             Ok(Ok(()) | Err(LogError::Closed)) => {}
-            Ok(Err(error)) => tracing::warn!(error = %error, group = self.served.group, "the group was not left"),
-            Err(_) => tracing::warn!(group = self.served.group, "leaving the group took too long"),
+            Ok(Err(error)) => tracing::warn!(error = %error, group = &*self.served.group, "the group was not left"),
+            Err(_) => tracing::warn!(group = &*self.served.group, "leaving the group took too long"),
         }
     }
 }

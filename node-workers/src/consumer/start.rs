@@ -12,7 +12,6 @@ use std::{
 use event_log::{Assigned, EventLog, Fetched, LogError, Start};
 use graph::{envelope::Millis, event::Event, task::TaskId};
 use schemas::record::{TASK_ID_HEADER, TaskRecord};
-use tokio_util::sync::CancellationToken;
 
 use super::{Admission, Ended, NodeConsumer, Running, Worker};
 use crate::{
@@ -107,15 +106,13 @@ impl NodeConsumer {
         if task.is_some_and(|(task, _)| self.cancelled.contains(&task)) {
             stop.cancel();
         }
-        let running = Running { task, record: Arc::new(OnceLock::new()), stop, sent: Arc::new(AtomicBool::new(false)) };
+        let running = Arc::new(Running { task, record: OnceLock::new(), stop, sent: AtomicBool::new(false) });
         let execution = Beginning {
             worker: Arc::clone(&self.worker),
             metrics: Arc::clone(&self.metrics),
-            group: self.served.group.clone(),
+            group: Arc::clone(&self.served.group),
             fetched,
-            record: Arc::clone(&running.record),
-            stop: running.stop.clone(),
-            sent: Arc::clone(&running.sent),
+            running: Arc::clone(&running),
         };
         self.running.insert(place, running);
         self.metrics.in_flight.set(self.running.len() as f64);
@@ -131,11 +128,9 @@ impl NodeConsumer {
 struct Beginning {
     worker: Arc<Worker>,
     metrics: Arc<NodeMetrics>,
-    group: String,
+    group: Arc<str>,
     fetched: Fetched,
-    record: Arc<OnceLock<Arc<TaskRecord>>>,
-    stop: CancellationToken,
-    sent: Arc<AtomicBool>,
+    running: Arc<Running>,
 }
 
 impl Beginning {
@@ -149,17 +144,16 @@ impl Beginning {
         let began = self.worker.executor.clock.now();
         self.metrics.queue_wait.record((began - self.fetched.timestamp).max(0) as f64 / 1_000.0);
         // Set once, here.
-        let _ = self.record.set(Arc::clone(&record));
-        let event = self.worker.executor.execute(Arc::clone(&record), self.stop.clone(), &self.metrics).await;
+        let _ = self.running.record.set(Arc::clone(&record));
+        let event = self.worker.executor.execute(Arc::clone(&record), self.running.stop.clone(), &self.metrics).await;
         self.metrics.duration.record((self.worker.executor.clock.now() - began).max(0) as f64 / 1_000.0);
         self.count(&event);
         let traceparent = self.fetched.record.headers.get_str("traceparent");
-        let sent = &self.sent;
         let told = self
             .worker
             .outbox
             .tell(&record.envelope, event, traceparent, || {
-                sent.store(true, Ordering::Release);
+                self.running.sent.store(true, Ordering::Release);
                 drop(run);
             })
             .await;

@@ -17,7 +17,7 @@ use self::called::Called;
 use super::{Node, NodeContext, NodeInput, NodeOutput, items, kind_of, scope};
 use crate::{
     failure, metrics,
-    models::{Answer, ModelRegistry, ModelRequest, ModelSettings},
+    models::{Answer, ModelRegistry, ModelRequest, ModelSettings, Target},
 };
 
 /// The channel that a conversation lives in, where the graph has it.
@@ -25,9 +25,8 @@ const MESSAGES: &str = "messages";
 
 pub struct Model {
     spec: ModelNode,
-    /// The graph's own aliases.
-    aliases: BTreeMap<String, ModelAlias>,
-    registry: Arc<ModelRegistry>,
+    /// The alias's target and its fallbacks, or why there are none.
+    targets: Result<Vec<Target>, TaskError>,
     system: Option<Template>,
     prompt: Option<Template>,
     messages: Option<Expression>,
@@ -40,7 +39,7 @@ impl Model {
     pub fn new(
         spec: &ModelNode,
         aliases: &BTreeMap<String, ModelAlias>,
-        registry: &Arc<ModelRegistry>,
+        registry: &ModelRegistry,
         is_looked_at: bool,
     ) -> Result<Self, TaskError> {
         let template = |text: &Option<String>| {
@@ -56,8 +55,7 @@ impl Model {
             messages: messages
                 .map_err(|error| failure::node_failed(format!("`messages` is no expression: {error}")))?,
             answer: spec.answer.clone().map(Arc::new),
-            aliases: aliases.clone(),
-            registry: Arc::clone(registry),
+            targets: registry.resolve(&spec.model, aliases),
             is_looked_at,
             spec: spec.clone(),
         })
@@ -85,9 +83,9 @@ impl Model {
         if let Some(system) = &self.system {
             messages.push(Arc::new(json!({"type": "system", "content": system.render(scope)?})));
         }
-        if let Some(expression) = &self.messages {
+        if let Some(expression) = self.messages.as_ref().filter(|expression| !is_messages(expression)) {
             extend(&mut messages, expression.evaluate(scope)?)?;
-        } else if self.prompt.is_none() {
+        } else if self.messages.is_some() || self.prompt.is_none() {
             let known = input.get(MESSAGES).or_else(|| context.task().channels.get(MESSAGES).map(|value| &**value));
             if let Some(known) = known {
                 extend(&mut messages, known.clone())?;
@@ -136,7 +134,7 @@ impl Model {
 #[async_trait]
 impl Node for Model {
     async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
-        let targets = self.registry.resolve(&self.spec.model, &self.aliases)?;
+        let targets = self.targets.as_ref().map_err(TaskError::clone)?;
         let request = self.request(input, context)?;
         let message_id = context.message_id(0);
         let mut left = targets.iter().peekable();
@@ -156,6 +154,11 @@ impl Node for Model {
         }
         Err(failure::internal("a model's alias has no target"))
     }
+}
+
+/// Most nodes say just this: the channel as it is needs no evaluation.
+fn is_messages(expression: &Expression) -> bool {
+    expression.text().trim() == "state.messages"
 }
 
 /// The structured answer: an object as the schema says, or an attempt that failed.

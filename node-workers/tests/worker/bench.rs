@@ -124,12 +124,22 @@ impl Bench {
     }
 
     pub fn start_with(&self, nodes: NodeRegistry, configure: impl FnOnce(&mut Config)) -> RunningWorker {
+        self.start_on(Arc::clone(&self.log) as Arc<dyn EventLog>, nodes, configure)
+    }
+
+    /// A worker that reaches the log through another one.
+    pub fn start_on(
+        &self,
+        log: Arc<dyn EventLog>,
+        nodes: NodeRegistry,
+        configure: impl FnOnce(&mut Config),
+    ) -> RunningWorker {
         let mut config =
             Config { commit_every: Duration::from_millis(20), drain: Duration::from_millis(200), ..Config::default() };
         configure(&mut config);
         let environment: Environment = Arc::new(|name| (name == "TEST_TOKEN").then(|| "s3cret".to_owned()));
         let deps = Deps {
-            log: Arc::clone(&self.log) as Arc<dyn EventLog>,
+            log,
             specs: Arc::clone(&self.store) as Arc<dyn Specs>,
             clock: Arc::new(WallClock),
             random: Arc::new(Counting(AtomicU64::new(WallClock.now() as u64))),

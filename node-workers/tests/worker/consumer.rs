@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::bench::{Bench, within};
 
-const FILE: &str = "
+pub const FILE: &str = "
 version: 1
 name: g
 state: {n: integer, hold: boolean, done: {type: array, reducer: append}}

@@ -13,18 +13,9 @@ use serde_json::json;
 
 use crate::{
     bench::{Bench, WallClock},
-    consumer::Gate,
+    consumer::{FILE, Gate},
 };
 use graph::world::Clock;
-
-const FILE: &str = "
-version: 1
-name: g
-state: {n: integer, hold: boolean, done: {type: array, reducer: append}}
-nodes:
-  work: {kind: rust, name: gate}
-edges: [START -> work, work -> END]
-";
 
 fn held(bench: &Bench, count: usize) -> Vec<TaskRecord> {
     (0..count).map(|n| bench.task("work", json!({"n": n, "hold": true}))).collect()

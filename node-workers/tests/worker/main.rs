@@ -4,6 +4,7 @@ mod bench;
 
 mod consumer;
 mod executions;
+mod faults;
 mod handover;
 mod http_node;
 mod model_node;

@@ -1,5 +1,7 @@
 //! One call under way: its deltas are put out, and its usage is reported however it ends.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use graph::task::UsageSource;
 use schemas::record::TokenKind;
@@ -8,7 +10,7 @@ use serde_json::Value;
 use crate::{
     calls::CallUnderWay,
     metrics,
-    models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage},
+    models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage, text_of},
     nodes::NodeContext,
 };
 
@@ -26,7 +28,7 @@ pub struct Called<'a> {
 impl<'a> Called<'a> {
     pub fn begin(target: &'a Target, request: &ModelRequest, context: &'a NodeContext, message_id: &'a str) -> Self {
         let call = context.calls().begin(target.provider.name(), target.name(), || {
-            request.messages.iter().map(|message| Value::clone(message)).collect()
+            shown_prompt(&request.messages, context.calls().content_bytes_max())
         });
         let request = ModelRequest { model: target.model.clone(), call_id: call.id(), ..request.clone() };
         Called { context, target, message_id, request, call: Some(call), answer: Answer::default(), shown: false }
@@ -91,4 +93,16 @@ impl Drop for Called<'_> {
     fn drop(&mut self) {
         self.report(Cause::Cancelled.as_str());
     }
+}
+
+/// The last messages, as many as fit: a long conversation isn't copied into each of its calls.
+fn shown_prompt(messages: &[Arc<Value>], bytes_max: usize) -> Value {
+    let mut bytes = 0;
+    let fits = |message: &&Arc<Value>| {
+        bytes += text_of(message).len();
+        bytes <= bytes_max
+    };
+    let kept = messages.iter().rev().take_while(fits).count().max(1);
+    let first = messages.len().saturating_sub(kept);
+    messages[first..].iter().map(|message| Value::clone(message)).collect()
 }
