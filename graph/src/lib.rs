@@ -16,6 +16,7 @@ pub mod template;
 mod check;
 pub mod file;
 pub mod mermaid;
+pub mod reads;
 
 pub mod advance;
 pub mod state;

@@ -47,6 +47,13 @@ fn maps_are_walked_in_the_order_of_their_keys() {
 }
 
 #[test]
+fn results_are_the_same_bytes_each_time() {
+    let text = format!("{{{}}}", (0..30).rev().map(|n| format!("'k{n:02}': {n}")).collect::<Vec<_>>().join(", "));
+    let sorted = format!("{{{}}}", (0..30).map(|n| format!("\"k{n:02}\":{n}")).collect::<Vec<_>>().join(","));
+    assert_eq!(evaluate(&text, json!({})).unwrap().to_string(), sorted);
+}
+
+#[test]
 fn an_unset_channel_is_named() {
     let error = evaluate("state.topic == 'x'", json!({})).unwrap_err();
     assert_eq!(error.class, "node_failed");
@@ -96,6 +103,9 @@ fn says_where_a_text_is_wrong() {
     let unknown = error("1 + lst([])");
     assert_eq!((unknown.message.as_str(), unknown.column), ("there is no function `lst`", 5));
     assert_eq!(unknown.kind, ExpressionErrorKind::UnknownFunction { name: "lst".to_owned() });
+    assert_eq!(error("'é🦀' + lst([])").column, 8);
+    assert_eq!((error("1 +\n 'é' + lst([])").line, error("1 +\n 'é' + lst([])").column), (2, 8));
+    assert_eq!(error("'é🦀' ==").column, 8);
     assert_eq!(error(&"1+".repeat(3_000)).kind, ExpressionErrorKind::TooCostly);
 }
 
