@@ -1,0 +1,96 @@
+//! The faults of groups.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_log::{Consumer, GroupEvent, LogError, Offset, Partition};
+
+use super::Fault;
+
+pub struct BrokenConsumer {
+    good: Box<dyn Consumer>,
+    fault: Fault,
+    skips: bool,
+}
+
+impl BrokenConsumer {
+    pub fn new(good: Box<dyn Consumer>, fault: Fault) -> Self {
+        BrokenConsumer { good, fault, skips: false }
+    }
+}
+
+#[async_trait]
+impl Consumer for BrokenConsumer {
+    async fn next(&mut self) -> Result<GroupEvent, LogError> {
+        loop {
+            let mut event = self.good.next().await?;
+            match &mut event {
+                GroupEvent::Assigned(assigned) => {
+                    let taken_over = assigned.iter().any(|assigned| assigned.committed.is_some());
+                    self.skips |= self.fault == Fault::SkipsOneAfterARebalance && taken_over;
+                    if self.fault == Fault::ForgetsMetadata {
+                        for (_, metadata) in assigned.iter_mut().filter_map(|assigned| assigned.committed.as_mut()) {
+                            metadata.clear();
+                        }
+                    }
+                }
+                GroupEvent::Revoked(keys) if self.fault == Fault::HandsOverBeforeTheRelease => {
+                    self.good.release(keys).await?;
+                }
+                GroupEvent::Records(records) => {
+                    if self.fault == Fault::LosesWhatACancelledReadHad {
+                        tokio::task::yield_now().await;
+                    }
+                    if std::mem::take(&mut self.skips) {
+                        records.remove(0);
+                    }
+                    if records.is_empty() {
+                        continue;
+                    }
+                }
+                GroupEvent::Revoked(_) | GroupEvent::Lost(_) => {}
+            }
+            return Ok(event);
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        topic: &str,
+        partition: Partition,
+        offset: Offset,
+        metadata: &str,
+    ) -> Result<(), LogError> {
+        let metadata = match self.fault {
+            Fault::CutsMetadataShort if metadata.len() <= 4_096 => &metadata[..metadata.len().min(4_000)],
+            _ => metadata,
+        };
+        match self.good.commit(topic, partition, offset, metadata).await {
+            Err(LogError::StaleOwner { .. }) if self.fault == Fault::TakesAStaleOwnersCommit => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn seek(&mut self, topic: &str, partition: Partition, offset: Offset) -> Result<(), LogError> {
+        self.good.seek(topic, partition, offset).await
+    }
+
+    async fn pause(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
+        if self.fault == Fault::IgnoresPause {
+            return Ok(());
+        }
+        self.good.pause(topic, partition).await
+    }
+
+    async fn resume(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
+        self.good.resume(topic, partition).await
+    }
+
+    async fn release(&mut self, partitions: &[(Arc<str>, Partition)]) -> Result<(), LogError> {
+        self.good.release(partitions).await
+    }
+
+    async fn leave(self: Box<Self>) -> Result<(), LogError> {
+        self.good.leave().await
+    }
+}
