@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs LLM-agent graphs as an event-driven stream.
+#[derive(Parser)]
+#[command(name = "millstream", version, max_term_width = 110)]
+pub struct Cli {
+    /// The configuration file; `millstream.toml` in this folder where there is one.
+    #[arg(long, global = true, value_name = "FILE", env = "MILLSTREAM_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Everything in one process, with a demo graph and a scripted model: no key, no server, no configuration
+    Dev(DevArgs),
+    /// Everything in one process, as configured
+    Serve,
+    /// Write a graph, a test of it and .env.example into this folder
+    Init {
+        /// Where to
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Talk to a graph that is served
+    Chat(ChatArgs),
+    /// Look at runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Check, show or describe graph files
+    #[command(subcommand)]
+    Graph(GraphCommand),
+
+    /// Role: HTTP in
+    Ingest,
+    /// Role: folds runs and decides what runs next
+    Orchestrator,
+    /// Role: works on nodes
+    NodeWorker(NodeWorkerArgs),
+    /// Role: writes results, serves streams and reads
+    Sink,
+
+    /// Make the topics that the configuration needs
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Make or upgrade the store's schema
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print the configuration in force, with secrets hidden
+    Config,
+    /// Serve the scripted model in OpenAI's wire format
+    MockModel {
+        #[arg(long, default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Args)]
+pub struct DevArgs {
+    /// Where to serve
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Where the log and the store live
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Serve this graph file, and read it again whenever it is saved; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub graph: Vec<PathBuf>,
+}
+
+/// Where a server is, for the commands that ask one.
+#[derive(Args, Clone)]
+pub struct Target {
+    /// The server's address
+    #[arg(long, default_value = "http://127.0.0.1:8080", env = "MILLSTREAM_URL")]
+    pub url: String,
+    /// An API key, where the server wants one
+    #[arg(long, env = "MILLSTREAM_API_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+}
+
+#[derive(Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// The path that the graph is bound to
+    #[arg(long, default_value = "/chat")]
+    pub path: String,
+    /// Go on with this thread
+    #[arg(long)]
+    pub thread: Option<String>,
+    /// Say this and end; without it, a conversation
+    pub message: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub enum RunsCommand {
+    /// The newest runs
+    List {
+        #[command(flatten)]
+        target: Target,
+        #[arg(long)]
+        graph: Option<String>,
+        #[arg(long)]
+        user: Option<String>,
+        #[arg(long)]
+        thread: Option<String>,
+        /// pending, running, success, error, timeout, interrupted or cancelled
+        #[arg(long)]
+        status: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// JSON lines instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run as a tree: steps, tasks, and each call's prompt, answer, tokens, milliseconds and error
+    Show {
+        #[command(flatten)]
+        target: Target,
+        id: String,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum GraphCommand {
+    /// Explain every mistake in graph files
+    Check {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print a graph as Mermaid
+    Show { file: PathBuf },
+    /// Print the JSON Schema of graph files, for editors
+    Schema,
+}
+
+#[derive(Args)]
+pub struct NodeWorkerArgs {
+    /// Serve only this graph's nodes
+    #[arg(long)]
+    pub graph: Option<String>,
+    /// Serve only this node
+    #[arg(long, requires = "graph")]
+    pub node: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum TopicsCommand {
+    /// Make what is missing; a topic with another number of partitions is an error
+    Apply,
+}
+
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Make or upgrade tables
+    Migrate,
+}

@@ -1,0 +1,357 @@
+//! The configuration: `millstream.toml`, then `MILLSTREAM__SECTION__KEY`, then flags.
+//!
+//! A secret is given as `…_FILE` or by its own environment variable; printing hides it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, bail};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+pub const FILE: &str = "millstream.toml";
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub server: Server,
+    pub log: Log,
+    pub store: Store,
+    /// Aliases that graphs name.
+    pub models: BTreeMap<String, Model>,
+    pub auth: Auth,
+    pub limits: Limits,
+    pub telemetry: Telemetry,
+    pub ready: Ready,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where the embedded log and store live.
+    pub data_dir: PathBuf,
+    /// How other roles reach this process; `http://<listen>` unless told.
+    pub advertise: Option<String>,
+    /// Origins that a browser may call from; localhost on any port in `dev`.
+    pub cors: Vec<String>,
+    /// What calls between roles prove themselves with.
+    pub secret: Option<Secret>,
+    /// How long a stopping process waits for calls under way before it gives them back.
+    pub drain_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::from("millstream-data"),
+            advertise: None,
+            cors: Vec::new(),
+            secret: None,
+            drain_seconds: 10,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    #[default]
+    Embedded,
+    Kafka,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub kind: LogKind,
+    /// `host:port`, separated by commas. Kafka.
+    pub brokers: Option<String>,
+    /// Before every topic and group.
+    pub prefix: String,
+    /// Partitions of `runs`, `updates` and `tokens`; fixed once topics are made.
+    pub partitions: u32,
+    /// Partitions of each node's topic.
+    pub node_partitions: u32,
+    /// Make missing topics at start.
+    pub create: bool,
+    pub retention_hours: u64,
+    /// Copies of each partition; the broker's default unless told.
+    pub replication: Option<u32>,
+    /// Settings of librdkafka by their own names, such as `security.protocol`.
+    pub client: BTreeMap<String, String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            kind: LogKind::Embedded,
+            brokers: None,
+            prefix: String::new(),
+            partitions: 4,
+            node_partitions: 4,
+            create: false,
+            retention_hours: 7 * 24,
+            replication: None,
+            client: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    #[default]
+    Embedded,
+    Scylla,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    pub kind: StoreKind,
+    /// `host:port`, separated by commas. Scylla or Cassandra.
+    pub nodes: Option<String>,
+    pub keyspace: String,
+    pub replication: u32,
+    /// Make or upgrade the schema at start.
+    pub create: bool,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store {
+            kind: StoreKind::Embedded,
+            nodes: None,
+            keyspace: "millstream".to_owned(),
+            replication: 1,
+            create: false,
+            user: None,
+            password: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// `<provider>/<model>`, such as `openai/gpt-5-mini` or `scripted/echo`.
+    #[serde(rename = "use")]
+    pub target: String,
+    pub base_url: Option<String>,
+    pub api_key: Option<Secret>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Serve anybody, also off loopback.
+    pub open: bool,
+    pub keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    pub name: String,
+    pub secret: Secret,
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub requests_in_flight_max: usize,
+    pub wait_seconds: u64,
+    /// Tasks that one process works on at a time, in all, and of one node unless the graph says otherwise.
+    pub tasks_in_flight_max: usize,
+    pub node_tasks_in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_bytes_max: 1 << 20,
+            requests_in_flight_max: 10_000,
+            wait_seconds: 55,
+            tasks_in_flight_max: 16_384,
+            node_tasks_in_flight_max: 4_096,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// As `RUST_LOG`, which stands above it.
+    pub log: String,
+    /// Keep prompts and answers of model calls for `millstream runs show`.
+    pub content: bool,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry { log: "info".to_owned(), content: true }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ready {
+    /// Whether models that can't be reached make `/ready` red.
+    pub model: OnModel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnModel {
+    #[default]
+    Warn,
+    Fail,
+}
+
+/// A string that is never printed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(SecretString::from(text.into()))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    pub fn inner(&self) -> SecretString {
+        self.0.clone()
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("<hidden>")
+    }
+}
+
+/// Reads the file (where there is one) and the environment.
+pub fn load(file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let named = file.is_some();
+    let path = file.unwrap_or_else(|| PathBuf::from(FILE));
+    let mut builder = config::Config::builder();
+    if named || path.exists() {
+        builder = builder.add_source(config::File::from(path.clone()).format(config::FileFormat::Toml).required(true));
+    }
+    let mut builder = builder.add_source(
+        config::Environment::with_prefix("MILLSTREAM").prefix_separator("__").separator("__").try_parsing(true),
+    );
+    for (name, value) in secret_files()? {
+        builder = builder.set_override(name, value)?;
+    }
+    let built = builder.build().with_context(|| format!("{} can't be read", path.display()))?;
+    let mut config: Config = built.try_deserialize().with_context(|| {
+        format!("the configuration ({} and MILLSTREAM__… in the environment) is not understood", path.display())
+    })?;
+    add_known_models(&mut config);
+    Ok(config)
+}
+
+/// `MILLSTREAM__SECTION__KEY_FILE` names a file that holds the value.
+fn secret_files() -> anyhow::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for (name, path) in std::env::vars() {
+        let Some(key) = name.strip_prefix("MILLSTREAM__").and_then(|key| key.strip_suffix("_FILE")) else { continue };
+        let value =
+            std::fs::read_to_string(&path).with_context(|| format!("{name} names {path}, which can't be read"))?;
+        found.push((key.to_lowercase().replace("__", "."), value.trim().to_owned()));
+    }
+    Ok(found)
+}
+
+/// The alias `default`, where the configuration doesn't set it: OpenAI or whatever speaks its wire format by the
+/// variables that its own clients read, else the scripted model.
+fn add_known_models(config: &mut Config) {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (key, base_url) = (variable("OPENAI_API_KEY"), variable("OPENAI_BASE_URL"));
+    let model = if key.is_some() || base_url.is_some() {
+        let name = variable("OPENAI_MODEL").unwrap_or_else(|| "gpt-4o-mini".to_owned());
+        Model { target: format!("openai/{name}"), base_url, api_key: key.map(Secret::new) }
+    } else {
+        Model { target: "scripted/demo".to_owned(), base_url: None, api_key: None }
+    };
+    config.models.entry("default".to_owned()).or_insert(model);
+}
+
+impl Config {
+    /// Whether one process holds everything: an embedded log or store can't be shared.
+    pub fn refuse_embedded(&self, role: &str) -> anyhow::Result<()> {
+        if self.log.kind == LogKind::Embedded || self.store.kind == StoreKind::Embedded {
+            bail!(
+                "the role {role} runs apart from the others, so it needs a log and a store that all can reach; set \
+                 MILLSTREAM__LOG__KIND=kafka with MILLSTREAM__LOG__BROKERS, and MILLSTREAM__STORE__KIND=scylla with \
+                 MILLSTREAM__STORE__NODES (`millstream serve` runs everything in one process on the embedded ones)"
+            );
+        }
+        Ok(())
+    }
+
+    /// Off loopback nobody is served by accident.
+    pub fn refuse_strangers(&self) -> anyhow::Result<()> {
+        let guarded = !self.auth.keys.is_empty() || self.auth.open;
+        if !self.server.listen.ip().is_loopback() && !guarded {
+            bail!(
+                "{} can be reached from other machines, and there are no keys: add [[auth.keys]] to {FILE}, or set \
+                 MILLSTREAM__AUTH__OPEN=true to serve anybody",
+                self.server.listen
+            );
+        }
+        Ok(())
+    }
+
+    /// As TOML, with secrets hidden.
+    pub fn printed(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_in_print() {
+        let mut config = Config::default();
+        config.auth.keys.push(Key { name: "ci".into(), secret: Secret::new("s3cret"), tenant: "acme".into() });
+        config.server.secret = Some(Secret::new("shared"));
+        let printed = config.printed().unwrap();
+        assert!(!printed.contains("s3cret") && !printed.contains("shared"), "{printed}");
+        assert!(printed.contains("<hidden>"));
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        let mut config = Config::default();
+        assert!(config.refuse_strangers().is_ok());
+        config.server.listen = "0.0.0.0:80".parse().unwrap();
+        assert!(config.refuse_strangers().is_err());
+        config.auth.open = true;
+        assert!(config.refuse_strangers().is_ok());
+    }
+
+    #[test]
+    fn roles_refuse_embedded_parts() {
+        let message = Config::default().refuse_embedded("sink").unwrap_err().to_string();
+        assert!(message.contains("MILLSTREAM__LOG__KIND=kafka"), "{message}");
+    }
+}

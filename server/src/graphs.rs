@@ -1,0 +1,43 @@
+//! `millstream graph check|show|schema`.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context;
+use graph::file;
+
+use crate::cli::GraphCommand;
+
+/// Fails where a file has errors, so that a pipeline stops.
+pub fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        GraphCommand::Check { files } => {
+            let mut failed = false;
+            for path in files {
+                let checked = file::read(&read(&path)?, None);
+                print!("{}", checked.report(&path.display().to_string()));
+                match &checked.spec {
+                    Some(spec) if !checked.has_errors() => {
+                        println!("{}: {} is fine (version {})", path.display(), spec.name, spec.hash());
+                    }
+                    _ => failed = true,
+                }
+            }
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        GraphCommand::Show { file: path } => {
+            let checked = file::read(&read(&path)?, None);
+            eprint!("{}", checked.report(&path.display().to_string()));
+            let Some(spec) = checked.spec else { return Ok(ExitCode::FAILURE) };
+            print!("{}", graph::mermaid::mermaid(&spec));
+            Ok(ExitCode::SUCCESS)
+        }
+        GraphCommand::Schema => {
+            println!("{}", serde_json::to_string_pretty(&file::graph_file_schema())?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))
+}

@@ -1,0 +1,283 @@
+//! Puts the stages of a process together: all of them, or one role.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::Router;
+use event_log::ProgressBoard;
+use graph::{
+    spec::ModelAlias,
+    world::{Clock, Random},
+};
+use ingest::{ApiKey, Auth, Cors, Ingest, Readiness};
+use metrics_exporter_prometheus::PrometheusHandle;
+use node_workers::{
+    CallContent, ModelRegistry, NodeRegistry, Serve,
+    models::{
+        openai::{OpenAi, OpenAiSettings},
+        scripted::Scripted,
+    },
+};
+use sink::Sink;
+use tokio::net::TcpListener;
+
+use crate::{
+    config::Config,
+    parts::{self, Parts},
+    sinks::{Apart, InProcess},
+    stages::Stages,
+    world::{SystemRandom, WallClock},
+};
+
+/// A consumer that has work and does not move for this long makes `/ready` red.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// What a process may take beyond `drain_seconds` to write and leave.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+const OPENAI_URL: &str = "https://api.openai.com/v1";
+
+/// What all roles are built from.
+pub struct Process {
+    pub config: Config,
+    pub parts: Parts,
+    pub stages: Stages,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    board: ProgressBoard,
+    metrics: PrometheusHandle,
+}
+
+impl Process {
+    pub async fn new(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        config.refuse_strangers()?;
+        let parts = parts::open(&config).await?;
+        Ok(Process {
+            config,
+            parts,
+            stages: Stages::new(),
+            clock: Arc::new(WallClock),
+            random: Arc::new(SystemRandom::new()),
+            board: ProgressBoard::default(),
+            metrics,
+        })
+    }
+
+    /// Everything in this process.
+    pub fn start_all(&self) -> anyhow::Result<Ingest> {
+        let sink = self.start_sink(String::new());
+        self.start_orchestrator();
+        self.start_node_workers(Serve::All)?;
+        self.ingest(Arc::new(InProcess(sink.router())))
+    }
+
+    pub fn start_orchestrator(&self) {
+        let config = orchestrator::Config {
+            generation: self.parts.generation,
+            create_topics: self.config.log.create.then_some(self.config.log.node_partitions),
+            ..orchestrator::Config::default()
+        };
+        let deps = orchestrator::Deps {
+            log: Arc::clone(&self.parts.log),
+            specs: self.parts.store.clone(),
+            states: self.parts.store.clone(),
+            clock: Arc::clone(&self.clock),
+            names: self.parts.names.clone(),
+            board: self.board.clone(),
+        };
+        self.stages.start("orchestrator", orchestrator::run(config, deps, self.stages.shutdown()));
+    }
+
+    pub fn start_node_workers(&self, serve: Serve) -> anyhow::Result<()> {
+        let limits = &self.config.limits;
+        let config = node_workers::Config {
+            serve,
+            permits: limits.tasks_in_flight_max,
+            permits_per_node: limits.node_tasks_in_flight_max,
+            drain: Duration::from_secs(self.config.server.drain_seconds),
+            call_content: CallContent { kept: self.config.telemetry.content, ..CallContent::default() },
+            ..node_workers::Config::default()
+        };
+        let http = node_workers::http_client()?;
+        let deps = node_workers::Deps {
+            log: Arc::clone(&self.parts.log),
+            specs: self.parts.store.clone(),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            names: self.parts.names.clone(),
+            models: Arc::new(models(&self.config, &http)?),
+            nodes: NodeRegistry::default(),
+            http,
+            environment: Arc::new(|name: &str| std::env::var(name).ok()),
+            progress: self.board.clone(),
+        };
+        self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
+        Ok(())
+    }
+
+    /// A sink that others reach at `address`.
+    pub fn start_sink(&self, address: String) -> Sink {
+        let config = sink::Config { address, ..sink::Config::default() };
+        let deps = sink::Deps {
+            log: Arc::clone(&self.parts.log),
+            results: self.parts.store.clone(),
+            clock: Arc::clone(&self.clock),
+            names: self.parts.names.clone(),
+            board: self.board.clone(),
+            secret: self.config.server.secret.as_ref().map(|secret| secret.expose().to_owned()),
+        };
+        let sink = Sink::new(config, deps);
+        self.stages.start("sink", sink.clone().run(self.stages.shutdown()));
+        sink
+    }
+
+    /// Sinks of other processes.
+    pub fn sinks_apart(&self) -> anyhow::Result<Arc<Apart>> {
+        let secret = self.config.server.secret.as_ref().map(|secret| secret.expose());
+        let apart = Arc::new(Apart::new(secret)?);
+        let follow = apart.follow(Arc::clone(&self.parts.log), self.parts.names.clone(), self.stages.shutdown());
+        self.stages.start("sink-addresses", async move {
+            follow.await;
+            anyhow::Ok(())
+        });
+        Ok(apart)
+    }
+
+    pub fn ingest(&self, sinks: Arc<dyn ingest::Sinks>) -> anyhow::Result<Ingest> {
+        let limits = &self.config.limits;
+        let mut config = ingest::Config::new(self.auth(), self.parts.names.clone(), self.parts.partitions);
+        config.node_partitions = self.config.log.node_partitions;
+        config.cors = self.cors();
+        config.body_bytes_max = limits.body_bytes_max;
+        config.requests_in_flight_max = limits.requests_in_flight_max;
+        config.wait_timeout = Duration::from_secs(limits.wait_seconds);
+        config.drain_timeout = Duration::from_secs(self.config.server.drain_seconds);
+        let deps = ingest::Deps {
+            log: Arc::clone(&self.parts.log),
+            claims: self.parts.store.clone(),
+            specs: self.parts.store.clone(),
+            blobs: self.parts.store.clone(),
+            sinks,
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            readiness: self.readiness(),
+            metrics: self.render_metrics(),
+        };
+        Ok(Ingest::new(config, deps)?)
+    }
+
+    /// Serves clients until shutdown.
+    pub async fn serve_clients(&self, ingest: Ingest) -> anyhow::Result<()> {
+        let listener = self.listen().await?;
+        self.stages.start("ingest", ingest::run(ingest, listener, self.stages.shutdown()));
+        Ok(())
+    }
+
+    /// Serves `/health`, `/ready`, `/metrics` and what a role adds, until shutdown.
+    pub async fn serve_role(&self, extra: Router) -> anyhow::Result<()> {
+        let listener = self.listen().await?;
+        let (readiness, metrics) = (self.readiness(), self.render_metrics());
+        let router = extra
+            .route("/health", axum::routing::get(|| async { "ok\n" }))
+            .route("/metrics", axum::routing::get(move || async move { metrics() }))
+            .route("/ready", axum::routing::get(move || async move { answer(&readiness()) }));
+        let shutdown = self.stages.shutdown();
+        self.stages.start("http", async move {
+            axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        });
+        Ok(())
+    }
+
+    /// Runs what was started until the process is told to stop, then lets go of the log.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        let drain = Duration::from_secs(self.config.server.drain_seconds) + LEAVE_WITHIN;
+        let Process { stages, parts, .. } = self;
+        let result = stages.run_until_stopped(drain).await;
+        let _ = tokio::time::timeout(LEAVE_WITHIN, parts.log.close()).await;
+        result
+    }
+
+    async fn listen(&self) -> anyhow::Result<TcpListener> {
+        let address = self.config.server.listen;
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address} can't be listened on; choose another with --listen or [server] listen"))
+    }
+
+    fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+        let (board, shutdown) = (self.board.clone(), self.stages.shutdown());
+        Arc::new(move || {
+            let mut checks: Vec<(String, String)> =
+                board.stalled(STALLED_AFTER).into_iter().map(|stall| ("progress".to_owned(), stall)).collect();
+            if shutdown.is_cancelled() {
+                checks.push(("shutdown".to_owned(), "this process is stopping".to_owned()));
+            }
+            let ready = checks.is_empty();
+            if ready {
+                checks.push(("progress".to_owned(), "ok".to_owned()));
+            }
+            Readiness { ready, checks }
+        })
+    }
+
+    fn render_metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let metrics = self.metrics.clone();
+        Arc::new(move || {
+            metrics.run_upkeep();
+            metrics.render()
+        })
+    }
+
+    fn auth(&self) -> Auth {
+        if self.config.auth.keys.is_empty() {
+            return Auth::Open;
+        }
+        let key = |key: &crate::config::Key| ApiKey {
+            name: key.name.clone(),
+            secret: Some(key.secret.inner()),
+            hash: None,
+            tenant: key.tenant.clone(),
+            scopes: Vec::new(),
+        };
+        Auth::Keys(self.config.auth.keys.iter().map(key).collect())
+    }
+
+    fn cors(&self) -> Cors {
+        match self.config.server.cors.as_slice() {
+            [] if self.config.server.listen.ip().is_loopback() => Cors::Localhost,
+            [] => Cors::Off,
+            origins => Cors::Origins(origins.to_vec()),
+        }
+    }
+}
+
+fn answer(readiness: &Readiness) -> (axum::http::StatusCode, String) {
+    let status = if readiness.ready { axum::http::StatusCode::OK } else { axum::http::StatusCode::SERVICE_UNAVAILABLE };
+    (status, readiness.checks.iter().map(|(name, says)| format!("{name}: {says}\n")).collect())
+}
+
+/// Providers and aliases. An alias with an address or a key of its own gets a provider of its own.
+fn models(config: &Config, http: &reqwest::Client) -> anyhow::Result<ModelRegistry> {
+    let mut registry = ModelRegistry::new().provider(Scripted::default());
+    let openai = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
+    let base_url = std::env::var("OPENAI_BASE_URL").ok().filter(|url| !url.is_empty());
+    let settings =
+        OpenAiSettings::new("openai", base_url.unwrap_or_else(|| OPENAI_URL.to_owned()), openai.map(Into::into));
+    registry = registry.provider(OpenAi::new(settings, http.clone()));
+    for (alias, model) in &config.models {
+        let (provider, name) = model
+            .target
+            .split_once('/')
+            .with_context(|| format!("[models.{alias}] use = {:?} is no <provider>/<model>", model.target))?;
+        let target = match (&model.base_url, &model.api_key) {
+            (None, None) => model.target.clone(),
+            (base_url, key) => {
+                let own = format!("{provider}:{alias}");
+                let base_url = base_url.clone().unwrap_or_else(|| OPENAI_URL.to_owned());
+                let settings = OpenAiSettings::new(own.clone(), base_url, key.as_ref().map(|key| key.inner()));
+                registry = registry.provider(OpenAi::new(settings, http.clone()));
+                format!("{own}/{name}")
+            }
+        };
+        registry = registry.alias(alias, ModelAlias { target, fallback: Vec::new() });
+    }
+    Ok(registry)
+}
