@@ -3,30 +3,25 @@
 mod budget;
 mod commit;
 mod handover;
+mod running;
 mod start;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use event_log::{Assigned, Consumer, Fetched, GroupEvent, LogError, Partition, ProgressBoard, Subscription};
-use schemas::record::TaskRecord;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::budget::{Admission, Budget};
+use self::{
+    budget::{Admission, Budget},
+    running::Running,
+};
 use crate::{
     Config,
     execute::Executor,
     metrics::NodeMetrics,
     outbox::Outbox,
     partition::{Next, OwnedPartition},
-    window::TaskIssue,
 };
 
 pub use self::budget::ProcessBudget;
@@ -87,16 +82,6 @@ pub struct NodeConsumer {
 
 /// Partition, ownership, offset: names one execution.
 type Place = (Partition, u64, u64);
-
-/// One execution, as the consumer and the execution itself see it.
-struct Running {
-    task: Option<TaskIssue>,
-    /// Set once it is read.
-    record: OnceLock<Arc<TaskRecord>>,
-    stop: CancellationToken,
-    /// Its result has its place in the log's order.
-    sent: AtomicBool,
-}
 
 struct Ended {
     place: Place,
@@ -314,9 +299,5 @@ impl NodeConsumer {
 
     fn commit_soon(&mut self) {
         self.commit_at.get_or_insert_with(|| Instant::now() + self.worker.config.commit_every);
-    }
-
-    fn sent(running: &Running) -> bool {
-        running.sent.load(Ordering::Acquire)
     }
 }

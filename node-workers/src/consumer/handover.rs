@@ -21,12 +21,7 @@ impl NodeConsumer {
     /// Forgets what hasn't begun, keeps the calls under way, commits. They go on outside of the group.
     pub(super) async fn let_go(&mut self, partitions: &[Partition], keep: Duration, consumer: &mut dyn Consumer) {
         let deadline = Instant::now() + TELL_MAX;
-        for partition in partitions {
-            if let Some(owned) = self.partitions.get_mut(partition) {
-                owned.waiting.clear();
-                owned.waiting_bytes = 0;
-            }
-        }
+        self.forget_unbegun(partitions);
         self.keep_calls(partitions, keep, deadline).await;
         self.await_results(partitions, deadline).await;
         for &partition in partitions {
@@ -38,16 +33,16 @@ impl NodeConsumer {
     /// Tells the runs of calls under way that these are kept, and counts them as finished.
     async fn keep_calls(&mut self, partitions: &[Partition], keep: Duration, deadline: Instant) {
         let until = self.worker.executor.clock.now() + (keep + REPORT_MARGIN).as_millis() as Millis;
-        let telling =
-            self.open(partitions).filter(|(_, running)| !Self::sent(running)).filter_map(|(place, running)| {
-                let (task_id, issue) = running.task?;
-                let envelope: Arc<Envelope> = Arc::clone(&running.record.get()?.envelope);
-                let worker = Arc::clone(&self.worker);
-                Some(async move {
-                    let kept = Event::TaskKept { task_id, issue, until };
-                    (place, worker.outbox.tell(&envelope, kept, None, || {}).await)
-                })
-            });
+        let telling = self.open(partitions).filter_map(|(place, running)| {
+            let record = running.under_way()?;
+            let (task_id, issue) = (record.task.id, record.task.issue);
+            let envelope: Arc<Envelope> = Arc::clone(&record.envelope);
+            let worker = Arc::clone(&self.worker);
+            Some(async move {
+                let kept = Event::TaskKept { task_id, issue, until };
+                (place, worker.outbox.tell(&envelope, kept, None, || {}).await)
+            })
+        });
         let telling: Vec<_> = telling.map(|told| tokio::time::timeout_at(deadline, told)).collect();
         for told in futures_util::future::join_all(telling).await {
             if let Ok((place, Ok(()))) = told {
@@ -59,7 +54,7 @@ impl NodeConsumer {
 
     /// Results that have their place in the log are durable in a moment.
     async fn await_results(&mut self, partitions: &[Partition], deadline: Instant) {
-        while self.open(partitions).any(|(_, running)| Self::sent(running)) {
+        while self.open(partitions).any(|(_, running)| running.is_sent()) {
             match tokio::time::timeout_at(deadline, self.endings.recv()).await {
                 Ok(Some(ended)) => self.note(&ended),
                 Ok(None) | Err(_) => return,
@@ -88,7 +83,19 @@ impl NodeConsumer {
         }
     }
 
+    /// What hasn't begun is the next owner's.
+    fn forget_unbegun(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            if let Some(owned) = self.partitions.get_mut(partition) {
+                owned.waiting.clear();
+                owned.waiting_bytes = 0;
+            }
+        }
+        self.open(partitions).for_each(|(_, running)| running.forget());
+    }
+
     pub(super) fn forget(&mut self, partition: Partition) {
+        self.forget_unbegun(&[partition]);
         self.partitions.remove(&partition);
         self.worker.progress.forget(&self.served.group, partition);
         self.metrics.partitions.set(self.partitions.len() as f64);

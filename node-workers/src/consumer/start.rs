@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -106,7 +103,7 @@ impl NodeConsumer {
         if task.is_some_and(|(task, _)| self.cancelled.contains(&task)) {
             stop.cancel();
         }
-        let running = Arc::new(Running { task, record: OnceLock::new(), stop, sent: AtomicBool::new(false) });
+        let running = Arc::new(Running::new(task, stop));
         let execution = Beginning {
             worker: Arc::clone(&self.worker),
             metrics: Arc::clone(&self.metrics),
@@ -136,15 +133,17 @@ struct Beginning {
 impl Beginning {
     /// Whether what came of the task is durable.
     async fn run(self, admitted: Admission) -> bool {
-        let record = match self.fetched.json::<TaskRecord>() {
+        let read = self.fetched.json::<TaskRecord>();
+        if !self.running.begin(read.as_ref().ok()) {
+            return false;
+        }
+        let record = match read {
             Ok(record) => record,
             Err(error) => return self.set_aside(error.to_string()).await,
         };
         let Admission { run, bytes } = admitted;
         let began = self.worker.executor.clock.now();
         self.metrics.queue_wait.record((began - self.fetched.timestamp).max(0) as f64 / 1_000.0);
-        // Set once, here.
-        let _ = self.running.record.set(Arc::clone(&record));
         let event = self.worker.executor.execute(Arc::clone(&record), self.running.stop.clone(), &self.metrics).await;
         self.metrics.duration.record((self.worker.executor.clock.now() - began).max(0) as f64 / 1_000.0);
         self.count(&event);
@@ -153,7 +152,7 @@ impl Beginning {
             .worker
             .outbox
             .tell(&record.envelope, event, traceparent, || {
-                self.running.sent.store(true, Ordering::Release);
+                self.running.sent();
                 drop(run);
             })
             .await;
