@@ -187,11 +187,11 @@ impl Rig {
     }
 
     pub fn done(&self, run: &Envelope) -> Vec<&TaskDone> {
-        let done = |happened| match happened {
-            &Happened::TaskDone(ref done) => Some(&**done),
+        let done = self.happened(run).into_iter().filter_map(|happened| match happened {
+            Happened::TaskDone(done) => Some(&**done),
             _ => None,
-        };
-        self.happened(run).into_iter().filter_map(done).collect()
+        });
+        done.collect()
     }
 
     /// How a run ended: status, error code, log.
