@@ -52,28 +52,29 @@ pub fn decide(
     writes: &[(String, Arc<Value>)],
     context: &Arc<Value>,
 ) -> Result<Vec<Destination>, TaskError> {
-    let branches = graph.nodes.get(inner_name(node)).map_or(&[][..], |node| &node.branches);
-    if branches.is_empty() {
+    let Some(node) = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty()) else {
         return Ok(Vec::new());
-    }
-    let state = joined(graph, channels, writes).map_err(|error| TaskError {
+    };
+    // What no condition reads isn't carried, so there is nothing to join it with.
+    let seen = |name: &str| node.reads.contains(name) || !graph.channels.contains_key(name);
+    let state = joined(graph, channels, writes.iter().filter(|(name, _)| seen(name))).map_err(|error| TaskError {
         class: "invalid_update".to_owned(),
         kind: Some(error.kind.to_owned()),
         ..failed(error.message)
     })?;
     let scope = Scope::new(&state, context);
     let mut destinations = Vec::new();
-    for branch in branches {
+    for branch in &node.branches {
         branch.decide(&scope, &mut destinations)?;
     }
     Ok(destinations)
 }
 
 /// The state that a task's conditions see: the step's state with the task's own writes.
-pub fn joined(
+fn joined<'a>(
     graph: &Graph,
     channels: &BTreeMap<String, Arc<Value>>,
-    writes: &[(String, Arc<Value>)],
+    writes: impl Iterator<Item = &'a (String, Arc<Value>)>,
 ) -> Result<BTreeMap<String, Arc<Value>>, UpdateError> {
     let mut state = channels.clone();
     let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();

@@ -66,26 +66,30 @@ impl Checkpoint {
 
     /// All channels of the state that have a value: what a task sees.
     pub(crate) fn values(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
-        self.read(graph, |_| true)
+        self.read(graph, |_, _| true)
     }
 
     /// Those that are stored.
     pub(crate) fn tracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
-        self.read(graph, |def| def.kind != Kind::Untracked)
+        self.read(graph, |_, def| def.kind != Kind::Untracked)
     }
 
     pub(crate) fn untracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
-        self.read(graph, |def| def.kind == Kind::Untracked)
+        self.read(graph, |_, def| def.kind == Kind::Untracked)
     }
 
     pub(crate) fn output(&self, graph: &Graph) -> Value {
-        let fields = self.read(graph, |def| def.output).into_iter();
+        let fields = self.read(graph, |_, def| def.output).into_iter();
         Value::Object(fields.map(|(name, value)| (name, Value::clone(&value))).collect())
     }
 
-    fn read(&self, graph: &Graph, wanted: impl Fn(&ChannelDef) -> bool) -> BTreeMap<String, Arc<Value>> {
+    pub(crate) fn read(
+        &self,
+        graph: &Graph,
+        wanted: impl Fn(&str, &ChannelDef) -> bool,
+    ) -> BTreeMap<String, Arc<Value>> {
         let mut values = BTreeMap::new();
-        for (name, _) in graph.channels.iter().filter(|(_, def)| def.state && wanted(def)) {
+        for (name, _) in graph.channels.iter().filter(|(name, def)| def.state && wanted(name, def)) {
             if let Some(value) = self.channels.get(name).and_then(Channel::value) {
                 values.insert(name.to_string(), value.clone());
             }

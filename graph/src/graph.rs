@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     branch::Branch,
     channel::{Fold, Kind},
+    reads::{Reads, channels_read},
     spec::{ChannelSpec, END, EdgeSpec, GraphSpec, Limits, Reducer, START},
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Node {
     pub edges: Vec<Arc<str>>,
     /// Its conditional edges, in the order of the spec.
     pub branches: Vec<Branch>,
+    /// What its tasks carry.
+    pub reads: Reads,
 }
 
 /// What a channel is; its content lives in the checkpoint.
@@ -86,6 +89,11 @@ impl Graph {
         graph.add_nodes(&spec);
         for edge in &spec.edges {
             graph.add_edge(edge)?;
+        }
+        for node in &spec.nodes {
+            if let Some(compiled) = graph.nodes.get_mut(node.name.as_str()) {
+                compiled.reads = channels_read(&spec, node);
+            }
         }
         graph.spec = spec;
         Ok(graph)
@@ -135,6 +143,7 @@ impl Graph {
             branch: trigger,
             edges: Vec::new(),
             branches: Vec::new(),
+            reads: Reads::All,
         };
         self.nodes.insert(name, node);
     }

@@ -200,9 +200,10 @@ impl<'a> Issuer<'a> {
         draft.commands.push(Command::Issue { envelope: envelope.clone(), task });
     }
 
-    /// The channels that a node, its conditions and the reducers of its writes read: for now, all that have a value.
-    fn channels_for(&self, _node: &str) -> BTreeMap<String, Arc<Value>> {
-        self.head.values(self.graph)
+    /// The channels that a node and its conditions read.
+    fn channels_for(&self, node: &str) -> BTreeMap<String, Arc<Value>> {
+        let Some(node) = self.graph.nodes.get(node) else { return BTreeMap::new() };
+        self.head.read(self.graph, |name, _| node.reads.contains(name))
     }
 }
 

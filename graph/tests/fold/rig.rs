@@ -31,9 +31,9 @@ impl Graphs for Catalog {
     }
 }
 
-/// A spec of transform nodes: what they do stands in the tests.
+/// A spec of nodes whose programs stand in the tests.
 pub fn spec(channels: Value, nodes: &[&str], edges: Value) -> GraphSpec {
-    let nodes: Vec<Value> = nodes.iter().map(|name| json!({"name": name, "kind": "transform"})).collect();
+    let nodes: Vec<Value> = nodes.iter().map(|name| json!({"name": name, "kind": "rust", "type": "test"})).collect();
     let spec = json!({"name": "g", "channels": channels, "nodes": nodes, "edges": edges, "limits": {}});
     serde_json::from_value(spec).expect("a spec")
 }

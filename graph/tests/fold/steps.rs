@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use graph::{
+    branch::decide,
     event::{Request, RunConfig},
     task::{Destination, TaskPath, TaskResult},
     update::{Happened, RunStatus},
@@ -109,6 +110,29 @@ fn a_half_filled_join_survives_the_run() {
 }
 
 #[test]
+fn a_join_begins_anew_each_round() {
+    let again = json!({"when": {"from": "c", "cases": [
+        {"if": "size(state.log) < 9", "to": [{"node": "a"}, {"node": "b"}]}, {"to": [{"node": "END"}]}
+    ]}});
+    let mut spec = fork_and_join();
+    spec.edges.push(serde_json::from_value(again).expect("an edge"));
+    let round = [vec!["a", "b"], vec!["c"]];
+    // The nodes' programs stand in here, and so does what c decides.
+    let mut rig = Rig::new(spec);
+    let run = rig.invoke(json!({}));
+    let mut done = 0;
+    while done < rig.issued.len() {
+        let task = rig.issued[done].1.clone();
+        let mut result = named(&task);
+        result.branches =
+            decide(&rig.graph, &task.node, &task.channels, &result.writes, &task.context).expect("a decision");
+        rig.finish(&run, result);
+        done += 1;
+    }
+    assert_eq!(steps(&rig), [round.clone(), round.clone(), round].concat());
+}
+
+#[test]
 fn sends_keep_their_order_and_their_arguments() {
     let mut rig = Rig::new(spec(log(), &["a", "w"], json!([plain(&["START"], "a")])));
     let run = rig.invoke(json!({}));
@@ -212,4 +236,28 @@ fn a_step_that_writes_no_state_says_so() {
         .collect();
     assert_eq!(wrote, [false, false, false, true]);
     assert_eq!(rig.done(&run)[0].update, None);
+}
+
+#[test]
+fn a_task_carries_what_its_node_and_its_conditions_read() {
+    let when = json!({"when": {"from": "n", "cases": [{"if": "size(state.log) > 1", "to": [{"node": "END"}]}, {"to": [{"node": "n"}]}]}});
+    let channels = json!({"log": {"reducer": "append"}, "a": {}, "b": {}});
+    let mut spec = spec(channels, &[], json!([plain(&["START"], "n"), when]));
+    let node = json!({"name": "n", "kind": "transform", "update": {"log": "[1]", "b": "state.a"}});
+    spec.nodes = vec![serde_json::from_value(node).expect("a node")];
+    let mut rig = Rig::new(spec);
+    let run = rig.invoke(json!({"a": 1, "b": 2}));
+    let task = rig.task("n");
+    assert_eq!(task.channels.keys().collect::<Vec<_>>(), ["a", "log"]);
+    // Its conditions see its writes through the reducers; what none of them reads isn't missed.
+    let mut rounds = 0;
+    while rig.ended(&run).is_none() {
+        let task = rig.task("n");
+        let write = |name: &str, value| (name.to_owned(), Arc::new(value));
+        let writes = vec![write("log", json!([1])), write("b", json!(1)), write("b", json!(2))];
+        let branches = decide(&rig.graph, "n", &task.channels, &writes, &task.context).expect("a decision");
+        rig.finish(&run, TaskResult { writes: writes[..2].to_vec(), branches, ..result(&task) });
+        rounds += 1;
+    }
+    assert_eq!(rounds, 2);
 }

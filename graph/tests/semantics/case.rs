@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io::Read, path::Path};
 
-use graph::spec::{Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, NodeKind, NodeSpec, Reducer, SendSpec, Target};
+use graph::spec::{
+    Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, NodeKind, NodeSpec, Reducer, RustNode, SendSpec, Target,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -90,7 +92,7 @@ impl CaseGraph {
 fn node(name: &str, defer: bool) -> NodeSpec {
     NodeSpec {
         name: name.to_owned(),
-        kind: NodeKind::Transform,
+        kind: NodeKind::Rust(RustNode::default()),
         input: None,
         update: None,
         retry: None,
