@@ -1,5 +1,7 @@
 //! Bodies: read within bounds, and parsed with errors that say where and what instead.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -13,6 +15,10 @@ use crate::{config::Config, refusal::Refusal};
 /// Names further apart than this are no misspelling of each other.
 const NEAREST_DISTANCE_MAX: usize = 3;
 
+/// Bytes of a refused body that are still taken, and for how long.
+const DISCARD_BYTES_MAX: usize = 16 << 20;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A whole JSON body.
 pub(crate) async fn read_json(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     check_json(headers)?;
@@ -24,15 +30,35 @@ pub(crate) async fn read(config: &Config, headers: &HeaderMap, body: Body, bytes
     let too_large = || Refusal::new(Code::RequestTooLarge, format!("the body is over the limit of {bytes_max} bytes"));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
+        discard(body).await;
         return Err(too_large());
     }
-    let collected = tokio::time::timeout(config.body_timeout, Limited::new(body, bytes_max).collect());
+    let mut body = body;
+    let collected = tokio::time::timeout(config.body_timeout, Limited::new(&mut body, bytes_max).collect());
     match collected.await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            discard(body).await;
+            Err(too_large())
+        }
         Ok(Err(_)) => Err(Refusal::new(Code::BadJson, "the body ended before it was whole")),
         Err(_) => Err(Refusal::new(Code::RequestTimeout, "the body did not arrive in time")),
     }
+}
+
+/// A client that is still sending when the connection closes never reads why: so what it has under way is taken, within
+/// bounds, and dropped.
+async fn discard(mut body: Body) {
+    let mut left = DISCARD_BYTES_MAX;
+    let discarded = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discarded).await;
 }
 
 /// A form or a plain text is what a page of another origin can send without asking: only JSON is taken for JSON.

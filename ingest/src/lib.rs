@@ -27,6 +27,7 @@ mod published;
 mod publish;
 mod sinks;
 mod start;
+mod streaming;
 mod submit;
 mod waiting;
 

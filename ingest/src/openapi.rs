@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use graph::spec::{GraphSpec, Speaks};
+use graph::{
+    file::graph_file_schema,
+    spec::{GraphSpec, Speaks},
+};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use schemas::{client, error::ErrorBody, http::RunView, record};
 use serde_json::{Map, Value, json};
@@ -68,6 +71,7 @@ pub(crate) fn schemas() -> BTreeMap<String, Value> {
         ("control.v1.schema.json".to_owned(), of::<record::ControlRecord>()),
         ("dead-letter.v1.schema.json".to_owned(), of::<record::DeadLetter>()),
         ("graph-spec.v1.schema.json".to_owned(), of::<GraphSpec>()),
+        ("graph.v1.schema.json".to_owned(), graph_file_schema()),
     ])
 }
 

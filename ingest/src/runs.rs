@@ -33,8 +33,9 @@ use crate::{
     refusal::{Answer, Refusal},
     route::{Media, Route, route, unbuilt},
     sinks::{segment, whole},
-    start::{Reply, Shape, passed_on},
-    submit::{ClaimedKey, NewRun, Thread, dialect_name, location},
+    start::{Reply, Shape},
+    streaming::Watch,
+    submit::{ClaimedKey, NewRun, Thread, location},
     waiting::View,
 };
 
@@ -201,12 +202,10 @@ async fn stream(
     let run = run_id(&run)?;
     view(&ingest, &asked, &name, run).await?;
     let sent = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let mut path = format!("/internal/runs/{run}/stream?dialect={}", dialect_name(params.dialect));
-    if let Some(after) = sent.filter(|id| !id.is_empty()).or(params.after) {
-        path.push_str(&format!("&after={}", segment(&after)));
-    }
-    let stream = ingest.find_run(&asked, run, &path).await?;
-    Ok(passed_on(stream, Some(format!("{}/stream", location(&name, run)))))
+    let after = sent.filter(|id| !id.is_empty()).or(params.after);
+    let watch = Watch { ingest: ingest.clone(), asked: asked.clone(), run, dialect: params.dialect };
+    let answer = ingest.find_run(&asked, run, &watch.path(after.as_deref())).await?;
+    Ok(watch.passed_on(answer, format!("{}/stream", location(&name, run))))
 }
 
 async fn cancel(

@@ -10,11 +10,11 @@ use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemas::{
     error::{Code, ErrorBody},
-    stream::{REQUEST_ID_HEADER, TENANT_HEADER},
+    stream::{MOVED_STATUS, REQUEST_ID_HEADER, TENANT_HEADER},
 };
 use tokio::time::Instant;
 
-use crate::{ingest::Ingest, layers::Asked, refusal::Refusal};
+use crate::{deps::SinkUnavailable, ingest::Ingest, layers::Asked, refusal::Refusal};
 
 /// Between two tries to find the sink of a partition that is moving.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -47,9 +47,10 @@ impl Ingest {
         loop {
             let call = self.deps.sinks.call(partition, question(asked, path));
             match tokio::time::timeout_at(deadline, call).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) if Instant::now() + RETRY_PAUSE >= deadline => return Err(error.into()),
-                Ok(Err(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+                Ok(Ok(response)) if response.status() != MOVED_STATUS => return Ok(response),
+                Ok(_) if Instant::now() + RETRY_PAUSE < deadline => tokio::time::sleep(RETRY_PAUSE).await,
+                Ok(Err(error)) => return Err(error.into()),
+                Ok(Ok(_)) => return Err(SinkUnavailable { reason: "its partition is moving".to_owned() }.into()),
                 Err(_) => {
                     return Err(Refusal::new(Code::StoreUnavailable, "the sink did not answer in time; try again"));
                 }

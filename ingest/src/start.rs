@@ -2,13 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use axum::{
-    Json,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, response::IntoResponse};
 use bytes::Bytes;
 use graph::{task::Usage, update::RunStatus};
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use schemas::{error::Code, stream::Dialect};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,6 +14,7 @@ use crate::{
     ingest::Ingest,
     layers::Asked,
     refusal::{Answer, Refusal},
+    streaming::Watch,
     submit::{NewRun, Prepared},
     waiting::View,
 };
@@ -54,8 +52,9 @@ impl Ingest {
                 answer.map_err(|refusal| at(refusal, &prepared))
             }
             Reply::Stream(dialect) => {
-                let stream = self.begin_streaming(asked, &mut prepared, dialect).await?;
-                Ok(passed_on(stream, Some(format!("{}/stream", prepared.location()))))
+                let watch = Watch { ingest: self.clone(), asked: asked.clone(), run: prepared.run_id, dialect };
+                let answer = self.begin_registered(asked, &mut prepared, &watch.path(None)).await?;
+                Ok(watch.passed_on(answer, format!("{}/stream", prepared.location())))
             }
         }
     }
@@ -131,22 +130,6 @@ fn last_message<'a>(output: &'a RawValue, channel: &str) -> Option<&'a RawValue>
     }
     let kind = serde_json::from_str::<Kind>(last.get()).ok()?.kind;
     (kind != "human").then_some(last)
-}
-
-/// A sink's stream as the client's own.
-pub(crate) fn passed_on(stream: Response, location: Option<String>) -> Response {
-    let (parts, body) = stream.into_parts();
-    let mut response = Response::new(body);
-    *response.status_mut() = parts.status;
-    for name in [header::CONTENT_TYPE, header::CACHE_CONTROL, header::HeaderName::from_static("x-accel-buffering")] {
-        if let Some(value) = parts.headers.get(&name) {
-            response.headers_mut().insert(name, value.clone());
-        }
-    }
-    if let Some(location) = location.and_then(|text| HeaderValue::try_from(text).ok()) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
 }
 
 #[cfg(test)]

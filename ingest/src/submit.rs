@@ -16,7 +16,6 @@ use schemas::{
     client::RunAccepted,
     error::Code,
     record::{RunsRecord, Wire},
-    stream::Dialect,
     topic::RUNS,
 };
 use tokio::time::Instant;
@@ -193,18 +192,13 @@ impl Ingest {
         self.begin_registered(asked, prepared, &path).await
     }
 
-    /// Begins the run with its stream open.
-    pub(crate) async fn begin_streaming(
+    /// Begins the run with an interest registered at its sink: the path of a wait or of a stream.
+    pub(crate) async fn begin_registered(
         &self,
         asked: &Asked,
         prepared: &mut Prepared,
-        dialect: Dialect,
+        path: &str,
     ) -> Result<Response, Refusal> {
-        let path = format!("/internal/runs/{}/stream?dialect={}", prepared.run_id, dialect_name(dialect));
-        self.begin_registered(asked, prepared, &path).await
-    }
-
-    async fn begin_registered(&self, asked: &Asked, prepared: &mut Prepared, path: &str) -> Result<Response, Refusal> {
         let registering = format!("{path}&register=true");
         if prepared.repeat {
             // The first request's run may have ended long ago, and then only a plain look finds it.
@@ -288,13 +282,6 @@ pub(crate) fn thread_of(run: RunId) -> String {
     let mut bytes = run.into_bytes();
     bytes[14..].copy_from_slice(&[0xff, 0xff]);
     Uuid::from_bytes(bytes).to_string()
-}
-
-pub(crate) fn dialect_name(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Events => "events",
-        Dialect::Text => "text",
-    }
 }
 
 fn lane_label(lane: Lane) -> &'static str {

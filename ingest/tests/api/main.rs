@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bound;
+mod connections;
 mod document;
 mod graphs;
 mod idempotency;

@@ -112,6 +112,16 @@ async fn a_stream_is_the_sinks_with_its_address() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_partition_moves_goes_on_at_the_new_sink() {
+    let stage = Stage::new().await;
+    *stage.sinks.moves_stream.lock().unwrap() = true;
+    let reply = stage.post("/graphs/support/runs", hello("stream")).await.expect(200);
+    assert!(reply.text.starts_with("id: 1.0\n") && reply.text.ends_with("data: [DONE]\n\n"), "{}", reply.text);
+    let calls = stage.sinks.calls.lock().unwrap().clone();
+    assert!(calls[1].1.ends_with("/stream?dialect=events&after=0.9&register=true"), "{calls:?}");
+}
+
+#[tokio::test]
 async fn a_run_that_was_accepted_this_moment_is_found() {
     let stage = Stage::new().await;
     for _ in 0..20 {
@@ -190,6 +200,8 @@ async fn a_cancel_is_a_record_of_the_runs_key() {
 async fn a_moving_sink_is_looked_for_again() {
     let stage = Stage::new().await;
     *stage.sinks.down_for.lock().unwrap() = 2;
+    stage.post("/graphs/support/runs", hello("wait")).await.expect(200);
+    *stage.sinks.moved_for.lock().unwrap() = 2;
     stage.post("/graphs/support/runs", hello("wait")).await.expect(200);
     let stage = Stage::with(|config| config.sink_timeout = std::time::Duration::from_millis(60)).await;
     *stage.sinks.down_for.lock().unwrap() = 1_000;

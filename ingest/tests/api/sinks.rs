@@ -17,7 +17,7 @@ use schemas::{
     error::{Code, ErrorBody},
     http::{List, RunView},
     record::RunsRecord,
-    stream::{TENANT_HEADER, Waited},
+    stream::{MOVED_STATUS, TENANT_HEADER, Waited},
     topic::RUNS,
 };
 use serde_json::{Value, json};
@@ -34,6 +34,10 @@ pub struct TestSinks {
     pub calls: Mutex<Vec<(Option<u32>, String)>>,
     /// So many calls find no sink.
     pub down_for: Mutex<u32>,
+    /// So many calls find one that does not serve the partition any more.
+    pub moved_for: Mutex<u32>,
+    /// The next stream ends at once, since its partition moves.
+    pub moves_stream: Mutex<bool>,
 }
 
 impl TestSinks {
@@ -42,6 +46,8 @@ impl TestSinks {
             runs: watch::Sender::new(Runs::new()),
             calls: Mutex::new(Vec::new()),
             down_for: Mutex::new(0),
+            moved_for: Mutex::new(0),
+            moves_stream: Mutex::new(false),
         });
         for partition in 0..PARTITIONS {
             let mut reader = log.read(RUNS, partition, Start::Earliest).await.unwrap();
@@ -71,6 +77,10 @@ impl TestSinks {
                 json_body(self.waited(tenant, run, param(query, "timeout_ms")))
             }
             ["runs", run, "stream"] if registers || self.view(tenant, run).is_some() => {
+                if std::mem::take(&mut *self.moves_stream.lock().unwrap()) {
+                    let moved = schemas::stream::moved_chunk("0.9");
+                    return json_body(std::future::ready(moved));
+                }
                 events(self.runs.subscribe(), tenant, run, param(query, "after"))
             }
             ["threads", thread] => self.thread(tenant, thread, |thread| json!({"thread_id": thread, "status": "idle"})),
@@ -132,6 +142,13 @@ impl Sinks for TestSinks {
             if *down > 0 {
                 *down -= 1;
                 return Err(SinkUnavailable { reason: "moving".to_owned() });
+            }
+        }
+        {
+            let mut moved = self.moved_for.lock().unwrap();
+            if *moved > 0 {
+                *moved -= 1;
+                return Ok(status(StatusCode::from_u16(MOVED_STATUS).unwrap()));
             }
         }
         let path = request.uri().path_and_query().unwrap().to_string();
