@@ -34,10 +34,13 @@ async function json(url) {
 }
 
 async function start() {
+  say("state", "");
   try {
     const { data } = await json("/graphs");
     at("graph").replaceChildren(...data.map(({ name }) => new Option(name, name)));
-    if (data.length) await show(data[0].name);
+    const first = data.find(({ serve }) => serve?.as === "chat") ?? data[0];
+    if (first) at("graph").value = first.name;
+    if (first) await show(first.name);
     else say("state", "There is no graph yet: PUT one to /graphs/{name}.");
   } catch (error) { say("state", error.message); }
 }
@@ -53,7 +56,7 @@ async function show(name) {
   say("mermaid", mermaid);
   at("drawing").replaceChildren(draw(spec));
   say("say-label", page.channel ? "Message" : `Input, as JSON: ${channels.join(", ")}`);
-  at("say").value = page.channel ? "" : JSON.stringify(Object.fromEntries(channels.map((channel) => [channel, null])), null, 2);
+  at("say").value = page.channel ? "" : JSON.stringify(Object.fromEntries(channels.map((channel) => [channel, sample(spec.channels[channel])])));
   say("curl", curl(spec));
   fresh();
 }
@@ -61,12 +64,16 @@ async function show(name) {
 function curl(spec) {
   const chat = spec.serve?.as === "chat";
   const path = chat ? spec.serve.path : `/graphs/${spec.name}/runs`;
-  const body = chat ? { message: "Hello", stream: true } : { input: input("Hello"), mode: "stream" };
+  const body = chat ? { message: "Hello", stream: true } : { input: input(page.channel ? "Hello" : at("say").value), mode: "stream" };
   return `curl -N ${location.origin}${path} --json '${JSON.stringify(body)}'`;
 }
 
 function input(text) {
   return page.channel ? { [page.channel]: [{ type: "human", content: text }] } : safely(text);
+}
+
+function sample({ schema, default: given }) {
+  return given ?? schema?.default ?? schema?.enum?.[0] ?? { integer: 0, number: 0, boolean: false, array: [], object: {} }[schema?.type] ?? "";
 }
 
 function safely(text) {

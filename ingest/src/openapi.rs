@@ -29,6 +29,15 @@ use crate::{
 const DESCRIPTION: &str = "Runs graphs of model calls as a stream. Start at `POST /graphs/{name}/runs`, or at a path \
     that a graph binds. Addresses under `/threads`, `/runs` and `/assistants` are LangGraph Server's.";
 
+/// In the order that a reader wants them; a graph's own stand before these.
+const TAGS: [(&str, &str); 5] = [
+    ("runs", "Runs of graphs."),
+    ("graphs", "The graphs themselves."),
+    ("langgraph", "LangGraph Server's addresses, with its bodies, status codes and `{\"detail\"}` errors."),
+    ("operations", "For those who run Millstream."),
+    ("pages", "For people."),
+];
+
 /// The document without any graph's own paths: the same for every deployment.
 pub fn document() -> Value {
     with_graphs(&[])
@@ -51,9 +60,13 @@ pub(crate) fn with_graphs(graphs: &[Arc<Graph>]) -> Value {
         .build();
     let mut document = serde_json::to_value(document).expect("a document has a JSON form");
     document["components"]["schemas"] = Value::Object(components_of());
+    let mut tags: Vec<Value> = Vec::new();
     for graph in graphs {
         bind(&mut document, graph);
+        tags.extend(graph.spec.serve.is_some().then(|| json!({"name": graph.name})));
     }
+    tags.extend(TAGS.map(|(name, description)| json!({"name": name, "description": description})));
+    document["tags"] = Value::Array(tags);
     document
 }
 
