@@ -1,5 +1,7 @@
 //! The suites of `cargo xtask test`, in the order in which they run: what is quick to fail comes first.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 
 use crate::{
@@ -15,25 +17,28 @@ pub struct Suite {
     pub run: fn(&mut Session) -> Result<()>,
 }
 
-pub const NAMES: [&str; 10] =
-    ["format", "rules", "compose", "clippy", "unit", "schemas", "kafka", "cql", "end-to-end", "docs"];
+pub const NAMES: [&str; 9] = ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "docs"];
 
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 9] = [
     Suite { name: NAMES[0], about: "rustfmt finds nothing to change", needs: &[], run: format },
     Suite { name: NAMES[1], about: "who depends on whom, who names a client", needs: &[], run: rules },
     Suite { name: NAMES[2], about: "compose.yaml keeps to the Compose specification", needs: &[], run: compose::check },
     Suite { name: NAMES[3], about: "clippy finds nothing", needs: &[], run: clippy },
-    Suite { name: NAMES[4], about: "unit tests, and conformance on the embedded parts", needs: &[], run: unit },
-    Suite { name: NAMES[5], about: "what schemas/ holds is what the code says", needs: &[], run: schemas },
-    Suite { name: NAMES[6], about: "conformance of the log on real Kafka", needs: &[Backend::Kafka], run: kafka },
-    Suite { name: NAMES[7], about: "conformance of the store on real CQL", needs: &[Backend::Cassandra], run: cql },
     Suite {
-        name: NAMES[8],
+        name: NAMES[4],
+        about: "unit tests, conformance on the embedded parts, and files that are held to the code",
+        needs: &[],
+        run: unit,
+    },
+    Suite { name: NAMES[5], about: "conformance of the log on real Kafka", needs: &[Backend::Kafka], run: kafka },
+    Suite { name: NAMES[6], about: "conformance of the store on real CQL", needs: &[Backend::Cassandra], run: cql },
+    Suite {
+        name: NAMES[7],
         about: "whole runs through real processes",
         needs: &[Backend::Kafka, Backend::Cassandra],
         run: end_to_end,
     },
-    Suite { name: NAMES[9], about: "the documentation builds, its examples run", needs: &[], run: docs },
+    Suite { name: NAMES[8], about: "the documentation builds, its examples run", needs: &[], run: docs },
 ];
 
 /// Test files that have a suite of their own; all others belong to `unit`.
@@ -60,8 +65,7 @@ fn rules(session: &mut Session) -> Result<()> {
 }
 
 fn unit(session: &mut Session) -> Result<()> {
-    let tests = select(|package, name| suite_of(package, name) == "unit")?;
-    cargo_test(session, &["--lib", "--bins"], &tests)
+    cargo_test(session, &["--lib", "--bins"], &select("unit")?)
 }
 
 fn kafka(session: &mut Session) -> Result<()> {
@@ -76,14 +80,6 @@ fn end_to_end(session: &mut Session) -> Result<()> {
     own_tests(session, "end-to-end")
 }
 
-fn schemas(session: &mut Session) -> Result<()> {
-    cargo(&["run", "--quiet", "--package", "schemas", "--bin", "schemas", "--", "--check"])
-        .run()
-        .context("run `cargo xtask schemas`, and look at what changed")?;
-    session.passed();
-    Ok(())
-}
-
 fn docs(session: &mut Session) -> Result<()> {
     cargo(&["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").run()?;
     session.passed();
@@ -91,14 +87,14 @@ fn docs(session: &mut Session) -> Result<()> {
 }
 
 fn own_tests(session: &mut Session, suite: &str) -> Result<()> {
-    let tests = select(|package, name| suite_of(package, name) == suite)?;
+    let tests = select(suite)?;
     if tests.is_empty() {
         bail!("there are no tests of it");
     }
     cargo_test(session, &[], &tests)
 }
 
-fn cargo_test(session: &mut Session, kinds: &[&str], tests: &[String]) -> Result<()> {
+fn cargo_test(session: &mut Session, kinds: &[&str], tests: &BTreeSet<String>) -> Result<()> {
     let mut arguments = kinds.to_vec();
     for test in tests {
         arguments.extend(["--test", test]);
@@ -118,24 +114,23 @@ fn suite_of(package: &str, test: &str) -> &'static str {
     }
 }
 
-/// Names of the test files that `wanted` picks. They are given to cargo without their crate, so that all are built
-/// with the features of the whole workspace, once: a name must be the workspace's only one.
-fn select(wanted: impl Fn(&str, &str) -> bool) -> Result<Vec<String>> {
+/// Names of a suite's test files. They are given to cargo without their crate, so that all are built with the features
+/// of the whole workspace, once: crates may share a name within a suite only.
+fn select(suite: &str) -> Result<BTreeSet<String>> {
     let metadata = rules::metadata()?;
-    let mut all = Vec::new();
+    let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
     for package in metadata["packages"].as_array().context("cargo metadata names no packages")? {
         let crate_name = package["name"].as_str().unwrap_or_default();
         for target in package["targets"].as_array().into_iter().flatten() {
             let name = target["name"].as_str().unwrap_or_default();
             if target["kind"][0].as_str() == Some("test") {
-                all.push((crate_name.to_string(), name.to_string()));
+                let whose = if suite_of(crate_name, name) == suite { &mut ours } else { &mut others };
+                whose.insert(name.to_string());
             }
         }
     }
-    let mut names: Vec<&str> = all.iter().map(|(_, name)| name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!("two crates have a test file {}; give one of them a name of its own", pair[0]);
+    if let Some(name) = ours.intersection(&others).next() {
+        bail!("test files named {name} belong to {suite} and to another suite; rename one");
     }
-    Ok(all.into_iter().filter(|(package, name)| wanted(package, name)).map(|(_, name)| name).collect())
+    Ok(ours)
 }
