@@ -169,11 +169,11 @@ impl Member {
     ) -> Result<Option<Result<(), KafkaError>>, LogError> {
         let commits = Arc::clone(&self.handle.commits);
         let permit = Arc::clone(&commits.one).acquire_owned().await.map_err(|_| LogError::Closed)?;
-        let consumer = Arc::clone(&self.handle.consumer);
+        let consumer = self.handle.consumer.upgrade().ok_or(LogError::Closed)?;
         blocking(move || {
             let lost = commits.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(&of);
             let committed = (!lost).then(|| consumer.commit(&list, CommitMode::Sync));
-            drop(permit);
+            drop((consumer, permit));
             committed
         })
         .await
@@ -222,7 +222,7 @@ impl Consumer for Member {
                 Fate::TooLarge => return Err(LogError::MetadataTooLarge { bytes: metadata.len() }),
                 Fate::Passing if Instant::now() < deadline => tokio::time::sleep(COMMIT_RETRY).await,
                 Fate::Passing | Fate::Failed => {
-                    return Err(self.handle.consumer.context().unavailable("take a commit", &error));
+                    return Err(self.handle.context.unavailable("take a commit", &error));
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! waits for the member: what it has to say goes into a queue that the prefetch budget bounds.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering, mpsc},
     thread::{self, Thread},
     time::Duration,
 };
@@ -88,7 +88,9 @@ pub(super) enum Event {
 pub(super) struct Handle {
     pub commands: mpsc::Sender<Command>,
     pub thread: Thread,
-    pub consumer: Arc<BaseConsumer<Context>>,
+    /// Weak, so that the client ends on its own thread: that may take a while.
+    pub consumer: Weak<BaseConsumer<Context>>,
+    pub context: Arc<Context>,
     pub budget: Arc<Budget>,
     pub commits: Arc<Commits>,
 }
@@ -166,7 +168,8 @@ pub(super) async fn start(
         let handle = Handle {
             commands: myself.clone(),
             thread: me,
-            consumer: Arc::clone(&consumer),
+            consumer: Arc::downgrade(&consumer),
+            context: Arc::clone(consumer.context()),
             budget: Arc::clone(&budget),
             commits: Arc::clone(&commits),
         };
