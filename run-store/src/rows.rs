@@ -87,6 +87,8 @@ pub struct UpdateRow {
 }
 
 /// The newest view of a run: what status reads and lists show. Written at its position.
+///
+/// Its thread, user, graph and `created_at` never change, and its id's time lies within an hour of `created_at`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunRow {
     pub tenant: String,
@@ -105,6 +107,9 @@ pub struct RunRow {
     pub view: Bytes,
 }
 
+/// The newest view of a thread. `created_at` never changes: lists are ordered by it.
+///
+/// Of two at one position in one call the last is kept; in two calls, either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadRow {
     pub tenant: String,

@@ -2,11 +2,13 @@
 
 mod embedded_harness;
 
+use bytes::Bytes;
 use embedded_harness::EmbeddedHarness;
+use graph::envelope::Key;
 use run_store::{
-    Claims, EmbeddedStore, Meta, StoreError, conformance,
+    Claims, EmbeddedStore, Meta, Position, States, StoreError, conformance,
     embedded::{Config, Swept},
-    rows::{Claim, Claimed},
+    rows::{Claim, Claimed, StateRow},
 };
 use uuid::Uuid;
 
@@ -64,4 +66,27 @@ async fn a_sweep_forgets_expired_claims_only() {
     assert_eq!(store.sweep(150).await.unwrap(), Swept { claims: 5_000, states: 0 });
     assert!(matches!(store.claim(&claim("late-0", 300), 150).await.unwrap(), Claimed::Taken(_)));
     assert_eq!(store.claim(&claim("early-0", 300), 150).await.unwrap(), Claimed::New);
+}
+
+#[tokio::test]
+async fn a_deleted_state_is_swept_when_no_old_write_can_come() {
+    const MINUTE_MS: i64 = 60 * 1000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(dir.path(), Config::default()).await.unwrap();
+    let key = Key::thread("acme", "t");
+    let row = |at, state: Option<&'static [u8]>| StateRow {
+        key: key.clone(),
+        partition: 0,
+        position: Position::from_u64(at),
+        state: state.map(Bytes::from_static),
+        wake_at: None,
+        expires_at: None,
+    };
+    store.put_states(&[row(9, None)]).await.unwrap();
+    for minute in [0, 5] {
+        assert_eq!(store.sweep(minute * MINUTE_MS).await.unwrap().states, 0);
+        store.put_states(&[row(7, Some(b"a zombie's"))]).await.unwrap();
+        assert_eq!(store.state(0, &key).await.unwrap(), None, "after {minute} minutes");
+    }
+    assert_eq!(store.sweep(11 * MINUTE_MS).await.unwrap().states, 1);
 }

@@ -151,3 +151,22 @@ fn open_for_write(file: &Path) -> Result<Connection, StoreError> {
 fn no_folder(dir: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable { reason: format!("the store's folder {} can't be used: {error}", dir.display()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A commit that is not synced would be lost with the power, and no test of ours can cut that.
+    #[test]
+    fn commits_are_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open_for_write(&dir.path().join(FILE)).unwrap();
+        let setting = |name: &str| -> String {
+            let value: rusqlite::types::Value =
+                connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap();
+            format!("{value:?}")
+        };
+        assert_eq!(setting("journal_mode"), "Text(\"wal\")");
+        assert_eq!(setting("synchronous"), "Integer(2)");
+    }
+}

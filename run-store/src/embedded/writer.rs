@@ -197,4 +197,22 @@ mod tests {
             .unwrap();
         assert_eq!(stored, 180);
     }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_a_write_and_takes_the_next_that_fits() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE numbers (n BLOB NOT NULL); PRAGMA max_page_count = 20").unwrap();
+        let writer = Writer::start(connection, ()).unwrap();
+        let insert = |bytes: usize| {
+            writer.write(bytes, move |connection| {
+                connection.execute("INSERT INTO numbers VALUES (?1)", [vec![7_u8; bytes]])?;
+                Ok(())
+            })
+        };
+        insert(10).await.unwrap();
+        let refused = insert(1_000_000).await;
+        assert!(matches!(&refused, Err(StoreError::Unavailable { reason }) if reason.contains("full")), "{refused:?}");
+        insert(10).await.unwrap();
+        assert_eq!(*writer.failure().borrow(), None);
+    }
 }

@@ -18,8 +18,8 @@ use crate::{
 
 /// Partitions of one tenant's day. Frozen.
 const BUCKETS: u8 = 4;
-/// Names that are fetched at once, and runs that are then read at once.
-const NAMES_AT_ONCE: usize = 256;
+/// Names that are fetched at once, about as many as the page wants; and runs that are then read at once.
+const NAMES_AT_ONCE: std::ops::RangeInclusive<usize> = 16..=256;
 const READ_AT_ONCE: usize = 64;
 /// Names that one page looks at; a page that found too little by then is short, and its cursor goes on.
 const NAMES_MAX: usize = 10_000;
@@ -77,7 +77,7 @@ impl ScyllaStore {
     ) -> Result<Page<RunRow>, StoreError> {
         let list = List::of_runs(tenant, filter);
         let behind = list.read_run(page)?;
-        let mut names = Names::new(self, tenant, filter, behind);
+        let mut names = Names::new(self, tenant, filter, behind, page.rows() + 1);
         let mut rows: Vec<RunRow> = Vec::new();
         let mut looked_at = 0;
         loop {
@@ -126,17 +126,25 @@ struct Names<'a> {
     /// Ids below this one, down to `bottom`, are still to come.
     top: Uuid,
     bottom: Uuid,
+    at_once: usize,
     /// Days still to come, the one being read first; None before they are known.
     days: Option<VecDeque<i32>>,
 }
 
 impl<'a> Names<'a> {
-    fn new(store: &'a ScyllaStore, tenant: &'a str, filter: &'a RunFilter, behind: Option<Uuid>) -> Self {
+    fn new(
+        store: &'a ScyllaStore,
+        tenant: &'a str,
+        filter: &'a RunFilter,
+        behind: Option<Uuid>,
+        wanted: usize,
+    ) -> Self {
         // The ids' own time narrows the walk; `created_at` decides.
         let until = filter.until.map(|at| first_id_at(at.saturating_add(ID_SLACK_MS)));
         let since = filter.since.map(|at| first_id_at(at.saturating_sub(ID_SLACK_MS)));
         let top = behind.into_iter().chain(until).min().unwrap_or(Uuid::max());
-        Names { store, tenant, filter, top, bottom: since.unwrap_or(Uuid::nil()), days: None }
+        let at_once = wanted.clamp(*NAMES_AT_ONCE.start(), *NAMES_AT_ONCE.end());
+        Names { store, tenant, filter, top, bottom: since.unwrap_or(Uuid::nil()), at_once, days: None }
     }
 
     /// Empty at the end.
@@ -158,7 +166,7 @@ impl<'a> Names<'a> {
             (None, user) => (&self.store.statements.find_by_user, user.unwrap_or_default()),
         };
         let (top, bottom) = (self.top.as_bytes().as_slice(), self.bottom.as_bytes().as_slice());
-        let values = (self.tenant, key, top, bottom, NAMES_AT_ONCE as i32);
+        let values = (self.tenant, key, top, bottom, self.at_once as i32);
         ids(self.store.limited(statement, values).await?)
     }
 
@@ -176,8 +184,8 @@ impl<'a> Names<'a> {
             named = buckets.concat();
             // Each bucket gave its newest, so the newest of all are among them.
             named.sort_by(|a, b| b.cmp(a));
-            if named.len() > NAMES_AT_ONCE {
-                named.truncate(NAMES_AT_ONCE);
+            if named.len() > self.at_once {
+                named.truncate(self.at_once);
                 break;
             }
             days.pop_front();
@@ -192,7 +200,7 @@ impl<'a> Names<'a> {
     async fn of_bucket(&self, day: i32, bucket: i32) -> Result<Vec<Uuid>, StoreError> {
         let Names { store, tenant, filter, .. } = self;
         let (top, bottom) = (self.top.as_bytes().as_slice(), self.bottom.as_bytes().as_slice());
-        let limit = NAMES_AT_ONCE as i32 + 1;
+        let limit = self.at_once as i32 + 1;
         let of = &store.statements;
         let found = match (filter.status, &filter.graph) {
             (Some(status), _) => {

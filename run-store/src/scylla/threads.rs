@@ -17,8 +17,8 @@ use crate::{
     rows::{Page, PageRequest, ThreadFilter, ThreadRow},
 };
 
-/// Names that are fetched at once, and threads that are then read at once.
-const NAMES_AT_ONCE: usize = 256;
+/// Names that are fetched at once, about as many as the page wants; and threads that are then read at once.
+const NAMES_AT_ONCE: std::ops::RangeInclusive<usize> = 16..=256;
 const READ_AT_ONCE: usize = 64;
 /// Names that one page looks at; a page that found too little by then is short, and its cursor goes on.
 const NAMES_MAX: usize = 10_000;
@@ -72,17 +72,18 @@ impl ScyllaStore {
         let list = List::of_threads(tenant, filter);
         let mut behind = list.read_thread(page)?.unwrap_or((Millis::MAX, String::new()));
         let mut days: Option<VecDeque<i32>> = None;
+        let at_once = (page.rows() + 1).clamp(*NAMES_AT_ONCE.start(), *NAMES_AT_ONCE.end());
         let mut rows: Vec<ThreadRow> = Vec::new();
         let mut looked_at = 0;
         loop {
             let named = match &filter.user {
-                Some(user) => self.names_of_user(tenant, user, &behind).await?,
+                Some(user) => self.names_of_user(tenant, user, &behind, at_once).await?,
                 None => {
                     let days = match &mut days {
                         Some(days) => days,
                         None => days.insert(self.days(tenant, THREADS, day_of(behind.0), i32::MIN).await?.into()),
                     };
-                    self.names_by_day(tenant, days, &behind).await?
+                    self.names_by_day(tenant, days, &behind, at_once).await?
                 }
             };
             let Some(last) = named.last().cloned() else { return Ok(Page { rows, cursor: None }) };
@@ -100,8 +101,14 @@ impl ScyllaStore {
         }
     }
 
-    async fn names_of_user(&self, tenant: &str, user: &str, behind: &Name) -> Result<Vec<Name>, StoreError> {
-        let values = (tenant, user, behind.0, &behind.1, NAMES_AT_ONCE as i32);
+    async fn names_of_user(
+        &self,
+        tenant: &str,
+        user: &str,
+        behind: &Name,
+        at_once: usize,
+    ) -> Result<Vec<Name>, StoreError> {
+        let values = (tenant, user, behind.0, &behind.1, at_once as i32);
         self.limited(&self.statements.find_threads_by_user, values).await
     }
 
@@ -110,11 +117,12 @@ impl ScyllaStore {
         tenant: &str,
         days: &mut VecDeque<i32>,
         behind: &Name,
+        at_once: usize,
     ) -> Result<Vec<Name>, StoreError> {
         while let Some(day) = days.front().copied() {
-            let values = (tenant, day, behind.0, &behind.1, NAMES_AT_ONCE as i32);
+            let values = (tenant, day, behind.0, &behind.1, at_once as i32);
             let named: Vec<Name> = self.limited(&self.statements.find_threads_by_day, values).await?;
-            if named.len() < NAMES_AT_ONCE {
+            if named.len() < at_once {
                 days.pop_front();
             }
             if !named.is_empty() {
