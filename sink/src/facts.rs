@@ -10,7 +10,10 @@ use graph::{
 use schemas::record::{TokenRecord, UpdateRecord};
 use serde_json::Value;
 
-use crate::position::{Origin, Position};
+use crate::{
+    answer,
+    position::{Origin, Position},
+};
 
 /// One fact with the id that a client has when it has seen it.
 #[derive(Clone, Debug)]
@@ -68,6 +71,14 @@ pub struct WholeText {
     pub ns: String,
     pub message_id: String,
     pub text: String,
+}
+
+impl WholeText {
+    /// The answer that a result carries, where it carries one.
+    pub fn of(done: &TaskDone) -> Option<Self> {
+        let (text, message_id) = answer::whole_text(done)?;
+        Some(WholeText { task_id: done.task_id, node: done.node.clone(), ns: done.ns.clone(), message_id, text })
+    }
 }
 
 /// A part of an update, without a copy of it.

@@ -79,7 +79,8 @@ impl Intake {
             topics: vec![self.topic.to_string()],
             prefetch_bytes_max: self.shared.config.prefetch_bytes_max,
         };
-        let mut consumer = self.shared.deps.log.subscribe(subscription).await?;
+        let Some(consumer) = shutdown.run_until_cancelled(self.subscribe(subscription)).await else { return Ok(()) };
+        let mut consumer = consumer?;
         let result = self.consume(&mut *consumer, &shutdown).await;
         let all: Vec<Partition> = self.owned.keys().copied().collect();
         self.let_go(&mut *consumer, &all).await;
@@ -95,6 +96,19 @@ impl Intake {
             match self.shared.deps.log.partitions(&self.topic).await {
                 Err(failed) if failed.is_retryable() => {
                     warn!(error = %failed, "updates can't be read yet");
+                    backoff.pause().await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Consumer>, LogError> {
+        let mut backoff = Backoff::new(self.shared.config.retry_pause);
+        loop {
+            match self.shared.deps.log.subscribe(subscription.clone()).await {
+                Err(failed) if failed.is_retryable() => {
+                    warn!(error = %failed, "the sink's group can't be joined yet");
                     backoff.pause().await;
                 }
                 answer => return answer,

@@ -32,6 +32,11 @@ mod sse;
 mod shared;
 mod time;
 
+#[cfg(test)]
+#[path = "../tests/stage/run.rs"]
+#[expect(dead_code, reason = "tests of the whole sink use the rest")]
+mod sample;
+
 pub use config::{Config, Deps};
 pub use error::Error;
 pub use sink::{Sink, run};

@@ -137,6 +137,11 @@ pub fn thread_row(thread: &ThreadState) -> ThreadRow {
 }
 
 fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) -> CheckpointRow {
+    let checkpoint = if step.untracked.is_empty() {
+        serde_json::to_vec(step)
+    } else {
+        serde_json::to_vec(&Checkpointed { untracked: BTreeMap::new(), ..step.clone() })
+    };
     CheckpointRow {
         tenant: envelope.tenant.clone(),
         owner: envelope.key(),
@@ -144,7 +149,7 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
         checkpoint_id: step.checkpoint_id,
         run_id: envelope.run_id,
         position,
-        checkpoint: serde_json::to_vec(step).expect("a checkpoint's maps have strings as keys").into(),
+        checkpoint: checkpoint.expect("a checkpoint's maps have strings as keys").into(),
     }
 }
 
@@ -167,3 +172,6 @@ fn usage_row(envelope: &Envelope, node: &str, call: &Call) -> UsageRow {
         source: call.usage_source,
     }
 }
+
+#[cfg(test)]
+mod tests;

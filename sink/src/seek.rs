@@ -62,15 +62,15 @@ impl Seek {
     }
 
     /// Watches a run that is yet to come.
-    pub fn register_stream(&self, after: Option<Position>) -> Result<Joined, SeekError> {
+    pub fn register_stream(&self) -> Result<Joined, SeekError> {
         let mut shard = lock(&self.shard);
         let (watcher, facts, ending) = Watcher::new(shard.limits.buffer_events_max);
-        let awaiting = Awaiting::Stream { tenant: self.tenant.clone(), after, watcher };
+        let awaiting = Awaiting::Stream { tenant: self.tenant.clone(), watcher };
         if !shard.register(self.run_id, awaiting, Instant::now()) {
             return Err(SeekError::TooManyAwaited);
         }
-        let filter = Filter { after, ..Filter::default() };
-        Ok(Joined::Stream(Box::new(Viewing { prelude: Vec::new(), filter, facts: Some(facts), ending })))
+        let viewing = Viewing { prelude: Vec::new(), filter: Filter::default(), facts: Some(facts), ending };
+        Ok(Joined::Stream(Box::new(viewing)))
     }
 
     /// Joins a run that the store knows.

@@ -15,13 +15,12 @@ use std::{
 
 use graph::{
     task::{LastToken, TaskId},
-    update::{Happened, IssuedTask, RunStatus, TaskDone},
+    update::{Happened, IssuedTask, RunStatus, TaskDone, Update},
 };
 use schemas::record::{Token, TokenRecord, UpdateRecord};
 use uuid::Uuid;
 
 use crate::{
-    answer,
     facts::{Fact, Of, Shown, WholeText},
     position::{Origin, Position, Rest},
 };
@@ -214,15 +213,13 @@ impl Sequencer {
     ) {
         let task = self.tasks.entry(done.task_id).or_insert_with(|| Task::new(done.issue));
         if !done.restored && done.error.is_none() && !task.has_shown(done.last_token.as_ref()) {
-            let text =
-                if task.showing.is_some() || done.last_token.is_some() { answer::whole_text(done) } else { None };
+            let streams = task.showing.is_some() || done.last_token.is_some();
+            let whole = if streams { WholeText::of(done) } else { None };
             let other_execution = task.showing.is_some_and(|(execution, _)| execution != done.execution);
-            if task.showing.is_some() && (text.is_some() || other_execution) {
+            if task.showing.is_some() && (whole.is_some() || other_execution) {
                 facts.push((place, Fact::AttemptReset { task_id: done.task_id, node: done.node.clone() }));
             }
-            if let Some((text, message_id)) = text {
-                let (node, ns) = (done.node.clone(), done.ns.clone());
-                let whole = WholeText { task_id: done.task_id, node, ns, message_id, text };
+            if let Some(whole) = whole {
                 facts.push((place + 1, Fact::WholeText(Box::new(whole))));
             }
         }
@@ -256,6 +253,20 @@ impl Sequencer {
     fn push(&mut self, position: Position, origin: Origin, fact: Fact) {
         self.shown.push(Arc::new(Shown { position, origin, fact }));
     }
+}
+
+/// The task whose reset, and nothing of its answer, was shown by who has so many places of the update.
+pub fn reset_by(update: &Update, places: u32) -> Option<TaskId> {
+    let mut place = 0;
+    for happened in &update.happened {
+        match happened {
+            Happened::TaskDone(done) if places == place + 1 => return Some(done.task_id),
+            Happened::TaskDone(_) => place += PLACES_OF_DONE,
+            Happened::Ended(_) => place += PLACES_OF_ENDED,
+            Happened::Queued(_) | Happened::Started(_) | Happened::StepDone(_) | Happened::Spent { .. } => place += 1,
+        }
+    }
+    None
 }
 
 /// Whether the last tokens that the update's results name were shown, or can't be any more.

@@ -24,7 +24,6 @@ const FACTS_PER_CHUNK: usize = 256;
 /// A run that nobody has told of yet. It is looked up once, for it may be long over.
 pub struct Unknown {
     pub seek: Seek,
-    pub after: Option<Position>,
     pub look_up_at: Instant,
 }
 
@@ -148,7 +147,7 @@ impl Sse {
         // Where the store does not answer, or knows nothing, the stream waits on.
         // One that goes on joins this very stream.
         let Ok(Found::Over(mut run)) = unknown.seek.find().await else { return };
-        match run.join(unknown.after, 1, Duration::ZERO) {
+        match run.join(None, 1, Duration::ZERO) {
             Joined::Whole => self.over = true,
             Joined::Stream(viewing) => {
                 let Viewing { prelude, filter, facts, ending } = *viewing;
@@ -158,16 +157,19 @@ impl Sse {
     }
 
     fn render(&mut self, shown: &Shown, out: &mut Vec<u8>) {
-        if self.over || !self.filter.lets_pass(shown) {
+        if self.over {
             return;
         }
-        if let Fact::Metadata { resumed: Some(resumed), .. } = &shown.fact {
-            metrics::stream_resumed(matches!(resumed, Resumed::Recovered));
-        }
-        render(self.dialect, shown, out);
-        self.events.increment(1);
-        self.last = shown.position;
-        self.over = matches!(shown.fact, Fact::Final(_));
+        let Sse { dialect, filter, last, over, events, .. } = self;
+        filter.pass(shown, |shown| {
+            if let Fact::Metadata { resumed: Some(resumed), .. } = &shown.fact {
+                metrics::stream_resumed(matches!(resumed, Resumed::Recovered));
+            }
+            render(*dialect, shown, out);
+            events.increment(1);
+            *last = shown.position;
+            *over = matches!(shown.fact, Fact::Final(_));
+        });
     }
 
     /// Why the stream ends before the run does.

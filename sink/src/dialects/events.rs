@@ -12,7 +12,7 @@ use schemas::{
     record::{Token, TokenKind},
 };
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{DONE, frame};
@@ -78,7 +78,8 @@ fn token(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
     }
 }
 
-/// A delta that is no JSON is the worker's mistake, and not passed on.
+/// A delta that is no JSON is the worker's mistake, and not passed on. One that is may hold line breaks: it is written
+/// anew.
 fn custom(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
     let (task_id, node, ns) = (&token.task_id, token.node.as_str(), token.checkpoint_ns.as_str());
     if let Ok(Sources { sources }) = serde_json::from_str(&token.delta) {
@@ -172,9 +173,8 @@ struct ToolCall<'a> {
 /// A custom delta that is `{"sources": …}` alone.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sources<'a> {
-    #[serde(borrow)]
-    sources: &'a RawValue,
+struct Sources {
+    sources: Value,
 }
 
 #[derive(Serialize)]
@@ -182,7 +182,7 @@ struct SourcesFound<'a> {
     task_id: &'a TaskId,
     node: &'a str,
     ns: &'a str,
-    sources: &'a RawValue,
+    sources: Value,
 }
 
 #[derive(Serialize)]
@@ -190,7 +190,7 @@ struct Custom<'a> {
     task_id: &'a TaskId,
     node: &'a str,
     ns: &'a str,
-    data: &'a RawValue,
+    data: Value,
 }
 
 #[derive(Serialize)]

@@ -8,17 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use graph::update::Happened;
+use graph::{task::TaskId, update::Happened};
 use run_store::Position as RowPosition;
 use schemas::record::{TokenRecord, UpdateRecord};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::watch::{Filter, Joined, Viewing, Waiter, Watcher};
 use crate::{
     facts::{Fact, Resumed, Shown, StateSoFar},
     position::{Origin, Position, Rest},
     run::RunState,
-    sequence::{Sequencer, Waiting},
+    sequence::{Sequencer, Waiting, reset_by},
 };
 
 /// What a record costs in memory beside its bytes: allocations and its places in maps.
@@ -43,6 +44,8 @@ pub struct LiveRun {
     tokens: Vec<ReadToken>,
     /// Tokens below this offset are not here.
     tokens_from: u64,
+    /// Tokens from this offset on have not been read.
+    tokens_next: u64,
     /// Made when somebody first watches: most runs are only waited for.
     sequencer: Option<Box<Sequencer>>,
     /// Facts of the sequencer that watchers have got.
@@ -74,6 +77,7 @@ impl LiveRun {
             bytes: OVERHEAD_BYTES,
             tokens: Vec::new(),
             tokens_from,
+            tokens_next: tokens_from,
             sequencer: None,
             pushed: 0,
             waiting: None,
@@ -109,9 +113,10 @@ impl LiveRun {
     }
 
     pub fn token(&mut self, offset: u64, record: Arc<TokenRecord>, now: Instant) {
-        if self.ended.is_some() && self.waiting.is_none() {
+        if self.is_told() {
             return;
         }
+        self.tokens_next = offset + 1;
         self.touched = now;
         self.bytes += record.token.delta.len() + OVERHEAD_BYTES;
         if let Some(sequencer) = &mut self.sequencer {
@@ -175,9 +180,9 @@ impl LiveRun {
     }
 
     /// Registers a client that came before the run was known. It gets its beginning through its channel.
-    pub fn adopt(&mut self, after: Option<Position>, watcher: Watcher, hold_max: Duration) {
+    pub fn adopt(&mut self, watcher: Watcher, hold_max: Duration) {
         self.sequence(hold_max, Instant::now());
-        let (prelude, _) = self.prelude(after);
+        let (prelude, _) = self.prelude(None);
         if prelude.iter().all(|shown| watcher.push(shown)) && !self.is_told() {
             self.watchers.push(watcher);
         }
@@ -266,6 +271,7 @@ impl LiveRun {
             return (prelude, Filter::default());
         };
         let (state, closed) = self.state_at(after);
+        let partial = self.partial_at(after, &state);
         // Nothing of an open task was shown, or every token from there on is here.
         let recovered = state.open.is_empty() || after.tokens == 0 || after.tokens >= self.tokens_from;
         let say = |fact| Arc::new(Shown { position: after, origin: Origin::Stream, fact });
@@ -279,11 +285,39 @@ impl LiveRun {
             );
         }
         prelude.extend(shown.iter().cloned());
-        (prelude, Filter { after: Some(after), closed })
+        (prelude, Filter { after: Some(after), closed, partial, void: self.void_at(after) })
+    }
+
+    /// The task that the client saw reset last, within the update of its result.
+    fn void_at(&self, after: Position) -> Option<TaskId> {
+        let Rest::Places(places) = after.rest else { return None };
+        let update = self.updates.iter().map(|stored| &stored.record.update);
+        update.filter(|update| update.number == Some(after.update)).find_map(|update| reset_by(update, places))
+    }
+
+    /// Open tasks of which the client may have seen tokens, and by which execution the last one was.
+    fn partial_at(&self, after: Position, state: &StateSoFar) -> BTreeMap<TaskId, Option<Uuid>> {
+        // A reset was shown of the execution whose token comes next.
+        let until = after.tokens + u64::from(after.rest == Rest::Reset);
+        // Of tokens that only another sink has read, this one can't tell.
+        let unread = until > self.tokens_next || (after.tokens > 0 && self.tokens_from > 0);
+        let open = state.open.iter().map(|task| task.task_id);
+        let mut partial: BTreeMap<TaskId, Option<Uuid>> =
+            open.clone().filter(|_| unread).map(|id| (id, None)).collect();
+        let open: BTreeSet<TaskId> = open.collect();
+        let mut begun = BTreeSet::new();
+        for token in self.tokens.iter().take_while(|token| token.offset < until) {
+            let token = &token.record.token;
+            // The execution that began last is shown; a late token of a former one was not.
+            if open.contains(&token.task_id) && begun.insert((token.task_id, token.execution)) {
+                partial.insert(token.task_id, Some(token.execution));
+            }
+        }
+        partial
     }
 
     /// How things stood for a client that had seen everything up to `after`: open tasks and closed ones.
-    fn state_at(&self, after: Position) -> (StateSoFar, BTreeSet<graph::task::TaskId>) {
+    fn state_at(&self, after: Position) -> (StateSoFar, BTreeSet<TaskId>) {
         let mut open = BTreeMap::new();
         let mut closed = BTreeSet::new();
         let mut values = BTreeMap::new();

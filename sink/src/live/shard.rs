@@ -273,7 +273,7 @@ impl Shard {
             Awaiting::Stream { tenant: ref of, .. } | Awaiting::End { tenant: ref of, .. } if of != tenant => {
                 awaiting.end(Ending::Unknown);
             }
-            Awaiting::Stream { after, watcher, .. } => run.adopt(after, watcher, self.limits.hold_max),
+            Awaiting::Stream { watcher, .. } => run.adopt(watcher, self.limits.hold_max),
             Awaiting::End { waiter, .. } => run.wait(waiter),
         }
     }

@@ -1,7 +1,7 @@
 //! Who watches a run, and who waits for its end.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -11,10 +11,11 @@ use std::{
 use bytes::Bytes;
 use graph::task::TaskId;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use crate::{
-    facts::{Fact, Shown},
-    position::Position,
+    facts::{Fact, Shown, WholeText},
+    position::{Origin, Position},
 };
 
 /// Gets a [`schemas::stream::Waited`] as JSON, once.
@@ -30,7 +31,7 @@ pub struct Watcher {
 /// A watcher or waiter of a run that is not known yet.
 #[derive(Debug)]
 pub enum Awaiting {
-    Stream { tenant: String, after: Option<Position>, watcher: Watcher },
+    Stream { tenant: String, watcher: Watcher },
     End { tenant: String, waiter: Waiter },
 }
 
@@ -84,18 +85,61 @@ pub struct Filter {
     pub after: Option<Position>,
     /// Tasks that were over at that point: a late token of theirs says nothing new.
     pub closed: BTreeSet<TaskId>,
+    /// Tasks that were open, of whose answer another sink may have shown a part that this one did not; with the
+    /// execution that was shown last, where that is known.
+    pub partial: BTreeMap<TaskId, Option<Uuid>>,
+    /// A task of whose answer another sink has shown the reset, and was about to show the whole.
+    pub void: Option<TaskId>,
 }
 
 impl Filter {
-    pub fn lets_pass(&self, shown: &Shown) -> bool {
-        let Some(after) = &self.after else { return true };
-        let closed = match &shown.fact {
-            Fact::Token(record) => self.closed.contains(&record.token.task_id),
-            Fact::AttemptReset { task_id, .. } => self.closed.contains(task_id),
-            _ => false,
-        };
-        !closed && !after.covers(shown.origin)
+    /// Says what a client gets of a fact: nothing, the fact, or first what puts right a part that it has.
+    pub fn pass(&mut self, shown: &Shown, mut say: impl FnMut(&Shown)) {
+        let Some(after) = &self.after else { return say(shown) };
+        if after.covers(shown.origin) {
+            return;
+        }
+        let of_update = matches!(shown.origin, Origin::Update { .. });
+        match &shown.fact {
+            Fact::Token(record) => {
+                if self.closed.contains(&record.token.task_id) {
+                    return;
+                }
+                if let Some(execution) = self.partial.get_mut(&record.token.task_id) {
+                    // Whatever it has is another execution's.
+                    if execution.is_none() && record.token.n == 0 {
+                        say(&reset(record.token.task_id, &record.token.node, *after));
+                    }
+                    *execution = Some(record.token.execution);
+                }
+            }
+            Fact::AttemptReset { task_id, .. } if !of_update && self.closed.contains(task_id) => return,
+            Fact::AttemptReset { task_id, .. } => drop(self.partial.remove(task_id)),
+            Fact::WholeText(whole) => {
+                self.void = self.void.filter(|task_id| *task_id != whole.task_id);
+                if self.partial.remove(&whole.task_id).is_some() {
+                    say(&reset(whole.task_id, &whole.node, *after));
+                }
+            }
+            Fact::NodeFinished(of) => {
+                if let Some(done) = of.get() {
+                    let other = matches!(self.partial.remove(&done.task_id), Some(Some(by)) if by != done.execution);
+                    let void = self.void.take_if(|task_id| *task_id == done.task_id).is_some();
+                    if let Some(whole) = WholeText::of(done).filter(|_| other || void) {
+                        say(&reset(done.task_id, &done.node, *after));
+                        let fact = Fact::WholeText(Box::new(whole));
+                        say(&Shown { position: *after, origin: Origin::Stream, fact });
+                    }
+                }
+            }
+            _ => {}
+        }
+        say(shown);
     }
+}
+
+fn reset(task_id: TaskId, node: &str, position: Position) -> Shown {
+    Shown { position, origin: Origin::Stream, fact: Fact::AttemptReset { task_id, node: node.to_owned() } }
 }
 
 impl Watcher {

@@ -18,7 +18,7 @@ use super::{Refusal, Tenant, run_id, shard_of_run};
 use crate::{
     live::{Joined, waited},
     position::{BadPosition, Position},
-    seek::{Found, LOOK_UP_AFTER, Seek, end_of},
+    seek::{Found, LOOK_UP_AFTER, Seek, SeekError, end_of},
     shared::Shared,
     sse::{Sse, Unknown},
 };
@@ -45,11 +45,11 @@ pub async fn stream(
     let seek = Seek { shared: Arc::clone(&shared), shard, tenant, run_id };
     let (joined, unknown) = match seek.join_known(after)? {
         Some(joined) => (joined, None),
-        None if query.register => {
-            let joined = seek.register_stream(after)?;
-            (joined, Some(Unknown { seek, after, look_up_at: Instant::now() + LOOK_UP_AFTER }))
-        }
-        None => (seek.join_stored(after).await?, None),
+        None if query.register && after.is_none() => await_run(seek)?,
+        None => match seek.join_stored(after).await {
+            Err(SeekError::NotFound(_)) if query.register => await_run(seek)?,
+            joined => (joined?, None),
+        },
     };
     let Joined::Stream(viewing) = joined else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let sse = Sse::new(query.dialect, shared.config.keep_alive, after, *viewing, unknown);
@@ -59,6 +59,12 @@ pub async fn stream(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, sse.into_body()).into_response())
+}
+
+/// Watches a run that is yet to come, from its beginning.
+fn await_run(seek: Seek) -> Result<(Joined, Option<Unknown>), SeekError> {
+    let joined = seek.register_stream()?;
+    Ok((joined, Some(Unknown { seek, look_up_at: Instant::now() + LOOK_UP_AFTER })))
 }
 
 #[derive(Debug, Deserialize)]
