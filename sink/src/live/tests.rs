@@ -20,7 +20,7 @@ use super::{Joined, LiveRun, Stored};
 use crate::{
     dialects::render,
     facts::{Fact, Resumed, Shown},
-    position::Position,
+    position::{Origin, Position},
     sample::Run,
 };
 
@@ -221,6 +221,9 @@ proptest! {
         client.check(&story, &run);
         let ids: Vec<(u64, u64)> = seen.iter().map(|shown| (shown.position.update, shown.position.tokens)).collect();
         prop_assert!(ids.is_sorted(), "{ids:?}");
+        // Two executions don't braid: a task goes from one to the other, and not back.
+        let resets = seen.iter().filter(|shown| matches!(shown.origin, Origin::TokenReset { .. })).count();
+        prop_assert!(resets <= TASKS, "{}", bytes(&seen));
     }
 
     #[test]
