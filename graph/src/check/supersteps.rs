@@ -130,3 +130,58 @@ fn next<'s>(subject: &Subject<'s>, state: &State<'s>, outcome: Outcome<'s>) -> S
     }
     State { running, parked, joins }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::{Places, read};
+
+    /// Supersteps as sorted names, those that depend on a condition with a question mark.
+    fn check(nodes: &str, edges: &str, expect: &[&str]) {
+        let head = "version: 1\nname: s\nstate: {n: {type: integer, reducer: sum}}\nnodes:\n";
+        let nodes: String = nodes
+            .split(' ')
+            .map(|name| match name.strip_suffix('~') {
+                Some(name) => format!("  {name}: {{kind: transform, defer: true, update: {{n: 1}}}}\n"),
+                None => format!("  {name}: {{kind: transform, update: {{n: 1}}}}\n"),
+            })
+            .collect();
+        let checked = read(&format!("{head}{nodes}edges: [{edges}]\n"), None);
+        let spec = checked.spec.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+        let places = Places::new("");
+        let subject = Subject { spec: &spec, text: "", places: &places, models: None };
+        let mut steps: Vec<String> = reachable(&subject)
+            .iter()
+            .map(|step| {
+                let names: Vec<&str> = step.nodes.iter().copied().collect();
+                format!("{}{}", names.join(" "), if step.certain { "" } else { "?" })
+            })
+            .collect();
+        steps.sort();
+        assert_eq!(steps, expect, "{edges}");
+    }
+
+    #[test]
+    fn a_join_waits_for_all() {
+        check("a b c d", "START -> a, START -> b, a -> c, b & c -> d, d -> END", &["START", "a b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_deferred_node_waits_until_nothing_else_runs() {
+        check("a b w~", "START -> a, START -> w, a -> b, b -> END, w -> END", &["START", "a", "b", "w"]);
+    }
+
+    #[test]
+    fn a_choice_makes_what_follows_uncertain() {
+        let when = "{from: START, when: [{if: state.n > 1, to: a}, {else: b}]}";
+        check("a b", &format!("{when}, a -> END, b -> END"), &["START", "a?", "b?"]);
+        let every = "{from: START, every: [{if: state.n > 1, to: a}, {if: state.n > 2, to: b}]}";
+        check("a b", &format!("{every}, a -> END, b -> END"), &["START", "a b?", "a?", "b?"]);
+    }
+
+    #[test]
+    fn a_cycle_is_walked_once() {
+        let out = "{from: b, when: [{if: state.n > 3, to: END}, {else: a}]}";
+        check("a b", &format!("START -> a, a -> b, {out}"), &["START", "a", "a?", "b", "b?"]);
+    }
+}
