@@ -129,7 +129,7 @@ fn definitions() -> Value {
         "limits": described("Where a run is stopped.", object(&[], json!({
             "recursion_limit": described("Steps of one run.", count()),
             "deadline": described("Time of one run; 24h unless told.", reference("duration")),
-            "cost_usd": described("Spend of one run.", json!({"type": "number", "minimum": 0})),
+            "cost_usd": described("Spend of one run (not built yet).", json!({"type": "number", "minimum": 0})),
         }))),
     })
 }

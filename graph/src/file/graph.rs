@@ -192,6 +192,9 @@ fn serve(reader: &mut Reader, node: &Node) -> Option<Serve> {
 fn limits(reader: &mut Reader, node: &Node) -> Limits {
     let known = ["recursion_limit", "deadline", "cost_usd"];
     let Some(fields) = reader.fields(node, "`limits`", &known) else { return Limits::default() };
+    if fields.get("cost_usd").is_some() {
+        reader.not_held_yet(fields.key_place("cost_usd"), "`cost_usd`");
+    }
     Limits {
         recursion_limit: fields.get("recursion_limit").and_then(|node| reader.count(node, "`recursion_limit`")),
         deadline_ms: fields.get("deadline").and_then(|node| reader.duration(node, "`deadline`")),
