@@ -264,3 +264,15 @@ async fn a_result_carries_its_runs_envelope_and_place() {
     assert_eq!(records[0].envelope, task.envelope);
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_of_an_earlier_issue_count() {
+    let bench = bench().await;
+    let worker = bench.start(nodes());
+    let mut task = bench.task("flaky", json!({}));
+    task.task.attempt = 2;
+    let result = bench.result_of(&task).await;
+    assert_eq!((result.attempt, result.calls.len()), (3, 1));
+    assert!(result.error.unwrap().message.contains("try 0"));
+    worker.stop().await;
+}
