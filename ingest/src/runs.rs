@@ -82,6 +82,9 @@ pub(crate) fn routes() -> Vec<Route> {
             .header("last-event-id", "The id of the last event that the client has.")
             .answers(200, "The events.", Media::Events)
             .bare(204, "The client has them all."),
+        route(Scope::Read, Method::GET, "/graphs/{name}/runs/{run_id}/updates", updates)
+            .says(TAG, "All that became of a run, in order: one record of the topic `updates` a line.")
+            .answers(200, "The records, as JSON lines.", Media::Text("application/x-ndjson")),
         route(Scope::Run, Method::POST, "/graphs/{name}/runs/{run_id}/cancel", cancel)
             .says(TAG, "Asks that a run end.")
             .takes(Media::Json("CancelRun"))
@@ -182,6 +185,13 @@ async fn list(
 async fn get(State(ingest): State<Ingest>, At((name, run)): At<(String, String)>, asked: Asked) -> Answer {
     let run = run_id(&run)?;
     Ok(json(StatusCode::OK, view(&ingest, &asked, &name, run).await?))
+}
+
+async fn updates(State(ingest): State<Ingest>, At((name, run)): At<(String, String)>, asked: Asked) -> Answer {
+    let run = run_id(&run)?;
+    view(&ingest, &asked, &name, run).await?;
+    let found = ingest.find_run(&asked, run, &format!("/internal/runs/{run}/updates")).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], whole(found).await?).into_response())
 }
 
 #[derive(Deserialize)]

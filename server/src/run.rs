@@ -22,7 +22,7 @@ use sink::Sink;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::Config,
+    config::{Config, LogKind},
     parts::{self, Parts},
     sinks::{Apart, InProcess},
     stages::Stages,
@@ -33,6 +33,10 @@ use crate::{
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// What a process may take beyond `drain_seconds` to write and leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a finished task may stay uncommitted: after a kill it would be done, and paid for, again. A commit costs a
+/// row without a sync on the embedded log, and some milliseconds of a broker on Kafka.
+const COMMIT_EMBEDDED: Duration = Duration::from_millis(50);
+const COMMIT_KAFKA: Duration = Duration::from_millis(200);
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// What all roles are built from.
@@ -92,6 +96,10 @@ impl Process {
             serve,
             permits: limits.tasks_in_flight_max,
             permits_per_node: limits.node_tasks_in_flight_max,
+            commit_every: match self.config.log.kind {
+                LogKind::Embedded => COMMIT_EMBEDDED,
+                LogKind::Kafka => COMMIT_KAFKA,
+            },
             drain: Duration::from_secs(self.config.server.drain_seconds),
             call_content: CallContent { kept: self.config.telemetry.content, ..CallContent::default() },
             ..node_workers::Config::default()
