@@ -2,6 +2,7 @@
 //! to the writer. Nothing in it waits for the store.
 
 mod owned;
+mod read;
 
 use std::{
     collections::BTreeMap,

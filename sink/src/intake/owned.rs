@@ -6,29 +6,24 @@ use std::{
     time::Duration,
 };
 
-use event_log::{Fetched, LogError};
+use event_log::Fetched;
 use graph::{
     envelope::Key,
     update::{Happened, RunStatus},
 };
-use run_store::Position;
-use schemas::{
-    record::{DeadLetter, Progress, UpdateRecord},
-    topic::DEAD_LETTERS,
-};
+use schemas::record::{Progress, UpdateRecord};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::{CONSUMER, append};
+use super::read::{Update, decode, set_aside};
 use crate::{
     live::{Applied, LiveThread, Shard, Stored, lock},
     load::{self, Found, Missing},
-    materialize::{self, run_row, thread_row},
+    materialize::{run_row, thread_row},
     metrics::{self as names, RunMeters},
     run::RunState,
-    shared::{Backoff, Shared},
+    shared::Shared,
     thread::ThreadState,
     write::{Batch, Mark},
 };
@@ -60,14 +55,6 @@ pub struct Owned {
 struct Parked {
     update: Update,
     offset: u64,
-}
-
-/// An update that could be read.
-#[derive(Clone)]
-struct Update {
-    record: Arc<UpdateRecord>,
-    payload: bytes::Bytes,
-    position: Position,
 }
 
 /// What records waited for that were parked.
@@ -372,40 +359,4 @@ fn count(shared: &Shared, shard: &Shard, record: &UpdateRecord, meters: &mut Run
     if status.is_terminal() {
         meters.ended(&record.envelope, status, since(record.update.at));
     }
-}
-
-fn decode(fetched: &Fetched) -> Result<Update, String> {
-    let record =
-        fetched.json::<UpdateRecord>().map_err(|bad| format!("no update that this version can read: {bad}"))?;
-    let position = materialize::position(record.position)
-        .ok_or_else(|| "the position that caused the update is beyond what a log has".to_owned())?;
-    Ok(Update { record, payload: fetched.record.payload.clone(), position })
-}
-
-/// Puts a record that nobody can read where people look. Its offset is passed only when it is there.
-fn set_aside(shared: &Arc<Shared>, fetched: &Fetched, reason: String, done: impl FnOnce() + Send + 'static) {
-    error!(partition = fetched.partition, offset = fetched.offset, reason, "a record of updates is set aside");
-    names::dead_letters("garbage").increment(1);
-    let headers = fetched.record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-    let letter = DeadLetter::of(
-        shared.deps.clock.now(),
-        CONSUMER,
-        reason,
-        (&fetched.topic, fetched.partition, fetched.offset),
-        (&fetched.record.key, &fetched.record.payload),
-        headers,
-    );
-    let shared = Arc::clone(shared);
-    shared.tasks.clone().spawn(async move {
-        let mut backoff = Backoff::new(shared.config.retry_pause);
-        let letter = Arc::new(letter);
-        loop {
-            match append(&shared, DEAD_LETTERS, &letter).await {
-                // One that no log takes would keep its partition from ever being committed.
-                Ok(()) | Err(LogError::RecordTooLarge { .. } | LogError::Closed) => return done(),
-                Err(failed) => warn!(error = %failed, "a dead letter could not be appended; this is tried again"),
-            }
-            backoff.pause().await;
-        }
-    });
 }

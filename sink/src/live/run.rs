@@ -206,6 +206,12 @@ impl LiveRun {
         freed
     }
 
+    /// Some tokens before this offset could not be read.
+    pub fn lose_tokens(&mut self, from: u64) {
+        self.tokens_from = from;
+        self.tokens_next = from;
+    }
+
     fn has_everything(&self, after: Option<Position>) -> bool {
         self.is_over() && after.is_some_and(|after| after.is_whole(self.state.number))
     }

@@ -249,6 +249,7 @@ impl Shard {
     pub fn lose_tokens(&mut self, from: u64) {
         self.tokens_from = from;
         self.tokens_next = from;
+        self.runs.values_mut().for_each(|run| run.lose_tokens(from));
     }
 
     fn evict(&mut self, run_id: Uuid) {
