@@ -14,10 +14,10 @@ pub mod rows;
 pub mod scylla;
 mod stored;
 
+pub use self::scylla::ScyllaStore;
 pub use contract::{Blobs, Claims, Meta, Results, RunStore, Specs, States};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use page::PAGE_ROWS_MAX;
 pub use position::Position;
-pub use scylla::ScyllaStore;
 pub use stored::VALUE_BYTES_MAX;

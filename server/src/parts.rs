@@ -1,11 +1,11 @@
 //! The log and the store that the configuration names, opened and checked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use event_log::{Class, EventLog, TopicSpec};
+use event_log::{Class, EmbeddedLog, EventLog, TopicSpec};
 use graph::world::Clock;
-use run_store::{Meta, RunStore};
+use run_store::{EmbeddedStore, Meta, RunStore};
 use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS, UPDATES};
 
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
 
 const HOUR_MS: u64 = 3_600_000;
 const TOKENS_RETENTION_MS: u64 = HOUR_MS / 6;
-/// What a record may hold before its values must be references; the log's limit stands well above.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Below it a run could outlive the records that it is made of.
 const RETENTION_HOURS_MIN: u64 = 24;
 
 /// What every stage is given a share of.
@@ -28,6 +29,62 @@ pub struct Parts {
     pub partitions: u32,
     /// See [`run_store::Position`].
     pub generation: u32,
+    embedded: Embedded,
+}
+
+/// The parts that live and die with this process.
+#[derive(Clone, Default)]
+struct Embedded {
+    log: Option<Arc<EmbeddedLog>>,
+    store: Option<Arc<EmbeddedStore>>,
+}
+
+impl Parts {
+    /// Resolves when an embedded part can't keep its promise any more (a disk that fails to sync): the process must end
+    /// rather than go on as if it could.
+    pub fn failure(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let Embedded { log, store } = self.embedded.clone();
+        async move {
+            let log = async {
+                match log {
+                    Some(log) => anyhow::Error::new(log.failed().await).context("the embedded log failed"),
+                    None => std::future::pending().await,
+                }
+            };
+            let store = async {
+                match store {
+                    Some(store) => anyhow::anyhow!("the embedded store failed: {}", store.failed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                error = log => error,
+                error = store => error,
+            }
+        }
+    }
+
+    /// Forgets what has expired in the embedded store, every minute. Scylla forgets by itself.
+    pub fn sweep(&self, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + use<> {
+        let store = self.embedded.store.clone();
+        async move {
+            let Some(store) = store else { return };
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                if let Err(error) = store.sweep(clock.now()).await {
+                    tracing::warn!(%error, "what has expired can't be forgotten, trying again");
+                }
+            }
+        }
+    }
+
+    /// Lets go of log and store when everything taken is written.
+    pub async fn close(&self) {
+        self.log.close().await;
+        if let Some(store) = &self.embedded.store {
+            store.close().await;
+        }
+    }
 }
 
 /// Opens both, makes topics where that is asked for, and refuses a log that doesn't fit the store.
@@ -38,8 +95,9 @@ pub async fn open(config: &Config) -> anyhow::Result<Parts> {
             config.log.retention_hours
         );
     }
-    let log = open_log(config).await?;
-    let store = open_store(config).await?;
+    let mut embedded = Embedded::default();
+    let log = open_log(config, &mut embedded).await?;
+    let store = open_store(config, &mut embedded).await?;
     let names = Names::new(config.log.prefix.clone());
     if config.log.create || config.log.kind == LogKind::Embedded {
         log.create_topics(&topics(config, &names)).await.context("the topics can't be made")?;
@@ -54,16 +112,17 @@ pub async fn open(config: &Config) -> anyhow::Result<Parts> {
         );
     }
     let generation = agree(&*store, &names, "generation", 0).await?;
-    Ok(Parts { log, store, names, partitions, generation })
+    Ok(Parts { log, store, names, partitions, generation, embedded })
 }
 
-pub async fn open_log(config: &Config) -> anyhow::Result<Arc<dyn EventLog>> {
+async fn open_log(config: &Config, embedded: &mut Embedded) -> anyhow::Result<Arc<dyn EventLog>> {
     match config.log.kind {
         LogKind::Embedded => {
             let folder = config.server.data_dir.join("log");
             let clock: Arc<dyn Fn() -> i64 + Send + Sync> = Arc::new(|| WallClock.now());
             let log = event_log::EmbeddedLog::open(&folder, event_log::embedded::Config::default(), clock)
                 .with_context(|| format!("the log in {} can't be opened", folder.display()))?;
+            embedded.log = Some(Arc::clone(&log));
             Ok(log)
         }
         LogKind::Kafka => {
@@ -81,17 +140,32 @@ pub async fn open_log(config: &Config) -> anyhow::Result<Arc<dyn EventLog>> {
     }
 }
 
-pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn RunStore>> {
+async fn open_store(config: &Config, embedded: &mut Embedded) -> anyhow::Result<Arc<dyn RunStore>> {
     match config.store.kind {
         StoreKind::Embedded => {
             let folder = config.server.data_dir.join("store");
             let store = run_store::EmbeddedStore::open(&folder, run_store::embedded::Config::default())
                 .await
                 .with_context(|| format!("the store in {} can't be opened", folder.display()))?;
+            embedded.store = Some(Arc::clone(&store));
             Ok(store)
         }
         StoreKind::Scylla => open_scylla(config).await,
     }
+}
+
+/// Makes the topics that are missing, and names all.
+pub async fn apply_topics(config: &Config) -> anyhow::Result<Vec<TopicSpec>> {
+    let log = open_log(config, &mut Embedded::default()).await?;
+    let topics = topics(config, &Names::new(config.log.prefix.clone()));
+    log.create_topics(&topics).await.context("the topics can't be made")?;
+    log.close().await;
+    Ok(topics)
+}
+
+/// Makes the store's schema, or brings it up to date.
+pub async fn migrate_store(config: &Config) -> anyhow::Result<()> {
+    open_store(config, &mut Embedded::default()).await.map(drop)
 }
 
 async fn open_scylla(config: &Config) -> anyhow::Result<Arc<dyn RunStore>> {
@@ -117,7 +191,7 @@ async fn agree(store: &dyn Meta, names: &Names, name: &str, mine: u32) -> anyhow
 }
 
 /// Every topic but the nodes': those are made when a graph is published.
-pub fn topics(config: &Config, names: &Names) -> Vec<TopicSpec> {
+fn topics(config: &Config, names: &Names) -> Vec<TopicSpec> {
     let retention_ms = config.log.retention_hours * HOUR_MS;
     let partitions = config.log.partitions;
     let durable = Class::Durable { retention_ms };

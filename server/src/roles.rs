@@ -69,19 +69,15 @@ pub async fn mock_model(listen: SocketAddr) -> anyhow::Result<()> {
 }
 
 pub async fn apply_topics(config: Config) -> anyhow::Result<()> {
-    let log = parts::open_log(&config).await?;
-    let topics = parts::topics(&config, &schemas::topic::Names::new(config.log.prefix.clone()));
-    log.create_topics(&topics).await.context("the topics can't be made")?;
-    for topic in topics {
+    for topic in parts::apply_topics(&config).await? {
         println!("{}: {} partitions", topic.name, topic.partitions);
     }
-    log.close().await;
     Ok(())
 }
 
 pub async fn migrate_store(mut config: Config) -> anyhow::Result<()> {
     config.store.create = true;
-    parts::open_store(&config).await?;
+    parts::migrate_store(&config).await?;
     match config.store.kind {
         StoreKind::Embedded => println!("the store in {} is up to date", config.server.data_dir.display()),
         StoreKind::Scylla => println!("the keyspace {} is up to date", config.store.keyspace),

@@ -54,11 +54,20 @@ impl Process {
     pub async fn new(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         config.refuse_strangers()?;
         let parts = parts::open(&config).await?;
+        let (stages, clock) = (Stages::new(), Arc::new(WallClock));
+        let (failure, sweep, shutdown) = (parts.failure(), parts.sweep(clock.clone()), stages.shutdown());
+        stages.start("embedded-parts", async move {
+            tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                error = failure => Err(error),
+                () = async { sweep.await; std::future::pending().await } => Ok(()),
+            }
+        });
         Ok(Process {
             config,
             parts,
-            stages: Stages::new(),
-            clock: Arc::new(WallClock),
+            stages,
+            clock,
             random: Arc::new(SystemRandom::new()),
             board: ProgressBoard::default(),
             metrics,
@@ -199,7 +208,7 @@ impl Process {
         let drain = Duration::from_secs(self.config.server.drain_seconds) + LEAVE_WITHIN;
         let Process { stages, parts, .. } = self;
         let result = stages.run_until_stopped(drain).await;
-        let _ = tokio::time::timeout(LEAVE_WITHIN, parts.log.close()).await;
+        let _ = tokio::time::timeout(LEAVE_WITHIN, parts.close()).await;
         result
     }
 

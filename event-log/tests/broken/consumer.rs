@@ -39,7 +39,7 @@ impl Consumer for BrokenConsumer {
                 }
                 GroupEvent::Records(records) => {
                     if self.fault == Fault::LosesWhatACancelledReadHad {
-                        tokio::task::yield_now().await;
+                        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                     }
                     if std::mem::take(&mut self.skips) {
                         records.remove(0);

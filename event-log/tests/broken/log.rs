@@ -130,7 +130,7 @@ impl Reader for BrokenReader {
         loop {
             let mut records = self.good.next().await?;
             if self.fault == Fault::LosesWhatACancelledReadHad {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
             if std::mem::take(&mut self.misses) {
                 records.remove(0);

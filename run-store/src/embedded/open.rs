@@ -68,12 +68,13 @@ impl EmbeddedStore {
     pub async fn failed(&self) -> String {
         // Holds no writer: `close` must not wait for this.
         let failure = self.writer().map(|writer| writer.failure());
-        match failure {
-            Ok(mut failure) => match failure.wait_for(Option::is_some).await {
-                Ok(reason) => reason.clone().unwrap_or_default(),
-                Err(_) => std::future::pending().await,
-            },
-            Err(_) => std::future::pending().await,
+        let reason = match failure {
+            Ok(mut failure) => failure.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone()),
+            Err(_) => None,
+        };
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 
