@@ -4,8 +4,8 @@
 pub const EVENTS: &str = "millstream_orchestrator_events_total";
 /// Seconds that one record took to apply.
 pub const APPLY_SECONDS: &str = "millstream_orchestrator_apply_seconds";
-/// Runs begun, by graph and lane.
-pub const RUNS_STARTED: &str = "millstream_runs_started_total";
+/// Runs begun, by graph. Ingest counts the accepted ones: one name for both would count a run twice in one process.
+pub const RUNS_STARTED: &str = "millstream_orchestrator_runs_started_total";
 /// Tasks issued, by graph and node.
 pub const NODE_ENQUEUED: &str = "millstream_node_enqueued_total";
 /// Keys in memory, by partition.

@@ -20,6 +20,7 @@ const SECONDS: &[f64] = &[
 const MODEL_SECONDS: &[f64] =
     &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84];
 const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0];
+const BYTES: &[f64] = &[1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 
 /// Keeps exporters alive; dropping it flushes what they hold.
 pub struct Telemetry {
@@ -72,10 +73,13 @@ fn install_recorder() -> anyhow::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Prefix("millstream_model_".to_owned()), MODEL_SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_group_records".to_owned()), COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
         .set_buckets(SECONDS)?;
     let handle = builder.install_recorder().context("another metrics recorder is installed already")?;
     ::metrics::describe_gauge!("millstream_build_info", "The version that runs, as a label; always 1.");
     ::metrics::gauge!("millstream_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    event_log::metrics::describe();
+    run_store::metrics::describe();
     Ok(handle)
 }
