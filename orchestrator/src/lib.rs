@@ -1,6 +1,6 @@
 //! Folds `runs` and decides what runs next: one owner for each partition, and nothing but the log behind it.
 //!
-//! A record goes: [`consumer`] takes it from the group, [`owner`] applies it to its key's state, [`outputs`] appends
+//! A record goes: `consumer` takes it from the group, `owner` applies it to its key's state, `outputs` appends
 //! what follows; state goes to the store when all that is acked, and only then may the group's offset pass it.
 
 mod config;

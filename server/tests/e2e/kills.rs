@@ -156,7 +156,7 @@ async fn collect(response: reqwest::Response) -> Vec<Event> {
 }
 
 /// How many of the runs have not ended: no more than these can have a call in flight.
-async fn unfinished(server: &Process, runs: &[String]) -> u64 {
+pub async fn unfinished(server: &Process, runs: &[String]) -> u64 {
     let mut count = 0;
     for run in runs {
         let (_, view) = get(server, &format!("/graphs/chat/runs/{run}")).await;

@@ -7,4 +7,5 @@ mod process;
 mod bad_input;
 mod embedded;
 mod kills;
+mod roles;
 mod telemetry;

@@ -38,6 +38,11 @@ impl Process {
         Process { child, address, arguments, environment, log }
     }
 
+    /// The verb that it was started with.
+    pub fn name(&self) -> &str {
+        self.arguments.first().map_or("", String::as_str)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
