@@ -86,7 +86,7 @@ impl Config {
 pub enum Cors {
     #[default]
     Off,
-    /// Any port of localhost, 127.0.0.1 and [::1]: for development.
+    /// Any port of localhost, 127.0.0.1 and `[::1]`: for development.
     Localhost,
     /// These origins, such as `https://app.example.com`.
     Origins(Vec<String>),
