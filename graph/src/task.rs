@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::envelope::Millis;
 
-/// LangGraph's task id (see [`crate::ids::task_id`]): the same on every replay.
+/// LangGraph's task id (see [`crate::ids::pull_task_id`]): the same on every replay.
 pub type TaskId = Uuid;
 
 /// What a node-worker is asked to do. Applied once is (`id`, `issue`): a resume issues the same id again.
