@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub const FILE: &str = "millstream.toml";
+/// Settings that hold several values, which the environment separates by commas.
+const LISTS: [&str; 1] = ["server.cors"];
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -246,34 +248,51 @@ impl Serialize for Secret {
 
 /// Reads the file (where there is one) and the environment.
 pub fn load(file: Option<PathBuf>) -> anyhow::Result<Config> {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = read(file, variables)?;
+    add_known_models(&mut config);
+    Ok(config)
+}
+
+fn read(file: Option<PathBuf>, variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
     let named = file.is_some();
     let path = file.unwrap_or_else(|| PathBuf::from(FILE));
     let mut builder = config::Config::builder();
     if named || path.exists() {
         builder = builder.add_source(config::File::from(path.clone()).format(config::FileFormat::Toml).required(true));
     }
-    let mut builder = builder.add_source(
-        config::Environment::with_prefix("MILLSTREAM").prefix_separator("__").separator("__").try_parsing(true),
-    );
-    for (name, value) in secret_files()? {
-        builder = builder.set_override(name, value)?;
+    for (setting, value) in environment(variables)? {
+        builder = if LISTS.contains(&setting.as_str()) {
+            let values: Vec<String> = value.split(',').map(|value| value.trim().to_owned()).collect();
+            builder.set_override(setting, values)?
+        } else {
+            builder.set_override(setting, value)?
+        };
     }
     let built = builder.build().with_context(|| format!("{} can't be read", path.display()))?;
-    let mut config: Config = built.try_deserialize().with_context(|| {
+    built.try_deserialize().with_context(|| {
         format!("the configuration ({} and MILLSTREAM__… in the environment) is not understood", path.display())
-    })?;
-    add_known_models(&mut config);
-    Ok(config)
+    })
 }
 
+/// Values by setting. They stay text until their type is known: a password of digits keeps its zeros.
 /// `MILLSTREAM__SECTION__KEY_FILE` names a file that holds the value.
-fn secret_files() -> anyhow::Result<Vec<(String, String)>> {
-    let mut found = Vec::new();
-    for (name, path) in std::env::vars() {
-        let Some(key) = name.strip_prefix("MILLSTREAM__").and_then(|key| key.strip_suffix("_FILE")) else { continue };
-        let value =
-            std::fs::read_to_string(&path).with_context(|| format!("{name} names {path}, which can't be read"))?;
-        found.push((key.to_lowercase().replace("__", "."), value.trim().to_owned()));
+fn environment(variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix("MILLSTREAM__") else { continue };
+        let (key, value) = match key.strip_suffix("_FILE") {
+            Some(key) => {
+                let text = std::fs::read_to_string(&value);
+                let text = text.with_context(|| format!("{name} names {value}, which can't be read"))?;
+                (key, text.trim().to_owned())
+            }
+            None => (key, value),
+        };
+        if found.insert(key.to_lowercase().replace("__", "."), value).is_some() {
+            bail!("MILLSTREAM__{key} and MILLSTREAM__{key}_FILE are both set; take one away");
+        }
     }
     Ok(found)
 }
@@ -337,6 +356,97 @@ mod tests {
         assert!(!printed.contains("s3cret") && !printed.contains("shared"), "{printed}");
         assert!(printed.contains("<hidden>"));
         assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    /// What the file and these variables make.
+    fn made(file: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join(FILE);
+        std::fs::write(&path, file)?;
+        read(Some(path), variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_environment_stands_above_the_file() {
+        let file = "[log]\npartitions = 8\nprefix = \"prod-\"\n[models.small]\nuse = \"openai/a\"\n";
+        let variables = [
+            ("MILLSTREAM__LOG__PARTITIONS", "16"),
+            ("MILLSTREAM__LOG__KIND", "kafka"),
+            ("MILLSTREAM__AUTH__OPEN", "true"),
+            ("MILLSTREAM__SERVER__CORS", "https://a.example, https://b.example"),
+            ("MILLSTREAM__MODELS__SMALL__API_KEY", "0123"),
+            ("MILLSTREAM_URL", "no setting"),
+        ];
+        let config = made(file, &variables).unwrap();
+        assert_eq!((config.log.partitions, config.log.kind, config.auth.open), (16, LogKind::Kafka, true));
+        assert_eq!(config.log.prefix, "prod-");
+        assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
+        assert_eq!(config.models["small"].target, "openai/a");
+        assert_eq!(config.models["small"].api_key.as_ref().unwrap().expose(), "0123");
+        assert!(made("", &[("MILLSTREAM__LOG__PARTITION", "16")]).is_err(), "a setting that isn't there");
+        assert!(made("", &[("MILLSTREAM__LOG__PARTITIONS", "many")]).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_read_from_the_file_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "0123\n").unwrap();
+        let named = ("MILLSTREAM__STORE__PASSWORD_FILE", secret.to_str().unwrap());
+        let config = made("", &[named]).unwrap();
+        assert_eq!(config.store.password.unwrap().expose(), "0123");
+        assert!(made("", &[named, ("MILLSTREAM__STORE__PASSWORD", "x")]).is_err(), "which one counts?");
+        assert!(made("", &[("MILLSTREAM__STORE__PASSWORD_FILE", "/no/such/file")]).is_err());
+    }
+
+    const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+    #[test]
+    fn the_documented_example_is_read() {
+        let example = DOCUMENT.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+        let config = made(example, &[]).unwrap();
+        assert_eq!(config.log.client["security.protocol"], "SASL_SSL");
+        // Read again without its comments' marks: what is commented out is right, too.
+        let whole: String = example
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .fold(String::new(), |text, line| text + line + "\n");
+        made(&whole, &[]).unwrap();
+        let shown: serde_json::Value = toml::from_str::<toml::Value>(&whole).unwrap().try_into().unwrap();
+        for (setting, _) in settings() {
+            let pointer = format!("/{}", setting.replace('.', "/"));
+            assert!(shown.pointer(&pointer).is_some(), "the example doesn't show {setting}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_documented_with_its_default() {
+        for (setting, default) in settings() {
+            let variable = format!("MILLSTREAM__{}", setting.to_uppercase().replace('.', "__"));
+            let row = format!("| `{setting}` | `{variable}` | {default} |");
+            assert!(DOCUMENT.contains(&row), "docs/configuration.md lacks the row\n{row}");
+        }
+    }
+
+    /// Each setting of a section with its default as the document writes it.
+    fn settings() -> Vec<(String, String)> {
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        let sections = defaults.as_object().unwrap().iter().filter(|(section, _)| *section != "models");
+        let settings = sections.flat_map(|(section, settings)| {
+            settings.as_object().unwrap().iter().map(move |(key, value)| (format!("{section}.{key}"), written(value)))
+        });
+        let settings: Vec<_> =
+            settings.filter(|(setting, _)| !["log.client", "auth.keys"].contains(&setting.as_str())).collect();
+        assert!(settings.len() > 25, "{settings:?}");
+        settings
+    }
+
+    fn written(value: &serde_json::Value) -> String {
+        match value {
+            serde_json::Value::Null => "none".to_owned(),
+            serde_json::Value::Array(values) if values.is_empty() => "none".to_owned(),
+            value => format!("`{value}`"),
+        }
     }
 
     #[test]
