@@ -84,7 +84,9 @@ fn bench(arguments: &[String]) -> Result<()> {
     let Some(name) = arguments.first() else {
         bail!("name a benchmark: one of the files of benches/src/bin");
     };
-    command::cargo(&["run", "--release", "--package", "benches", "--bin", name, "--"])
+    // The binary that is measured stands beside the bench.
+    test::cargo(&["build", "--release", "--package", "server", "--package", "benches"]).run()?;
+    test::cargo(&["run", "--quiet", "--release", "--package", "benches", "--bin", name, "--"])
         .args(&arguments[1..])
         .run()
         .with_context(|| format!("benchmark {name}"))
