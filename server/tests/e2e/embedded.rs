@@ -142,3 +142,21 @@ async fn pages_are_served_and_need_no_other_server() {
         assert_eq!(response.status(), 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn init_writes_a_graph_whose_own_test_passes() {
+    let folder = folder();
+    let project = folder.path().join("my-agent");
+    let binary = env!("CARGO_BIN_EXE_millstream");
+    let written = std::process::Command::new(binary).arg("init").arg(&project).output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let again = std::process::Command::new(binary).arg("init").arg(&project).output().unwrap();
+    assert!(!again.status.success(), "nothing is overwritten");
+    let tested = std::process::Command::new(project.join("test.sh"))
+        .env("MILLSTREAM", binary)
+        .env("PORT", crate::process::free_address().port().to_string())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&tested.stdout);
+    assert!(tested.status.success() && said.ends_with("passed\n"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
+}
