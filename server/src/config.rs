@@ -324,6 +324,14 @@ impl Config {
         Ok(())
     }
 
+    /// What is understood and not built is refused, never ignored.
+    pub fn refuse_unbuilt(&self) -> anyhow::Result<()> {
+        if self.ready.model == OnModel::Fail {
+            bail!("[ready] model = \"fail\" is not built yet: no model is asked for /ready; leave it at \"warn\"");
+        }
+        Ok(())
+    }
+
     /// Off loopback nobody is served by accident.
     pub fn refuse_strangers(&self) -> anyhow::Result<()> {
         let guarded = !self.auth.keys.is_empty() || self.auth.open;
@@ -447,6 +455,14 @@ mod tests {
             serde_json::Value::Array(values) if values.is_empty() => "none".to_owned(),
             value => format!("`{value}`"),
         }
+    }
+
+    #[test]
+    fn what_is_not_built_is_refused() {
+        let mut config = Config::default();
+        assert!(config.refuse_unbuilt().is_ok());
+        config.ready.model = OnModel::Fail;
+        assert!(config.refuse_unbuilt().unwrap_err().to_string().contains("not built"));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub struct Process {
 
 impl Process {
     pub async fn new(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        config.refuse_unbuilt()?;
         config.refuse_strangers()?;
         let parts = parts::open(&config).await?;
         let (stages, clock) = (Stages::new(), Arc::new(WallClock));

@@ -70,7 +70,7 @@ impl Default for Config {
             release_within: Duration::from_secs(4),
             retry_pause: (Duration::from_millis(50), Duration::from_secs(5)),
             wait_max: Duration::from_secs(600),
-            page_max: 100,
+            page_max: 200,
         }
     }
 }
