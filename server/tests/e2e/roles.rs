@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 use serde_json::json;
 
 use crate::{
-    kills::{CountingModel, Seeded, begin_runs, check_run, kills, seed, unfinished},
+    kills::{AtRisk, CountingModel, Seeded, begin_runs, check_run, kills, seed},
     process::{Process, folder, free_address, get, post, read_events},
 };
 
@@ -89,11 +89,13 @@ async fn any_role_may_be_killed_in_the_middle_of_runs() {
     let folder = folder();
     let Some(mut deployment) = Deployment::start("kills of roles", folder.path()).await else { return };
     let mut random = Seeded::new(seed());
-    let (mut runs, mut in_flight) = (Vec::new(), 0);
+    let (mut runs, mut at_risk) = (Vec::new(), AtRisk::default());
     for kill in 0..kills() {
-        runs.extend(begin_runs(&deployment.ingest, kill, 6).await);
-        tokio::time::sleep(Duration::from_millis(random.below(500))).await;
-        in_flight += unfinished(&deployment.ingest, &runs).await;
+        at_risk.settle(&deployment.ingest).await;
+        let begun = begin_runs(&deployment.ingest, kill, 6).await;
+        at_risk.take(&begun);
+        runs.extend(begun);
+        tokio::time::sleep(Duration::from_millis(random.below(250))).await;
         let victim = random.below(deployment.others.len() as u64) as usize;
         println!("kill {kill}: {}", deployment.others[victim].name());
         deployment.others[victim].restart();
@@ -102,7 +104,5 @@ async fn any_role_may_be_killed_in_the_middle_of_runs() {
     for run in &runs {
         check_run(&deployment.ingest, run).await;
     }
-    let calls = deployment.model.calls();
-    println!("{calls} calls for {} runs, {in_flight} unfinished at kills", runs.len());
-    assert!(calls <= runs.len() as u64 + in_flight, "{calls} calls: more than those in flight at a kill were repeated");
+    at_risk.check(deployment.model.calls(), runs.len() as u64);
 }
