@@ -1,6 +1,10 @@
 //! The member of the orchestrator's group: gives each partition an owner, hands it records, commits what it asks for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use event_log::{Assigned, Consumer, Fetched, GroupEvent, LogError, Offset, Partition, Subscription};
 use schemas::topic::{ORCHESTRATOR_GROUP, RUNS};
@@ -74,7 +78,7 @@ struct Member<'a> {
     topic: Arc<str>,
     consumer: Box<dyn Consumer>,
     owners: BTreeMap<Partition, Handle>,
-    paused: BTreeMap<Partition, bool>,
+    paused: BTreeSet<Partition>,
     tracker: TaskTracker,
     tell: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
@@ -97,7 +101,7 @@ impl<'a> Member<'a> {
             topic: Arc::from(topic),
             consumer,
             owners: BTreeMap::new(),
-            paused: BTreeMap::new(),
+            paused: BTreeSet::new(),
             tracker: TaskTracker::new(),
             tell,
             told,
@@ -189,9 +193,9 @@ impl<'a> Member<'a> {
         }
         for (partition, records) in by_partition {
             let Some(handle) = self.owners.get(&partition) else { continue };
-            if handle.deliver(records, self.config.queued_records_max) && !self.paused.contains_key(&partition) {
+            if handle.deliver(records, self.config.queued_records_max) && !self.paused.contains(&partition) {
                 self.consumer.pause(&self.topic, partition).await?;
-                self.paused.insert(partition, true);
+                self.paused.insert(partition);
             }
         }
         Ok(())
@@ -201,7 +205,7 @@ impl<'a> Member<'a> {
         match told {
             Told::Commit { partition, replay_from, metadata } => self.commit(partition, replay_from, &metadata).await,
             Told::Drained { partition } => {
-                if self.paused.remove(&partition).is_some() {
+                if self.paused.remove(&partition) {
                     self.consumer.resume(&self.topic, partition).await?;
                 }
                 Ok(())

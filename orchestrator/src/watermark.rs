@@ -6,7 +6,7 @@
 //! ```
 //! S never passes I. Both are low watermarks over what is still open, so records may be done in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use event_log::Offset;
 
@@ -16,7 +16,7 @@ pub struct Watermarks {
     /// Taken and not yet applied: its key waits for the store.
     waiting: BTreeSet<Offset>,
     /// Applied, with outputs that are not acked.
-    issuing: BTreeMap<Offset, u32>,
+    issuing: BTreeSet<Offset>,
     /// The first record of each key that its stored state lacks.
     dirty: BTreeSet<Offset>,
 }
@@ -41,11 +41,11 @@ impl Watermarks {
         !self.waiting.is_empty()
     }
 
-    /// The record was applied and put out so many outputs.
-    pub fn applied(&mut self, offset: Offset, outputs: u32) {
+    /// The record was applied; whether it put anything out that has to be acked.
+    pub fn applied(&mut self, offset: Offset, put_out: bool) {
         self.waiting.remove(&offset);
-        if outputs > 0 {
-            self.issuing.insert(offset, outputs);
+        if put_out {
+            self.issuing.insert(offset);
         }
     }
 
@@ -69,7 +69,7 @@ impl Watermarks {
     /// Everything below was put out and acked.
     pub fn issued_up_to(&self) -> Offset {
         let waiting = self.waiting.first().copied();
-        let issuing = self.issuing.keys().next().copied();
+        let issuing = self.issuing.first().copied();
         [waiting, issuing].into_iter().flatten().min().unwrap_or(self.next)
     }
 
@@ -92,11 +92,11 @@ mod tests {
         assert_eq!((marks.replay_from(), marks.issued_up_to()), (100, 100));
         // 101 to 103 are done before 100: nothing may move.
         for offset in 101..104 {
-            marks.applied(offset, 1);
+            marks.applied(offset, true);
             marks.issued(offset);
         }
         assert_eq!((marks.replay_from(), marks.issued_up_to()), (100, 100));
-        marks.applied(100, 2);
+        marks.applied(100, true);
         assert_eq!(marks.issued_up_to(), 100, "applied is not acked");
         marks.issued(100);
         assert_eq!((marks.replay_from(), marks.issued_up_to()), (104, 104));
@@ -107,7 +107,7 @@ mod tests {
         let mut marks = Watermarks::new(0);
         for offset in 0..3 {
             marks.take(offset);
-            marks.applied(offset, 1);
+            marks.applied(offset, true);
         }
         marks.dirty(1);
         marks.issued(0);
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!((marks.replay_from(), marks.issued_up_to()), (1, 3));
         marks.clean(1);
         marks.take(3);
-        marks.applied(3, 1);
+        marks.applied(3, true);
         assert_eq!((marks.replay_from(), marks.issued_up_to()), (3, 3), "stored, but not acked");
     }
 }

@@ -187,7 +187,7 @@ impl Owner {
     fn apply(&mut self, key: &Key, parked: Parked) -> Result<(), Error> {
         let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return Ok(()) };
         if resident.contains(parked.offset) {
-            self.marks.applied(parked.offset, 0);
+            self.marks.applied(parked.offset, false);
             return Ok(());
         }
         let state = resident.state.take().expect("the state is away only while it is advanced");
@@ -256,7 +256,7 @@ impl Owner {
         }
         if let Some(recovery) = &mut self.recovery {
             recovery.keep(key, cause, commands);
-            self.marks.applied(cause.offset, 0);
+            self.marks.applied(cause.offset, false);
             return;
         }
         self.issue(key, cause, commands);
@@ -264,10 +264,10 @@ impl Owner {
 
     pub(super) fn issue(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
         let Some(issued) = self.outputs.put(cause, commands) else {
-            self.marks.applied(cause.offset, 0);
+            self.marks.applied(cause.offset, false);
             return;
         };
-        self.marks.applied(cause.offset, 1);
+        self.marks.applied(cause.offset, true);
         if let Some(Slot::Ready(resident)) = self.slots.get_mut(key) {
             resident.in_flight += 1;
         }
@@ -299,7 +299,7 @@ impl Owner {
         );
         let offset = fetched.offset;
         let ack = self.outputs.bury(letter);
-        self.marks.applied(offset, 1);
+        self.marks.applied(offset, true);
         let key = Key(String::new());
         self.work.push(async move { Done::Issued { key, issued: (offset, ack.await.map(drop)) } }.boxed());
     }

@@ -192,8 +192,8 @@ impl Owner {
         if marks == self.mark.committed {
             return;
         }
-        self.mark.covering = Some(marks);
         let Some(position) = Position::new(self.config.generation, marks.0) else { return };
+        self.mark.covering = Some(marks);
         let (states, partition) = (Arc::clone(&self.deps.states), self.partition);
         self.work.push(async move { Done::Covered(states.set_covered(partition, position).await) }.boxed());
     }

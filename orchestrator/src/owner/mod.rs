@@ -189,11 +189,12 @@ impl Owner {
 
     fn on_records(&mut self, records: Vec<Fetched>) -> Result<(), Error> {
         let before = self.queued.fetch_sub(records.len(), Ordering::Relaxed);
+        let (left, room) = (before - records.len(), self.config.queued_records_max / 2);
         for fetched in records {
             self.take(fetched)?;
         }
-        let left = before.saturating_sub(1);
-        if left < self.config.queued_records_max / 2 {
+        // Said once on the way down: a partition was paused well above.
+        if left < room && room <= before {
             let _ = self.told.send(Told::Drained { partition: self.partition });
         }
         self.go_live_at_the_tail()

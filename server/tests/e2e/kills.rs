@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,19 +81,20 @@ impl CountingModel {
     }
 }
 
+/// `millstream dev` on that model, ready.
+async fn dev_with(model: &CountingModel, options: &str, folder: &Path) -> Process {
+    let data = folder.join("data");
+    let arguments = ["dev", "--data-dir", data.to_str().expect("a path in UTF-8")];
+    let mut server = Process::start(&arguments, &model.environment(options), free_address(), folder);
+    server.wait_until_ready().await;
+    server
+}
+
 #[tokio::test]
 async fn an_embedded_server_survives_kills_at_any_moment() {
     let folder = folder();
     let model = CountingModel::start().await;
-    let data = folder.path().join("data");
-    let arguments = ["dev", "--data-dir", data.to_str().unwrap()];
-    let mut server = Process::start(
-        &arguments,
-        &model.environment("?latency=60&tokens=8&interval=5"),
-        free_address(),
-        folder.path(),
-    );
-    server.wait_until_ready().await;
+    let mut server = dev_with(&model, "?latency=60&tokens=8&interval=5", folder.path()).await;
     let mut random = Seeded::new(seed());
     let (mut runs, mut at_risk) = (Vec::new(), AtRisk::default());
     for kill in 0..kills() {
@@ -114,15 +116,7 @@ async fn an_embedded_server_survives_kills_at_any_moment() {
 async fn a_stream_that_comes_back_after_a_kill_misses_nothing() {
     let folder = folder();
     let model = CountingModel::start().await;
-    let data = folder.path().join("data");
-    let arguments = ["dev", "--data-dir", data.to_str().unwrap()];
-    let mut server = Process::start(
-        &arguments,
-        &model.environment("?latency=150&tokens=20&interval=10"),
-        free_address(),
-        folder.path(),
-    );
-    server.wait_until_ready().await;
+    let mut server = dev_with(&model, "?latency=150&tokens=20&interval=10", folder.path()).await;
     let body = json!({"input": {"messages": [{"role": "user", "content": "a b c d"}]}, "mode": "background"});
     let (status, run) = post(&server, "/graphs/chat/runs", &body).await;
     assert_eq!(status, 202, "{run}");
