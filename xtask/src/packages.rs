@@ -9,6 +9,11 @@ pub fn require_java() -> Result<()> {
     require(&[("java", "openjdk-17-jre-headless"), ("mvn", "maven")])
 }
 
+/// Chromium and its WebDriver, which the page is tried in.
+pub fn require_browser() -> Result<()> {
+    require(&[("chromedriver", "chromium-driver")])
+}
+
 /// Programs and the Debian packages that hold them.
 pub fn require(programs: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<_> = programs.iter().filter(|(program, _)| !command::is_installed(program)).collect();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     backends::Backend,
-    compose, rules,
+    compose, packages, rules,
     test::{Session, cargo},
 };
 
@@ -77,6 +77,9 @@ fn cql(session: &mut Session) -> Result<()> {
 }
 
 fn end_to_end(session: &mut Session) -> Result<()> {
+    if let Err(error) = packages::require_browser() {
+        session.skip("the page in a browser", &format!("{error:#}"))?;
+    }
     own_tests(session, "end-to-end")
 }
 

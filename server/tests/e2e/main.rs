@@ -7,5 +7,6 @@ mod process;
 mod bad_input;
 mod embedded;
 mod kills;
+mod page;
 mod roles;
 mod telemetry;
