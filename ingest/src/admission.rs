@@ -53,8 +53,6 @@ impl Admission {
             Some("the owner of the partition is behind")
         } else if progress.open_runs > limits.open_runs_max {
             Some("too many runs are open")
-        } else if progress.bytes > limits.bytes_max {
-            Some("the owner of the partition holds too much")
         } else {
             None
         }

@@ -6,7 +6,7 @@ use graph::envelope::Principal;
 use http::{HeaderMap, header::AUTHORIZATION};
 use schemas::error::Code;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{error::Error, refusal::Refusal};
 
@@ -42,7 +42,7 @@ fn default_tenant() -> String {
 }
 
 /// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Look at runs, threads and graphs.
@@ -135,6 +135,18 @@ impl Keys {
 }
 
 impl ApiKey {
+    /// What stands as `hash` in the configuration for a client that sends `secret`.
+    pub fn hash_of(secret: &str) -> Result<String, &'static str> {
+        let key = ApiKey {
+            name: String::new(),
+            secret: Some(secret.into()),
+            hash: None,
+            tenant: default_tenant(),
+            scopes: Vec::new(),
+        };
+        key.hash_bytes().map(|hash| blake3::Hash::from(hash).to_hex().to_string())
+    }
+
     fn hash_bytes(&self) -> Result<[u8; 32], &'static str> {
         match (&self.secret, &self.hash) {
             (Some(secret), None) => {
@@ -201,7 +213,7 @@ mod tests {
     #[test]
     fn a_key_names_its_tenant_and_scopes() {
         let hashed = ApiKey {
-            hash: Some(blake3::hash(b"another-secret-of-b").to_hex().to_string()),
+            hash: Some(ApiKey::hash_of("another-secret-of-b").unwrap()),
             secret: None,
             ..key("b", "", "beta", vec![])
         };

@@ -97,20 +97,14 @@ pub enum Cors {
 pub struct AdmissionLimits {
     /// Records between the owner and the tail.
     pub lag_records_max: u64,
+    /// Threads and runs that the owner has in memory.
     pub open_runs_max: u64,
-    /// Bytes that the owner holds for the partition.
-    pub bytes_max: u64,
     /// An owner that says nothing for this long is taken for gone.
     pub silent_max: Duration,
 }
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        AdmissionLimits {
-            lag_records_max: 200_000,
-            open_runs_max: 200_000,
-            bytes_max: 2 << 30,
-            silent_max: Duration::from_secs(10),
-        }
+        AdmissionLimits { lag_records_max: 100_000, open_runs_max: 200_000, silent_max: Duration::from_secs(10) }
     }
 }

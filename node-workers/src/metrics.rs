@@ -9,7 +9,6 @@ pub const NODE_QUEUE_WAIT_SECONDS: &str = "millstream_node_queue_wait_seconds";
 pub const NODE_IN_FLIGHT: &str = "millstream_node_in_flight";
 pub const NODE_CONCURRENCY_LIMIT: &str = "millstream_node_concurrency_limit";
 pub const NODE_RETRIES_TOTAL: &str = "millstream_node_retries_total";
-pub const DEAD_LETTERS_TOTAL: &str = "millstream_dead_letters_total";
 pub const DUPLICATES_SUPPRESSED_TOTAL: &str = "millstream_duplicates_suppressed_total";
 pub const CONSUMER_ASSIGNED_PARTITIONS: &str = "millstream_consumer_assigned_partitions";
 pub const CONSUMER_REBALANCES_TOTAL: &str = "millstream_consumer_rebalances_total";
@@ -50,13 +49,14 @@ impl NodeMetrics {
         let labels = || [(GRAPH, graph.to_owned()), (NODE, node.to_owned())];
         let records = |outcome: &'static str| metrics::counter!(NODE_RECORDS_TOTAL, GRAPH => graph.to_owned(), NODE => node.to_owned(), OUTCOME => outcome);
         metrics::gauge!(NODE_CONCURRENCY_LIMIT, &labels()).set(concurrency as f64);
+        event_log::metrics::dead_letters(graph, node).increment(0);
         NodeMetrics {
             ok: records("ok"),
             failed: records("failed"),
             given_back: records("given_back"),
             kept: records("kept"),
             skipped: records("skipped_duplicate"),
-            dead_letters: metrics::counter!(DEAD_LETTERS_TOTAL, &labels()),
+            dead_letters: event_log::metrics::dead_letters(graph, node),
             retries: metrics::counter!(NODE_RETRIES_TOTAL, &labels()),
             duplicates: metrics::counter!(DUPLICATES_SUPPRESSED_TOTAL, &labels()),
             rebalances: metrics::counter!(CONSUMER_REBALANCES_TOTAL, &labels()),

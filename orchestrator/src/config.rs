@@ -28,11 +28,21 @@ pub struct Config {
     pub commit_failing_max: Duration,
     /// How long a revoked partition may take to store and commit before it is let go.
     pub release_within: Duration,
-    /// How often an owner says how far it is, at the least.
+    /// How often an owner that moves says how far it is; ingest admits by it.
     pub progress_every: Duration,
+    /// How often one that stands still says so.
+    pub progress_idle_every: Duration,
     pub prefetch_bytes_max: usize,
-    /// Whether a node's topic may be made when a run first needs it, and with how many partitions.
-    pub create_topics: Option<u32>,
+    /// Whether a node's topic may be made when a run first needs it, and how.
+    pub create_topics: Option<NodeTopics>,
+}
+
+/// How a node's topic is made.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeTopics {
+    pub partitions: u32,
+    /// How long it keeps a task that nobody took.
+    pub retention: Duration,
 }
 
 impl Default for Config {
@@ -47,7 +57,8 @@ impl Default for Config {
             states_per_write_max: 512,
             commit_failing_max: Duration::from_secs(15),
             release_within: Duration::from_secs(3),
-            progress_every: Duration::from_secs(4),
+            progress_every: Duration::from_millis(500),
+            progress_idle_every: Duration::from_secs(4),
             prefetch_bytes_max: 16 << 20,
             create_topics: None,
         }

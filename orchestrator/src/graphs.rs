@@ -14,10 +14,7 @@ use graph::{
 use run_store::Specs;
 use schemas::topic::Names;
 
-use crate::error::Error;
-
-/// How long a node's topic keeps a task that nobody took.
-const NODE_RETENTION_MS: u64 = 7 * 24 * 3600 * 1000;
+use crate::{config::NodeTopics, error::Error};
 
 /// What a run needs to know of its graph version.
 pub struct Loaded {
@@ -32,7 +29,7 @@ pub struct GraphCache {
     specs: Arc<dyn Specs>,
     log: Arc<dyn EventLog>,
     names: Names,
-    create_topics: Option<u32>,
+    create_topics: Option<NodeTopics>,
 }
 
 impl Graphs for GraphCache {
@@ -42,7 +39,7 @@ impl Graphs for GraphCache {
 }
 
 impl GraphCache {
-    pub fn new(specs: Arc<dyn Specs>, log: Arc<dyn EventLog>, names: Names, create_topics: Option<u32>) -> Self {
+    pub fn new(specs: Arc<dyn Specs>, log: Arc<dyn EventLog>, names: Names, create_topics: Option<NodeTopics>) -> Self {
         GraphCache { loaded: RwLock::default(), specs, log, names, create_topics }
     }
 
@@ -72,8 +69,8 @@ impl GraphCache {
 
     async fn topic_partitions(&self, topic: &str) -> Result<u32, LogError> {
         match (self.log.partitions(topic).await, self.create_topics) {
-            (Err(LogError::UnknownTopic { .. }), Some(partitions)) => {
-                let class = Class::Durable { retention_ms: NODE_RETENTION_MS };
+            (Err(LogError::UnknownTopic { .. }), Some(NodeTopics { partitions, retention })) => {
+                let class = Class::Durable { retention_ms: retention.as_millis() as u64 };
                 self.log.create_topics(&[TopicSpec { name: topic.to_owned(), partitions, class }]).await?;
                 Ok(partitions)
             }

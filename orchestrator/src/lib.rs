@@ -15,6 +15,6 @@ mod watermark;
 
 pub mod metrics;
 
-pub use config::{Config, Deps};
+pub use config::{Config, Deps, NodeTopics};
 pub use consumer::run;
 pub use error::Error;

@@ -1,5 +1,7 @@
 //! Names of the orchestrator's metrics.
 
+use schemas::topic::ORCHESTRATOR_GROUP;
+
 /// Records of `runs` applied, by event type.
 pub const EVENTS: &str = "millstream_orchestrator_events_total";
 /// Seconds that one record took to apply.
@@ -22,8 +24,11 @@ pub const RECOVERED_RUNS: &str = "millstream_recovered_runs_total";
 pub const DUPLICATES: &str = "millstream_duplicates_suppressed_total";
 /// Timers that fell due.
 pub const TIMERS_DUE: &str = "millstream_timers_due_total";
-/// Records set aside, by topic.
-pub const DEAD_LETTERS: &str = "millstream_dead_letters_total";
+
+/// Records of `runs` set aside.
+pub fn dead_letters() -> ::metrics::Counter {
+    event_log::metrics::dead_letters("", ORCHESTRATOR_GROUP)
+}
 
 /// Counts a task issued.
 pub fn count_task(graph: &str, node: &str) {

@@ -84,6 +84,12 @@ impl Outputs {
         drop(self.log.append(&self.control, 0, self.wire(record, cause)));
     }
 
+    /// The end of the owner's partition.
+    pub fn tail(&self) -> BoxFuture<'static, Result<Offset, LogError>> {
+        let (log, topic, partition) = (Arc::clone(&self.log), self.runs.clone(), self.partition);
+        async move { log.bounds(&topic, partition).await.map(|(_, end)| end) }.boxed()
+    }
+
     /// Sets bytes aside that no version can read.
     pub fn bury(&self, letter: DeadLetter) -> Ack {
         let cause = Cause { offset: 0, at: letter.at, traceparent: None };

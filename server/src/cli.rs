@@ -53,6 +53,8 @@ pub enum Command {
     Store(StoreCommand),
     /// Print the configuration in force, with secrets hidden
     Config,
+    /// Make an API key: the key on standard error, its [[auth.keys]] for millstream.toml on standard output
+    Key(KeyArgs),
     /// Serve the scripted model in OpenAI's wire format
     MockModel {
         #[arg(long, default_value = "127.0.0.1:8081")]
@@ -71,6 +73,20 @@ pub struct DevArgs {
     /// Serve this graph file, and read it again whenever it is saved; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub graph: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct KeyArgs {
+    /// What stands in records and logs in place of the key
+    pub name: String,
+    #[arg(long, default_value = "default")]
+    pub tenant: String,
+    /// What it may do: read, run, publish; everything where none is named
+    #[arg(long, value_delimiter = ',', value_parser = ["read", "run", "publish"])]
+    pub scopes: Vec<String>,
+    /// Take the key from standard input instead of making one
+    #[arg(long)]
+    pub stdin: bool,
 }
 
 /// Where a server is, for the commands that ask one.

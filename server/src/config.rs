@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
 const LISTS: [&str; 1] = ["server.cors"];
+/// An idle owner of a partition speaks up a little more often.
+const IDLE_WORD_SECONDS: u64 = 5;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +20,8 @@ pub struct Config {
     pub server: Server,
     pub log: Log,
     pub store: Store,
+    /// Who serves models: address and key.
+    pub providers: BTreeMap<String, Provider>,
     /// Aliases that graphs name.
     pub models: BTreeMap<String, Model>,
     pub auth: Auth,
@@ -79,6 +83,8 @@ pub struct Log {
     /// Make missing topics at start.
     pub create: bool,
     pub retention_hours: u64,
+    /// How long a node's topic keeps a task that nobody took; fixed once the topic is made.
+    pub node_retention_hours: u64,
     /// Copies of each partition; the broker's default unless told.
     pub replication: Option<u32>,
     /// Settings of librdkafka by their own names, such as `security.protocol`.
@@ -95,6 +101,7 @@ impl Default for Log {
             node_partitions: 4,
             create: false,
             retention_hours: 7 * 24,
+            node_retention_hours: 7 * 24,
             replication: None,
             client: BTreeMap::new(),
         }
@@ -143,9 +150,21 @@ pub struct Model {
     /// `<provider>/<model>`, such as `openai/gpt-5-mini` or `scripted/echo`.
     #[serde(rename = "use")]
     pub target: String,
+}
+
+/// A server that speaks OpenAI's wire format.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Up to and with `/v1`. Only `openai` has one where none is given.
     pub base_url: Option<String>,
     pub api_key: Option<Secret>,
 }
+
+/// The provider that needs no section: its key and address come from its own variables too.
+pub const OPENAI: &str = "openai";
+/// The scripted model, which needs neither.
+pub const SCRIPTED: &str = "scripted";
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -159,9 +178,16 @@ pub struct Auth {
 #[serde(deny_unknown_fields)]
 pub struct Key {
     pub name: String,
-    pub secret: Secret,
+    /// The key itself; or a file that holds it; or its hash, so that there is no secret to keep.
+    pub secret: Option<Secret>,
+    pub secret_file: Option<PathBuf>,
+    /// As `millstream key` prints it.
+    pub hash: Option<String>,
     #[serde(default = "default_tenant")]
     pub tenant: String,
+    /// `read`, `run`, `publish`; everything where there are none.
+    #[serde(default)]
+    pub scopes: Vec<ingest::Scope>,
 }
 
 fn default_tenant() -> String {
@@ -177,6 +203,12 @@ pub struct Limits {
     /// Tasks that one process works on at a time, in all, and of one node unless the graph says otherwise.
     pub tasks_in_flight_max: usize,
     pub node_tasks_in_flight_max: usize,
+    /// Records of a partition of `runs` that wait for its owner, beyond which it takes no new runs.
+    pub partition_lag_records_max: u64,
+    /// Threads and runs that a partition's owner has in memory, beyond which it takes no new runs.
+    pub partition_open_runs_max: u64,
+    /// An owner that says nothing for this long is taken for gone, and its partition takes no new runs.
+    pub partition_silent_seconds: u64,
 }
 
 impl Default for Limits {
@@ -187,6 +219,9 @@ impl Default for Limits {
             wait_seconds: 55,
             tasks_in_flight_max: 16_384,
             node_tasks_in_flight_max: 4_096,
+            partition_lag_records_max: 100_000,
+            partition_open_runs_max: 200_000,
+            partition_silent_seconds: 10,
         }
     }
 }
@@ -251,7 +286,9 @@ pub fn load(file: Option<PathBuf>) -> anyhow::Result<Config> {
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut config = read(file, variables)?;
-    add_known_models(&mut config);
+    let own = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    add_known_models(&mut config, own);
+    config.read_key_files()?;
     Ok(config)
 }
 
@@ -297,18 +334,19 @@ fn environment(variables: impl Iterator<Item = (String, String)>) -> anyhow::Res
     Ok(found)
 }
 
-/// The alias `default`, where the configuration doesn't set it: OpenAI or whatever speaks its wire format by the
-/// variables that its own clients read, else the scripted model.
-fn add_known_models(config: &mut Config) {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (key, base_url) = (variable("OPENAI_API_KEY"), variable("OPENAI_BASE_URL"));
-    let model = if key.is_some() || base_url.is_some() {
-        let name = variable("OPENAI_MODEL").unwrap_or_else(|| "gpt-4o-mini".to_owned());
-        Model { target: format!("openai/{name}"), base_url, api_key: key.map(Secret::new) }
+/// OpenAI, or whatever speaks its wire format, by the variables that its own clients read; and the alias `default`,
+/// where the configuration doesn't set it: OpenAI where one of them is set, else the scripted model.
+fn add_known_models(config: &mut Config, variable: impl Fn(&str) -> Option<String>) {
+    let openai = config.providers.entry(OPENAI.to_owned()).or_insert(Provider { base_url: None, api_key: None });
+    openai.base_url = openai.base_url.take().or_else(|| variable("OPENAI_BASE_URL"));
+    openai.api_key = openai.api_key.take().or_else(|| variable("OPENAI_API_KEY").map(Secret::new));
+    let is_there = openai.base_url.is_some() || openai.api_key.is_some();
+    let target = if is_there {
+        format!("{OPENAI}/{}", variable("OPENAI_MODEL").unwrap_or_else(|| "gpt-4o-mini".to_owned()))
     } else {
-        Model { target: "scripted/demo".to_owned(), base_url: None, api_key: None }
+        format!("{SCRIPTED}/demo")
     };
-    config.models.entry("default".to_owned()).or_insert(model);
+    config.models.entry("default".to_owned()).or_insert(Model { target });
 }
 
 impl Config {
@@ -319,6 +357,44 @@ impl Config {
                 "the role {role} runs apart from the others, so it needs a log and a store that all can reach; set \
                  MILLSTREAM__LOG__KIND=kafka with MILLSTREAM__LOG__BROKERS, and MILLSTREAM__STORE__KIND=scylla with \
                  MILLSTREAM__STORE__NODES (`millstream serve` runs everything in one process on the embedded ones)"
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts the secrets in that [`Key::secret_file`] names.
+    fn read_key_files(&mut self) -> anyhow::Result<()> {
+        for key in &mut self.auth.keys {
+            let Some(path) = &key.secret_file else { continue };
+            if key.secret.is_some() {
+                bail!("the api key {} has both `secret` and `secret_file`; take one away", key.name);
+            }
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("the api key {} names {}, which can't be read", key.name, path.display()))?;
+            key.secret = Some(Secret::new(text.trim()));
+        }
+        Ok(())
+    }
+
+    /// Says which keys stand in the file as clients send them.
+    pub fn warn_of_secrets(&self) {
+        for key in self.auth.keys.iter().filter(|key| key.secret.is_some() && key.secret_file.is_none()) {
+            tracing::warn!(
+                key = key.name,
+                "the secret of an api key stands in the configuration; `millstream key {} --stdin` gives the `hash` to \
+                 put in its place",
+                key.name
+            );
+        }
+    }
+
+    /// What can't work is refused at the start.
+    pub fn refuse_deafness(&self) -> anyhow::Result<()> {
+        let seconds = self.limits.partition_silent_seconds;
+        if seconds <= IDLE_WORD_SECONDS {
+            bail!(
+                "[limits] partition_silent_seconds is {seconds}, but an idle owner says something every 4 s; set it \
+                 above {IDLE_WORD_SECONDS}"
             );
         }
         Ok(())
@@ -358,10 +434,23 @@ mod tests {
     #[test]
     fn secrets_are_hidden_in_print() {
         let mut config = Config::default();
-        config.auth.keys.push(Key { name: "ci".into(), secret: Secret::new("s3cret"), tenant: "acme".into() });
+        let key = |secret, hash| Key {
+            name: "ci".into(),
+            secret,
+            hash,
+            secret_file: None,
+            tenant: "acme".into(),
+            scopes: Vec::new(),
+        };
+        config.auth.keys.push(key(Some(Secret::new("s3cret")), None));
+        config.auth.keys.push(key(None, Some("0f".repeat(32))));
         config.server.secret = Some(Secret::new("shared"));
+        let provider = Provider { base_url: None, api_key: Some(Secret::new("sk-1")) };
+        config.providers.insert("openai".into(), provider);
         let printed = config.printed().unwrap();
-        assert!(!printed.contains("s3cret") && !printed.contains("shared"), "{printed}");
+        for secret in ["s3cret", "shared", "sk-1"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
         assert!(printed.contains("<hidden>"));
         assert!(!format!("{config:?}").contains("s3cret"));
     }
@@ -382,7 +471,7 @@ mod tests {
             ("MILLSTREAM__LOG__KIND", "kafka"),
             ("MILLSTREAM__AUTH__OPEN", "true"),
             ("MILLSTREAM__SERVER__CORS", "https://a.example, https://b.example"),
-            ("MILLSTREAM__MODELS__SMALL__API_KEY", "0123"),
+            ("MILLSTREAM__PROVIDERS__OPENAI__API_KEY", "0123"),
             ("MILLSTREAM_URL", "no setting"),
         ];
         let config = made(file, &variables).unwrap();
@@ -390,7 +479,7 @@ mod tests {
         assert_eq!(config.log.prefix, "prod-");
         assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
         assert_eq!(config.models["small"].target, "openai/a");
-        assert_eq!(config.models["small"].api_key.as_ref().unwrap().expose(), "0123");
+        assert_eq!(config.providers["openai"].api_key.as_ref().unwrap().expose(), "0123");
         assert!(made("", &[("MILLSTREAM__LOG__PARTITION", "16")]).is_err(), "a setting that isn't there");
         assert!(made("", &[("MILLSTREAM__LOG__PARTITIONS", "many")]).is_err());
     }
@@ -439,7 +528,11 @@ mod tests {
     /// Each setting of a section with its default as the document writes it.
     fn settings() -> Vec<(String, String)> {
         let defaults = serde_json::to_value(Config::default()).unwrap();
-        let sections = defaults.as_object().unwrap().iter().filter(|(section, _)| *section != "models");
+        let sections = defaults
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(section, _)| !["models", "providers"].contains(&section.as_str()));
         let settings = sections.flat_map(|(section, settings)| {
             settings.as_object().unwrap().iter().map(move |(key, value)| (format!("{section}.{key}"), written(value)))
         });
@@ -458,11 +551,58 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_be_a_hash_or_stand_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("web");
+        std::fs::write(&secret, "at least sixteen\n").unwrap();
+        let file = |more: &str| format!("[[auth.keys]]\nname = 'web'\nscopes = ['read', 'run']\n{more}");
+        let named = format!("secret_file = '{}'", secret.display());
+        let mut config = made(&file(&named), &[]).unwrap();
+        config.read_key_files().unwrap();
+        assert_eq!(config.auth.keys[0].secret.as_ref().unwrap().expose(), "at least sixteen");
+        assert_eq!(config.auth.keys[0].scopes, [ingest::Scope::Read, ingest::Scope::Run]);
+        assert!(!config.printed().unwrap().contains("at least sixteen"));
+        let both = file(&format!("secret = 'x'\n{named}"));
+        assert!(made(&both, &[]).unwrap().read_key_files().is_err(), "which one counts?");
+        let gone = file("secret_file = '/no/such/file'");
+        assert!(made(&gone, &[]).unwrap().read_key_files().is_err());
+        assert!(made(&file("hash = '00'"), &[]).is_ok(), "ingest checks what a hash looks like");
+        assert!(made("[[auth.keys]]\nname = 'web'\nscopes = ['admin']\n", &[]).is_err());
+    }
+
+    #[test]
+    fn openai_is_a_provider_and_default_names_a_model_of_it() {
+        let with = |file: &str, variables: &[(&str, &str)]| {
+            let mut config = made(file, &[]).unwrap();
+            let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+            add_known_models(&mut config, |name| find(name).map(|(_, value)| (*value).to_owned()));
+            config
+        };
+        assert_eq!(with("", &[]).models["default"].target, "scripted/demo");
+        let keyed = with("", &[("OPENAI_API_KEY", "sk"), ("OPENAI_MODEL", "gpt-5-mini")]);
+        assert_eq!(keyed.models["default"].target, "openai/gpt-5-mini");
+        assert_eq!(keyed.providers[OPENAI].api_key.as_ref().unwrap().expose(), "sk");
+        let file = "[providers.openai]\nbase_url = 'http://a/v1'\n[models.default]\nuse = 'openai/own'\n";
+        let both = with(file, &[("OPENAI_BASE_URL", "http://b/v1")]);
+        assert_eq!(both.providers[OPENAI].base_url.as_deref(), Some("http://a/v1"), "the file stands above");
+        assert_eq!(both.models["default"].target, "openai/own");
+        assert!(made("[models.x]\nuse = 'openai/a'\nbase_url = 'http://a/v1'\n", &[]).is_err(), "a provider's");
+    }
+
+    #[test]
     fn what_is_not_built_is_refused() {
         let mut config = Config::default();
         assert!(config.refuse_unbuilt().is_ok());
         config.ready.model = OnModel::Fail;
         assert!(config.refuse_unbuilt().unwrap_err().to_string().contains("not built"));
+    }
+
+    #[test]
+    fn an_owner_may_be_silent_for_as_long_as_an_idle_one_is() {
+        let mut config = Config::default();
+        assert!(config.refuse_deafness().is_ok());
+        config.limits.partition_silent_seconds = 4;
+        assert!(config.refuse_deafness().is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod world;
 mod client;
 mod graphs;
 mod init;
+mod keys;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Chat(args) => client::chat(args).await?,
         Command::Runs(command) => client::runs(command).await?,
         Command::Graph(command) => return graphs::graph(command),
+        Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
         Command::MockModel { listen } => roles::mock_model(listen).await?,
         Command::Topics(cli::TopicsCommand::Apply) => roles::apply_topics(config::load(config)?).await?,
@@ -80,6 +82,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Topics(_)
         | Command::Store(_)
         | Command::Config
+        | Command::Key(_)
         | Command::MockModel { .. } => Ok(()),
     };
     telemetry.flush();

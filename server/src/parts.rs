@@ -95,6 +95,12 @@ pub async fn open(config: &Config) -> anyhow::Result<Parts> {
             config.log.retention_hours
         );
     }
+    if config.log.node_retention_hours < RETENTION_HOURS_MIN {
+        bail!(
+            "[log] node_retention_hours is {}; below {RETENTION_HOURS_MIN} a task could be gone before it is begun",
+            config.log.node_retention_hours
+        );
+    }
     let mut embedded = Embedded::default();
     let log = open_log(config, &mut embedded).await?;
     let store = open_store(config, &mut embedded).await?;

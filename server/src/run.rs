@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::Router;
 use event_log::ProgressBoard;
 use graph::{
     spec::ModelAlias,
     world::{Clock, Random},
 };
-use ingest::{ApiKey, Auth, Cors, Ingest, Readiness};
+use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
 use node_workers::{
     CallContent, ModelRegistry, NodeRegistry, Serve,
@@ -22,7 +22,7 @@ use sink::Sink;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{Config, LogKind},
+    config::{Config, LogKind, OPENAI, SCRIPTED},
     parts::{self, Parts},
     sinks::{Apart, InProcess},
     stages::Stages,
@@ -54,6 +54,8 @@ impl Process {
     pub async fn new(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         config.refuse_unbuilt()?;
         config.refuse_strangers()?;
+        config.refuse_deafness()?;
+        config.warn_of_secrets();
         let parts = parts::open(&config).await?;
         let (stages, clock) = (Stages::new(), Arc::new(WallClock));
         let (failure, sweep, shutdown) = (parts.failure(), parts.sweep(clock.clone()), stages.shutdown());
@@ -86,7 +88,10 @@ impl Process {
     pub fn start_orchestrator(&self) {
         let config = orchestrator::Config {
             generation: self.parts.generation,
-            create_topics: self.config.log.create.then_some(self.config.log.node_partitions),
+            create_topics: self.config.log.create.then_some(orchestrator::NodeTopics {
+                partitions: self.config.log.node_partitions,
+                retention: self.node_retention(),
+            }),
             ..orchestrator::Config::default()
         };
         let deps = orchestrator::Deps {
@@ -163,10 +168,16 @@ impl Process {
         let limits = &self.config.limits;
         let mut config = ingest::Config::new(self.auth(), self.parts.names.clone(), self.parts.partitions);
         config.node_partitions = self.config.log.node_partitions;
+        config.node_retention = self.node_retention();
         config.cors = self.cors();
         config.body_bytes_max = limits.body_bytes_max;
         config.requests_in_flight_max = limits.requests_in_flight_max;
         config.wait_timeout = Duration::from_secs(limits.wait_seconds);
+        config.admission = Some(AdmissionLimits {
+            lag_records_max: limits.partition_lag_records_max,
+            open_runs_max: limits.partition_open_runs_max,
+            silent_max: Duration::from_secs(limits.partition_silent_seconds),
+        });
         config.drain_timeout = Duration::from_secs(self.config.server.drain_seconds);
         let deps = ingest::Deps {
             log: Arc::clone(&self.parts.log),
@@ -250,12 +261,16 @@ impl Process {
         }
         let key = |key: &crate::config::Key| ApiKey {
             name: key.name.clone(),
-            secret: Some(key.secret.inner()),
-            hash: None,
+            secret: key.secret.as_ref().map(|secret| secret.inner()),
+            hash: key.hash.clone(),
             tenant: key.tenant.clone(),
-            scopes: Vec::new(),
+            scopes: key.scopes.clone(),
         };
         Auth::Keys(self.config.auth.keys.iter().map(key).collect())
+    }
+
+    fn node_retention(&self) -> Duration {
+        Duration::from_secs(self.config.log.node_retention_hours * 3600)
     }
 
     fn cors(&self) -> Cors {
@@ -272,30 +287,32 @@ fn answer(readiness: &Readiness) -> (axum::http::StatusCode, String) {
     (status, readiness.checks.iter().map(|(name, says)| format!("{name}: {says}\n")).collect())
 }
 
-/// Providers and aliases. An alias with an address or a key of its own gets a provider of its own.
+/// A provider owns key and address, an alias only names a model of it.
 fn models(config: &Config, http: &reqwest::Client) -> anyhow::Result<ModelRegistry> {
     let mut registry = ModelRegistry::new().provider(Scripted::default());
-    let openai = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
-    let base_url = std::env::var("OPENAI_BASE_URL").ok().filter(|url| !url.is_empty());
-    let settings =
-        OpenAiSettings::new("openai", base_url.unwrap_or_else(|| OPENAI_URL.to_owned()), openai.map(Into::into));
-    registry = registry.provider(OpenAi::new(settings, http.clone()));
+    for (name, provider) in &config.providers {
+        let base_url = match (&provider.base_url, name.as_str()) {
+            (_, SCRIPTED) => bail!("[providers.{SCRIPTED}] can't be set: the scripted model is in the program"),
+            (Some(base_url), _) => base_url.clone(),
+            (None, OPENAI) => OPENAI_URL.to_owned(),
+            (None, _) => bail!("[providers.{name}] needs a base_url, up to and with /v1"),
+        };
+        let key = provider.api_key.as_ref().map(|key| key.inner());
+        registry = registry.provider(OpenAi::new(OpenAiSettings::new(name, base_url, key), http.clone()));
+    }
     for (alias, model) in &config.models {
-        let (provider, name) = model
+        let (provider, _) = model
             .target
             .split_once('/')
             .with_context(|| format!("[models.{alias}] use = {:?} is no <provider>/<model>", model.target))?;
-        let target = match (&model.base_url, &model.api_key) {
-            (None, None) => model.target.clone(),
-            (base_url, key) => {
-                let own = format!("{provider}:{alias}");
-                let base_url = base_url.clone().unwrap_or_else(|| OPENAI_URL.to_owned());
-                let settings = OpenAiSettings::new(own.clone(), base_url, key.as_ref().map(|key| key.inner()));
-                registry = registry.provider(OpenAi::new(settings, http.clone()));
-                format!("{own}/{name}")
-            }
-        };
-        registry = registry.alias(alias, ModelAlias { target, fallback: Vec::new() });
+        if provider != SCRIPTED && !config.providers.contains_key(provider) {
+            bail!(
+                "[models.{alias}] use = {:?} names a provider that isn't there; add [providers.{provider}] with its \
+                 base_url",
+                model.target
+            );
+        }
+        registry = registry.alias(alias, ModelAlias { target: model.target.clone(), fallback: Vec::new() });
     }
     Ok(registry)
 }

@@ -29,7 +29,6 @@ pub const LIVE_BYTES: &str = "millstream_sink_live_bytes";
 pub const LIVE_RUNS: &str = "millstream_sink_live_runs";
 pub const TOKENS_DROPPED: &str = "millstream_sink_tokens_dropped_total";
 pub const DUPLICATES: &str = "millstream_duplicates_suppressed_total";
-pub const DEAD_LETTERS: &str = "millstream_dead_letters_total";
 pub const LAG_RECORDS: &str = "millstream_consumer_lag_records";
 pub const COMMITTED_OFFSET: &str = "millstream_consumer_committed_offset";
 
@@ -54,14 +53,13 @@ pub fn describe() {
     describe_gauge!(LIVE_RUNS, "runs in memory");
     describe_counter!(TOKENS_DROPPED, "tokens that could not be read");
     describe_counter!(DUPLICATES, "records that had been applied before");
-    describe_counter!(DEAD_LETTERS, "records set aside");
     describe_gauge!(LAG_RECORDS, "records of a partition that are not applied yet");
     describe_gauge!(COMMITTED_OFFSET, "the next record that an owner of the partition would read");
     for reason in [Cut::Slow, Cut::Moved, Cut::Unknown] {
         counter!(SSE_DROPPED, "reason" => reason.as_str()).increment(0);
     }
     counter!(WRITE_FAILURES).increment(0);
-    dead_letters("garbage").increment(0);
+    dead_letters().increment(0);
     gauge!(INTAKE_PAUSED).set(0.0);
 }
 
@@ -91,8 +89,8 @@ pub fn stream_resumed(recovered: bool) {
     counter!(SSE_RESUMES, "recovered" => if recovered { "true" } else { "false" }).increment(1);
 }
 
-pub fn dead_letters(reason: &'static str) -> Counter {
-    counter!(DEAD_LETTERS, "graph" => GRAPH, "node" => NODE, "reason" => reason)
+pub fn dead_letters() -> Counter {
+    event_log::metrics::dead_letters(GRAPH, NODE)
 }
 
 pub fn lag(partition: u32, records: u64) {

@@ -287,7 +287,7 @@ impl Owner {
 
     fn bury(&mut self, fetched: &Fetched, reason: String) {
         tracing::warn!(partition = self.partition, offset = fetched.offset, reason, "a record of runs is set aside");
-        ::metrics::counter!(metrics::DEAD_LETTERS, "topic" => "runs").increment(1);
+        metrics::dead_letters().increment(1);
         let headers = fetched.record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
         let letter = DeadLetter::of(
             self.now(),

@@ -6,10 +6,7 @@ use event_log::{Offset, Partition};
 use futures_util::{FutureExt, StreamExt};
 use graph::envelope::{Key, Millis};
 use run_store::{Position, StoreError, rows::StateRow};
-use schemas::{
-    record::{ControlFact, ControlRecord, Progress},
-    topic::ORCHESTRATOR_GROUP,
-};
+use schemas::topic::ORCHESTRATOR_GROUP;
 use tokio::time::Instant;
 
 use super::{Done, Owner, Slot, Told};
@@ -24,12 +21,11 @@ pub struct Mark {
     asked: Option<(Offset, Offset)>,
     covering: Option<(Offset, Offset)>,
     failing_since: Option<Instant>,
-    last_progress: Option<(Instant, Offset)>,
 }
 
 impl Mark {
     pub fn new(replay_from: Offset) -> Self {
-        Mark { committed: (replay_from, 0), asked: None, covering: None, failing_since: None, last_progress: None }
+        Mark { committed: (replay_from, 0), asked: None, covering: None, failing_since: None }
     }
 
     /// An owner whose commits fail may have been replaced without hearing of it.
@@ -221,36 +217,6 @@ impl Owner {
         } else {
             self.mark.failing_since.get_or_insert_with(Instant::now);
         }
-    }
-
-    pub(super) fn say_progress(&mut self) {
-        let applied = self.marks.next();
-        self.deps.board.report(ORCHESTRATOR_GROUP, self.partition, applied, self.tail);
-        let due = self
-            .mark
-            .last_progress
-            .is_none_or(|(when, last)| last != applied || when.elapsed() >= self.config.progress_every);
-        if !due {
-            return;
-        }
-        self.mark.last_progress = Some((Instant::now(), applied));
-        let labels = [("partition", self.partition.to_string()), ("node", ORCHESTRATOR_GROUP.to_owned())];
-        ::metrics::gauge!(metrics::LAG_RECORDS, &labels).set(self.tail.saturating_sub(applied) as f64);
-        let replay = applied.saturating_sub(self.marks.replay_from());
-        ::metrics::gauge!(metrics::REPLAY_RECORDS, "partition" => self.partition.to_string()).set(replay as f64);
-        let record = ControlRecord {
-            at: self.now(),
-            fact: ControlFact::Progress(Progress {
-                consumer: ORCHESTRATOR_GROUP.to_owned(),
-                partition: self.partition,
-                applied,
-                tail: self.tail,
-                open_runs: self.slots.len() as u64,
-                oldest_ms: 0,
-                bytes: 0,
-            }),
-        };
-        self.outputs.say(record);
     }
 
     /// Lets the partition go: stores what it can within the time, and asks for a last commit.

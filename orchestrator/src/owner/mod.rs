@@ -5,6 +5,7 @@
 
 mod apply;
 mod commit;
+mod progress;
 mod recover;
 mod resident;
 mod wake;
@@ -28,6 +29,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     commit::Mark,
+    progress::Said,
     recover::Recovery,
     resident::{Parked, Resident, Slot},
     wake::Wakes,
@@ -98,6 +100,7 @@ pub struct Owner {
     /// One write of states at a time.
     storing: bool,
     mark: Mark,
+    said: Said,
     told: mpsc::UnboundedSender<Told>,
     queued: Arc<AtomicUsize>,
     tail: Offset,
@@ -125,6 +128,7 @@ enum Done {
         result: Result<(), StoreError>,
     },
     Covered(Result<(), StoreError>),
+    Tail(Result<Offset, LogError>),
 }
 
 impl Owner {
@@ -139,6 +143,7 @@ impl Owner {
         let queued = Arc::new(AtomicUsize::new(0));
         let handle = Handle { orders, queued: Arc::clone(&queued) };
         let partition = claim.partition;
+        crate::metrics::dead_letters().increment(0);
         let outputs =
             Outputs::new(Arc::clone(&deps.log), Arc::clone(&graphs), &deps.names, config.generation, partition);
         let owner = Owner {
@@ -151,6 +156,7 @@ impl Owner {
             work: FuturesUnordered::new(),
             storing: false,
             mark: Mark::new(claim.replay_from),
+            said: Said::default(),
             told: told.clone(),
             queued,
             tail: claim.end,
@@ -171,10 +177,14 @@ impl Owner {
         self.go_live_at_the_tail()?;
         let mut tick = tokio::time::interval(self.config.commit_every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut progress = tokio::time::interval(self.config.progress_every);
+        progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due = self.wakes.next_due().map(|at| self.instant_of(at));
             tokio::select! {
                 biased;
+                // Before all else: an owner that has much to do is one that ingest must hear of.
+                _ = progress.tick() => self.look_at_the_tail(),
                 Some(done) = self.work.next() => self.on_done(done)?,
                 order = orders.recv() => match order {
                     Some(Order::Records(records)) => self.on_records(records)?,
@@ -209,6 +219,7 @@ impl Owner {
             Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
             Done::Stored { keys, result } => self.on_stored(keys, result),
             Done::Covered(result) => self.on_covered(result),
+            Done::Tail(tail) => self.on_tail(tail),
         }
         self.go_live_at_the_tail()
     }
@@ -217,7 +228,6 @@ impl Owner {
         self.store_old_states(false)?;
         self.evict();
         self.ask_for_commit();
-        self.say_progress();
         self.mark.check(self.partition, self.config.commit_failing_max)
     }
 

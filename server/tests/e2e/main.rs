@@ -4,6 +4,7 @@
 mod dashboard_file;
 mod process;
 
+mod admission;
 mod bad_input;
 mod embedded;
 mod kills;

@@ -69,6 +69,10 @@ async fn telemetry_of_a_chat_is_what_the_dashboard_shows() {
             assert_eq!(kinds[name] == "histogram", histogram, "{name} is a {} in {expression}", kinds[name]);
         }
     }
+    let letters: BTreeSet<String> = labels(&text, "millstream_dead_letters_total").collect();
+    let expected = [("", "orchestrator"), ("", "sink"), ("chat", "answer"), ("chat", "finish"), ("chat", "prepare")];
+    let expected = expected.map(|(graph, node)| format!(r#"graph="{graph}",node="{node}",reason="garbage""#));
+    assert_eq!(letters, BTreeSet::from(expected), "one set of labels, there before the first letter");
     assert!(value(&text, "millstream_runs_started_total{graph=\"chat\"") == 2.0, "two runs were accepted:\n{text}");
 }
 
@@ -80,6 +84,14 @@ async fn said(server: &Process) -> String {
 fn kinds(text: &str) -> BTreeMap<&str, &str> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types.filter(|(name, _)| name.starts_with("millstream_")).collect()
+}
+
+/// The labels of a metric's series.
+fn labels<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    text.lines().filter_map(move |line| {
+        let (labels, _) = line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once('}')?;
+        Some(labels.to_owned())
+    })
 }
 
 /// The sum of all series that begin so.

@@ -36,7 +36,7 @@ pub fn decode(fetched: &Fetched) -> Result<Update, String> {
 /// Puts a record that nobody can read where people look. Its offset is passed only when it is there.
 pub fn set_aside(shared: &Arc<Shared>, fetched: &Fetched, reason: String, done: impl FnOnce() + Send + 'static) {
     error!(partition = fetched.partition, offset = fetched.offset, reason, "a record of updates is set aside");
-    names::dead_letters("garbage").increment(1);
+    names::dead_letters().increment(1);
     let headers = fetched.record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
     let letter = DeadLetter::of(
         shared.deps.clock.now(),
