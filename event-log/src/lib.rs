@@ -18,5 +18,5 @@ pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start,
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
 pub use progress::ProgressBoard;
-pub use record::{Appended, Fetched, Headers, Local, Offset, Partition, Record};
+pub use record::{Appended, Fetched, HeaderName, Headers, Local, Offset, Partition, Record, to_json};
 pub use topic::{Class, TopicSpec, partition_for};

@@ -1,6 +1,6 @@
 //! A record, as it is appended and as it is read.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, borrow::Cow, cell::RefCell, fmt, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 
@@ -47,10 +47,48 @@ impl fmt::Debug for Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Option<Arc<Vec<Header>>>);
 
-type Header = (Arc<str>, Bytes);
+pub(crate) type Header = (HeaderName, Bytes);
+
+/// A header's name: those that this binary writes cost no allocation.
+#[derive(Clone, Debug)]
+pub enum HeaderName {
+    Known(&'static str),
+    Read(Arc<str>),
+}
+
+impl Deref for HeaderName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            HeaderName::Known(name) => name,
+            HeaderName::Read(name) => name,
+        }
+    }
+}
+
+impl PartialEq for HeaderName {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for HeaderName {}
+
+impl From<&'static str> for HeaderName {
+    fn from(name: &'static str) -> Self {
+        HeaderName::Known(name)
+    }
+}
+
+impl From<Arc<str>> for HeaderName {
+    fn from(name: Arc<str>) -> Self {
+        HeaderName::Read(name)
+    }
+}
 
 impl Headers {
-    pub fn push(&mut self, name: impl Into<Arc<str>>, value: impl Into<Bytes>) {
+    pub fn push(&mut self, name: impl Into<HeaderName>, value: impl Into<Bytes>) {
         Arc::make_mut(self.0.get_or_insert_default()).push((name.into(), value.into()));
     }
 
@@ -75,7 +113,7 @@ impl Headers {
         self.pairs().is_empty()
     }
 
-    fn pairs(&self) -> &[Header] {
+    pub(crate) fn pairs(&self) -> &[Header] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
@@ -103,22 +141,52 @@ impl Record {
     ///
     /// # Panics
     /// Where `value` has no JSON form (a map with keys that are no strings): a mistake in the type.
-    pub fn json<'a, T>(
+    pub fn json<T>(
         key: impl Into<Bytes>,
-        headers: impl IntoIterator<Item = (&'a str, String)>,
+        headers: impl IntoIterator<Item = (&'static str, Cow<'static, str>)>,
         value: Arc<T>,
     ) -> Self
     where
         T: serde::Serialize + Send + Sync + 'static,
     {
-        let payload = serde_json::to_vec(&*value).expect("a record's type has a JSON form");
-        let mut record = Record::new(key, payload);
-        for (name, text) in headers {
-            record.headers.push(name, text);
+        let headers = headers.into_iter().map(|(name, text)| {
+            let value = match text {
+                Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+                Cow::Owned(text) => Bytes::from(text),
+            };
+            (name.into(), value)
+        });
+        Record {
+            key: key.into(),
+            headers: Headers(Some(Arc::new(headers.collect()))),
+            payload: to_json(&*value),
+            local: Some(value),
         }
-        record.local = Some(value);
-        record
     }
+}
+
+/// What a thread's buffer for [`to_json`] may keep between two uses.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `value` as JSON, in an allocation of exactly its size. A vector that grows as it is written is moved several times,
+/// and would hold up to twice what it needs for as long as the record stays in memory.
+///
+/// # Panics
+/// Where `value` has no JSON form (a map with keys that are no strings): a mistake in the type.
+pub fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> Bytes {
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        serde_json::to_writer(&mut *buffer, value).expect("the type has a JSON form");
+        let json = Bytes::copy_from_slice(buffer);
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            *buffer = Vec::new();
+        }
+        json
+    })
 }
 
 impl Fetched {

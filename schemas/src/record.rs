@@ -1,6 +1,6 @@
 //! The records of every topic. An unknown field is kept out of the way and ignored; a renamed one is a new version.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use graph::{
     envelope::{Envelope, Millis},
@@ -25,16 +25,17 @@ pub trait Wire: Serialize + Send + Sync + 'static {
     fn at(&self) -> Millis;
 
     /// `ce_*`, `content-type` and, where the caller is in a trace, `traceparent`.
-    fn headers(&self, source: &str, traceparent: Option<&str>) -> Vec<(&'static str, String)> {
-        let mut headers = vec![
-            ("ce_specversion", "1.0".to_owned()),
-            ("ce_type", Self::TYPE.to_owned()),
-            ("ce_source", source.to_owned()),
-            ("ce_id", self.id()),
-            ("content-type", "application/json".to_owned()),
-        ];
+    fn headers(&self, source: &str, traceparent: Option<&str>) -> Vec<(&'static str, Cow<'static, str>)> {
+        let mut headers = Vec::with_capacity(6);
+        headers.extend([
+            ("ce_specversion", "1.0".into()),
+            ("ce_type", Self::TYPE.into()),
+            ("ce_source", source.to_owned().into()),
+            ("ce_id", self.id().into()),
+            ("content-type", "application/json".into()),
+        ]);
         if let Some(traceparent) = traceparent {
-            headers.push(("traceparent", traceparent.to_owned()));
+            headers.push(("traceparent", traceparent.to_owned().into()));
         }
         headers
     }

@@ -20,8 +20,10 @@ pub struct Config {
     pub interest_keep: Duration,
     /// Runs that somebody asks for, or that tokens name, before their first update; for each partition.
     pub awaited_runs_max: usize,
-    /// How long an ended run stays in memory; reads then come from the store.
+    /// How long an ended run stays in memory that somebody streamed, and may come back to; reads then come from the store.
     pub finished_keep: Duration,
+    /// The same for runs that nobody streamed: at thousands of runs a second they would fill the memory for nothing.
+    pub unwatched_keep: Duration,
     /// Updates and tokens in memory. Beyond it ended runs leave early, then the tokens of live ones.
     pub live_bytes_max: usize,
     /// Events that may wait for a slow client before it is cut.
@@ -58,6 +60,7 @@ impl Default for Config {
             interest_keep: Duration::from_secs(60),
             awaited_runs_max: 100_000,
             finished_keep: Duration::from_secs(30),
+            unwatched_keep: Duration::from_secs(2),
             live_bytes_max: 256 << 20,
             client_buffer_events_max: 1_024,
             prefetch_bytes_max: 8 << 20,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use event_log::to_json;
 use graph::{
     envelope::Envelope,
     task::Call,
@@ -132,15 +133,15 @@ pub fn thread_row(thread: &ThreadState) -> ThreadRow {
         graph: thread.graph.clone(),
         created_at: thread.created_at,
         updated_at: thread.updated_at,
-        view: serde_json::to_vec(&thread.view).expect("a thread's maps have ids and strings as keys").into(),
+        view: to_json(&thread.view),
     }
 }
 
 fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) -> CheckpointRow {
     let checkpoint = if step.untracked.is_empty() {
-        serde_json::to_vec(step)
+        to_json(step)
     } else {
-        serde_json::to_vec(&Checkpointed { untracked: BTreeMap::new(), ..step.clone() })
+        to_json(&Checkpointed { untracked: BTreeMap::new(), ..step.clone() })
     };
     CheckpointRow {
         tenant: envelope.tenant.clone(),
@@ -149,7 +150,7 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
         checkpoint_id: step.checkpoint_id,
         run_id: envelope.run_id,
         position,
-        checkpoint: checkpoint.expect("a checkpoint's maps have strings as keys").into(),
+        checkpoint,
     }
 }
 

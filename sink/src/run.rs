@@ -104,7 +104,7 @@ impl RunState {
             resumes: self.resumes,
             number: self.number,
         };
-        serde_json::to_vec(&view).expect("a view's maps have strings as keys").into()
+        event_log::to_json(&view)
     }
 }
 

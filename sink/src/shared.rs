@@ -34,9 +34,16 @@ impl Shared {
     }
 
     pub fn limits(&self) -> Limits {
-        let Config { hold_max, interest_keep, awaited_runs_max, finished_keep, client_buffer_events_max, .. } =
-            self.config;
-        Limits { hold_max, interest_keep, awaited_runs_max, finished_keep, buffer_events_max: client_buffer_events_max }
+        let Config {
+            hold_max,
+            interest_keep,
+            awaited_runs_max,
+            finished_keep,
+            unwatched_keep,
+            client_buffer_events_max: buffer_events_max,
+            ..
+        } = self.config;
+        Limits { hold_max, interest_keep, awaited_runs_max, finished_keep, unwatched_keep, buffer_events_max }
     }
 
     pub fn backlog(&self) -> usize {

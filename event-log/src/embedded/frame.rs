@@ -17,7 +17,7 @@ use super::{
     status::Failure,
     varint::{Cursor, put, put_bytes, put_signed},
 };
-use crate::record::{Headers, Offset, Partition, Record};
+use crate::record::{HeaderName, Headers, Offset, Partition, Record};
 
 const VERSION: u64 = 1;
 const CHECKSUM_BYTES: usize = 8;
@@ -51,12 +51,12 @@ pub(super) struct Packer {
     base: i64,
     spans: Vec<Span>,
     records: Vec<u8>,
-    names: BTreeMap<Arc<str>, u64>,
+    names: Dictionary,
 }
 
 impl Packer {
     pub(super) fn new(base: i64) -> Self {
-        Packer { base, spans: Vec::new(), records: Vec::new(), names: BTreeMap::new() }
+        Packer { base, spans: Vec::new(), records: Vec::new(), names: Dictionary::default() }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -70,17 +70,12 @@ impl Packer {
             _ => self.spans.push(Span { topic, partition, first: offset, count: 1, place: self.records.len() }),
         }
         put_signed(&mut self.records, timestamp.wrapping_sub(self.base));
-        put_record(&mut self.records, record, |name| number_of(&mut self.names, name));
+        put_record(&mut self.records, record, &mut self.names);
     }
 
     pub(super) fn finish(mut self) -> Row {
         let dictionary = self.records.len();
-        let mut names: Vec<_> = self.names.into_iter().collect();
-        names.sort_unstable_by_key(|(_, number)| *number);
-        put(&mut self.records, names.len() as u64);
-        for (name, _) in &names {
-            put_bytes(&mut self.records, name.as_bytes());
-        }
+        self.names.put(&mut self.records);
 
         let mut spans = Vec::with_capacity(32 + self.spans.len() * 12);
         put(&mut spans, VERSION);
@@ -172,17 +167,12 @@ impl Index {
 
 /// A record on its own, as compacted topics keep it: the same framing, names written out.
 pub(super) fn pack_one(record: &Record) -> Vec<u8> {
-    let mut names = BTreeMap::new();
+    let mut names = Dictionary::default();
     let mut body = Vec::with_capacity(record.size() + 32);
-    put_record(&mut body, record, |name| number_of(&mut names, name));
+    put_record(&mut body, record, &mut names);
     let mut out = Vec::with_capacity(body.len() + 32);
     put(&mut out, VERSION);
-    let mut names: Vec<_> = names.into_iter().collect();
-    names.sort_unstable_by_key(|(_, number)| *number);
-    put(&mut out, names.len() as u64);
-    for (name, _) in &names {
-        put_bytes(&mut out, name.as_bytes());
-    }
+    names.put(&mut out);
     out.extend_from_slice(&body);
     seal(&mut out, SPANS_SEED);
     out
@@ -220,20 +210,41 @@ pub(super) fn unseal(bytes: &[u8], seed: u64) -> Result<(&[u8], u64), Failure> {
     Ok((body, checksum))
 }
 
-fn number_of(names: &mut BTreeMap<Arc<str>, u64>, name: &str) -> u64 {
-    if let Some(number) = names.get(name) {
-        return *number;
-    }
-    let number = names.len() as u64;
-    names.insert(name.into(), number);
-    number
+/// The names of a row's headers, each once, in the order of their numbers.
+#[derive(Default)]
+struct Dictionary {
+    names: Vec<HeaderName>,
+    by_name: BTreeMap<Arc<str>, u64>,
 }
 
-fn put_record(out: &mut Vec<u8>, record: &Record, mut number: impl FnMut(&str) -> u64) {
+impl Dictionary {
+    /// `place` is the header's among its record's: records mostly have the same headers in the same order.
+    fn number_of(&mut self, place: usize, name: &HeaderName) -> u64 {
+        if self.names.get(place).is_some_and(|known| known == name) {
+            return place as u64;
+        }
+        if let Some(number) = self.by_name.get(&**name) {
+            return *number;
+        }
+        let number = self.names.len() as u64;
+        self.names.push(name.clone());
+        self.by_name.insert(Arc::from(&**name), number);
+        number
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put(out, self.names.len() as u64);
+        for name in &self.names {
+            put_bytes(out, name.as_bytes());
+        }
+    }
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record, names: &mut Dictionary) {
     put_bytes(out, &record.key);
     put(out, record.headers.len() as u64);
-    for (name, value) in record.headers.iter() {
-        put(out, number(name));
+    for (place, (name, value)) in record.headers.pairs().iter().enumerate() {
+        put(out, names.number_of(place, name));
         put_bytes(out, value);
     }
     put_bytes(out, &record.payload);
@@ -270,7 +281,7 @@ mod tests {
             .prop_map(|(key, headers, payload)| {
                 let mut record = Record::new(key, payload);
                 for (name, value) in headers {
-                    record.headers.push(name, value);
+                    record.headers.push(Arc::from(name), value);
                 }
                 record
             });

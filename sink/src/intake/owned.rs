@@ -28,7 +28,7 @@ use crate::{
     write::{Batch, Mark},
 };
 
-/// An update this old may be the repeat of a run that has ended and left memory: the store knows.
+/// An update this old, or one of a run that was here lately, may be the repeat of a run that has ended and left memory: the store knows.
 const MAYBE_REPEATED_AFTER_MS: i64 = 5_000;
 /// A partition without news still says once in a while that it is alive.
 const PROGRESS_SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -292,7 +292,9 @@ impl Owned {
 fn missing(shared: &Shared, shard: &Shard, record: &UpdateRecord) -> Missing {
     let Some(number) = record.update.number else { return Missing::default() };
     let run = shard.run(record.envelope.run_id).is_none()
-        && (number > 1 || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS);
+        && (number > 1
+            || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS
+            || shard.was_here_lately(record.envelope.run_id));
     let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
         !begins_thread(record) && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
     });

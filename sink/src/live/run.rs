@@ -139,6 +139,11 @@ impl LiveRun {
         self.push_new(now);
     }
 
+    /// Whether anybody streamed it here, and may come back for the rest.
+    pub fn is_watched(&self) -> bool {
+        self.sequencer.is_some()
+    }
+
     pub fn is_over(&self) -> bool {
         self.ended.is_some()
     }

@@ -20,6 +20,9 @@ use crate::thread::ThreadState;
 /// Tokens kept of a run whose first update was not read yet.
 const EARLY_TOKENS_MAX: usize = 4_096;
 
+/// For how long it is known that a run was in memory: longer than an update counts as one that can't be a repeat.
+const LEFT_KEEP: Duration = Duration::from_secs(15);
+
 /// Bounds of one partition, taken from [`crate::Config`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -27,6 +30,7 @@ pub struct Limits {
     pub interest_keep: Duration,
     pub awaited_runs_max: usize,
     pub finished_keep: Duration,
+    pub unwatched_keep: Duration,
     pub buffer_events_max: usize,
 }
 
@@ -44,7 +48,12 @@ pub struct Shard {
     runs: BTreeMap<Uuid, Box<LiveRun>>,
     awaited: BTreeMap<Uuid, Awaited>,
     awaited_since: VecDeque<(Instant, Uuid)>,
+    /// Runs that ended, with when: those that somebody watched, and the others.
     ended: VecDeque<(Instant, Uuid)>,
+    ended_unwatched: VecDeque<(Instant, Uuid)>,
+    /// Runs that left memory lately: a repeat of their first update must not begin them anew.
+    left: BTreeSet<Uuid>,
+    left_since: VecDeque<(Instant, Uuid)>,
     /// Runs that hold something back.
     held: BTreeSet<Uuid>,
     bytes: usize,
@@ -85,6 +94,9 @@ impl Shard {
             awaited: BTreeMap::new(),
             awaited_since: VecDeque::new(),
             ended: VecDeque::new(),
+            ended_unwatched: VecDeque::new(),
+            left: BTreeSet::new(),
+            left_since: VecDeque::new(),
             held: BTreeSet::new(),
             bytes: 0,
         }
@@ -92,6 +104,11 @@ impl Shard {
 
     pub fn run(&self, run_id: Uuid) -> Option<&LiveRun> {
         self.runs.get(&run_id).map(|run| &**run)
+    }
+
+    /// Whether the store knows the run, though its newest update is young.
+    pub fn was_here_lately(&self, run_id: Uuid) -> bool {
+        self.left.contains(&run_id)
     }
 
     pub fn bytes(&self) -> usize {
@@ -122,7 +139,7 @@ impl Shard {
         }
         self.bytes += run.bytes;
         if run.is_over() {
-            self.ended.push_back((now, run_id));
+            self.note_ended(run_id, run.is_watched(), now);
         }
         self.note_held(run_id, &run);
         self.runs.insert(run_id, run);
@@ -140,9 +157,7 @@ impl Shard {
         let record = Arc::clone(&stored.record);
         run.apply(stored, position, now);
         self.bytes += run.bytes - bytes;
-        if run.is_over() && !was_over {
-            self.ended.push_back((now, run_id));
-        }
+        let ended = (run.is_over() && !was_over).then(|| run.is_watched());
         let held = run.held_since().is_some();
         if let Some(thread_id) = &run.state.envelope.thread_id {
             let name = (run.state.envelope.tenant.clone(), thread_id.clone());
@@ -154,6 +169,9 @@ impl Shard {
             thread.offset = offset;
         }
         self.set_held(run_id, held);
+        if let Some(watched) = ended {
+            self.note_ended(run_id, watched, now);
+        }
         Applied::Yes
     }
 
@@ -222,20 +240,35 @@ impl Shard {
                 awaited.by.into_iter().for_each(|awaiting| awaiting.end(Ending::Unknown));
             }
         }
-        while let Some((since, run_id)) = self.ended.front().copied() {
-            let old = now.duration_since(since) >= self.limits.finished_keep || self.bytes > bytes_max;
-            let written = self.runs.get(&run_id).is_none_or(|run| run.offset < self.written);
-            // What is held back is told first.
-            if !old || !written || self.held.contains(&run_id) {
-                break;
-            }
-            self.ended.pop_front();
-            self.evict(run_id);
+        while let Some((_, run_id)) = self.left_since.pop_front_if(|(at, _)| now.duration_since(*at) >= LEFT_KEEP) {
+            self.left.remove(&run_id);
         }
+        while self.let_go(now, bytes_max, self.limits.unwatched_keep, |shard| &mut shard.ended_unwatched) {}
+        while self.let_go(now, bytes_max, self.limits.finished_keep, |shard| &mut shard.ended) {}
         if self.bytes > bytes_max {
             let freed: usize = self.runs.values_mut().map(|run| run.forget_tokens(self.tokens_next)).sum();
             self.bytes -= freed;
         }
+    }
+
+    /// Lets go of the run that ended first, where its time has come and its rows are in the store.
+    fn let_go(
+        &mut self,
+        now: Instant,
+        bytes_max: usize,
+        keep: Duration,
+        queue: impl Fn(&mut Self) -> &mut VecDeque<(Instant, Uuid)>,
+    ) -> bool {
+        let Some((since, run_id)) = queue(self).front().copied() else { return false };
+        let old = now.duration_since(since) >= keep || self.bytes > bytes_max;
+        let written = self.runs.get(&run_id).is_none_or(|run| run.offset < self.written);
+        // What is held back is told first.
+        if !old || !written || self.held.contains(&run_id) {
+            return false;
+        }
+        queue(self).pop_front();
+        self.evict(run_id, now);
+        true
     }
 
     pub fn end_all(&mut self, ending: Ending) {
@@ -252,8 +285,11 @@ impl Shard {
         self.runs.values_mut().for_each(|run| run.lose_tokens(from));
     }
 
-    fn evict(&mut self, run_id: Uuid) {
+    fn evict(&mut self, run_id: Uuid, now: Instant) {
         let Some(run) = self.runs.remove(&run_id) else { return };
+        if self.left.insert(run_id) {
+            self.left_since.push_back((now, run_id));
+        }
         self.bytes -= run.bytes;
         let envelope = &run.state.envelope;
         if let Some(thread_id) = &envelope.thread_id {
@@ -293,6 +329,11 @@ impl Shard {
         Some(awaited)
     }
 
+    fn note_ended(&mut self, run_id: Uuid, watched: bool, now: Instant) {
+        let queue = if watched { &mut self.ended } else { &mut self.ended_unwatched };
+        queue.push_back((now, run_id));
+    }
+
     fn note_held(&mut self, run_id: Uuid, run: &LiveRun) {
         self.set_held(run_id, run.held_since().is_some());
     }
@@ -303,5 +344,60 @@ impl Shard {
         } else if !self.held.is_empty() {
             self.held.remove(&run_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Run;
+
+    const KEEP: Duration = Duration::from_secs(30);
+    const UNWATCHED: Duration = Duration::from_secs(2);
+
+    fn shard() -> Shard {
+        let limits = Limits {
+            hold_max: Duration::ZERO,
+            interest_keep: KEEP,
+            awaited_runs_max: 9,
+            finished_keep: KEEP,
+            unwatched_keep: UNWATCHED,
+            buffer_events_max: 9,
+        };
+        Shard::new(limits, 0, 0)
+    }
+
+    fn end(shard: &mut Shard, run: &Run, watched: bool, now: Instant) {
+        shard.begin(&run.started(0), Vec::new(), now);
+        if watched {
+            shard.with_run(run.id, |run| drop(run.join(None, 9, Duration::ZERO)));
+        }
+        for record in [run.started(0), run.prepared(1), run.ended(2)] {
+            let offset = record.position.offset;
+            let stored = Stored { record: Arc::new(record), payload: bytes::Bytes::new() };
+            assert_eq!(shard.apply(stored, RowPosition::default(), offset, now), Applied::Yes);
+        }
+    }
+
+    #[test]
+    fn only_what_somebody_streamed_stays_for_long() {
+        let (mut shard, now) = (shard(), Instant::now());
+        let (watched, unwatched) = (Run::new(1, 0), Run::new(2, 0));
+        end(&mut shard, &watched, true, now);
+        end(&mut shard, &unwatched, false, now);
+        let left = |shard: &Shard| {
+            [&watched, &unwatched].map(|run| shard.run(run.id).is_none() && shard.was_here_lately(run.id))
+        };
+        shard.sweep(now + UNWATCHED, usize::MAX);
+        assert_eq!(left(&shard), [false, false], "their rows are not in the store yet");
+        shard.written = 3;
+        shard.sweep(now + UNWATCHED, usize::MAX);
+        assert_eq!(left(&shard), [false, true]);
+        // What is held back for a watcher is told before.
+        shard.expire_held(now + KEEP);
+        shard.sweep(now + KEEP, usize::MAX);
+        assert_eq!(left(&shard), [true, false], "the first left long ago");
+        shard.sweep(now + 2 * KEEP, usize::MAX);
+        assert_eq!(left(&shard), [false, false]);
     }
 }

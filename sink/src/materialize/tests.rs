@@ -69,8 +69,14 @@ fn updates() -> Vec<Arc<UpdateRecord>> {
 
 fn shard() -> Shard {
     let time = Duration::from_secs(1);
-    let limits =
-        Limits { hold_max: time, interest_keep: time, awaited_runs_max: 9, finished_keep: time, buffer_events_max: 9 };
+    let limits = Limits {
+        hold_max: time,
+        interest_keep: time,
+        awaited_runs_max: 9,
+        finished_keep: time,
+        unwatched_keep: time,
+        buffer_events_max: 9,
+    };
     Shard::new(limits, 0, 0)
 }
 
