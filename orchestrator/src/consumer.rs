@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     graphs::GraphCache,
     owner::{self, Claim, Handle, Order, Owner, Told},
+    poisoned::Poisoned,
 };
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -30,10 +31,11 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         deps.names.clone(),
         config.create_topics,
     ));
+    let poisoned = Poisoned::default();
     let mut backoff = BACKOFF_MIN;
     while !shutdown.is_cancelled() {
         let began = Instant::now();
-        let member = Member::join(&config, &deps, &graphs).await;
+        let member = Member::join(&config, &deps, &graphs, &poisoned).await;
         let result = match member {
             Ok(member) => member.serve(&shutdown).await,
             Err(error) => Err(error),
@@ -61,7 +63,7 @@ fn is_mended_by_recovery(error: &Error) -> bool {
     match error {
         Error::Log(LogError::Corrupt { .. } | LogError::Closed) => false,
         Error::OutputLost { source, .. } => !matches!(source, LogError::Corrupt { .. } | LogError::Closed),
-        Error::Log(_) | Error::Store(_) | Error::CommitsFail { .. } => true,
+        Error::Log(_) | Error::Store(_) | Error::CommitsFail { .. } | Error::FoldPanicked { .. } => true,
         Error::UnknownRecord { .. }
         | Error::ReplayOutsideLog { .. }
         | Error::State { .. }
@@ -75,6 +77,7 @@ struct Member<'a> {
     config: &'a Config,
     deps: &'a Deps,
     graphs: &'a Arc<GraphCache>,
+    poisoned: &'a Poisoned,
     topic: Arc<str>,
     consumer: Box<dyn Consumer>,
     owners: BTreeMap<Partition, Handle>,
@@ -85,7 +88,12 @@ struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    async fn join(config: &'a Config, deps: &'a Deps, graphs: &'a Arc<GraphCache>) -> Result<Self, Error> {
+    async fn join(
+        config: &'a Config,
+        deps: &'a Deps,
+        graphs: &'a Arc<GraphCache>,
+        poisoned: &'a Poisoned,
+    ) -> Result<Self, Error> {
         let topic = deps.names.of(RUNS);
         let subscription = Subscription {
             group: deps.names.of(ORCHESTRATOR_GROUP),
@@ -98,6 +106,7 @@ impl<'a> Member<'a> {
             config,
             deps,
             graphs,
+            poisoned,
             topic: Arc::from(topic),
             consumer,
             owners: BTreeMap::new(),
@@ -174,7 +183,8 @@ impl<'a> Member<'a> {
             tail = end,
             "owns a partition"
         );
-        self.start(Claim { partition, replay_from, issued_up_to, end });
+        let poisoned = self.poisoned.met_from(partition, replay_from);
+        self.start(Claim { partition, replay_from, issued_up_to, end, poisoned });
         Ok(())
     }
 
@@ -211,11 +221,26 @@ impl<'a> Member<'a> {
                 Ok(())
             }
             // A released owner is no longer among them; any other end is a failure.
-            Told::Ended { partition, result } => match self.owners.remove(&partition) {
-                Some(_) => result,
-                None => Ok(()),
+            Told::Ended { partition, result } => match (self.owners.remove(&partition), result) {
+                (Some(_), Err(Error::FoldPanicked { partition, offset })) => self.fold_anew(partition, offset).await,
+                (Some(_), result) => result,
+                (None, _) => Ok(()),
             },
         }
+    }
+
+    /// The fold panicked on a record: the partition is recovered from what is stored, as after a crash, without it.
+    async fn fold_anew(&mut self, partition: Partition, offset: Offset) -> Result<(), Error> {
+        tracing::error!(partition, offset, "the fold panicked; the partition is folded anew without the record");
+        self.poisoned.add(partition, offset);
+        let group = self.deps.names.of(ORCHESTRATOR_GROUP);
+        let committed = self.deps.log.committed(&group, &self.topic, partition).await?;
+        let (start, end) = self.deps.log.bounds(&self.topic, partition).await?;
+        self.own(Assigned { topic: Arc::clone(&self.topic), partition, committed, start, end }).await?;
+        if self.paused.remove(&partition) {
+            self.consumer.resume(&self.topic, partition).await?;
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, partition: Partition, replay_from: Offset, metadata: &str) -> Result<(), Error> {

@@ -16,6 +16,9 @@ pub enum Error {
         #[source]
         source: LogError,
     },
+    /// The state that it was folded into is torn: the owner must fold anew, without the record.
+    #[error("the fold panicked on record {offset} of partition {partition}")]
+    FoldPanicked { partition: u32, offset: Offset },
     #[error("commits of partition {partition} have failed for {seconds} s")]
     CommitsFail { partition: u32, seconds: u64 },
     /// A newer version wrote it; an older one must not guess what it means.

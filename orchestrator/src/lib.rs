@@ -11,6 +11,7 @@ mod owner;
 mod decode;
 mod graphs;
 mod outputs;
+mod poisoned;
 mod watermark;
 
 pub mod metrics;
@@ -18,3 +19,6 @@ pub mod metrics;
 pub use config::{Config, Deps, NodeTopics};
 pub use consumer::run;
 pub use error::Error;
+
+#[cfg(test)]
+mod tests;

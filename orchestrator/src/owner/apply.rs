@@ -191,10 +191,15 @@ impl Owner {
             return Ok(());
         }
         let state = resident.state.take().expect("the state is away only while it is advanced");
-        // A record that breaks the fold must not take the key with it.
-        let before = state.clone();
         let record = &parked.record;
+        if self.poisoned.contains(&parked.offset) {
+            self.fail_run(record);
+            self.applied(key, &parked, state, Vec::new());
+            return Ok(());
+        }
         let step = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            crate::tests::panic_where_asked(record);
             advance(&*self.graphs, state, &record.envelope, record.at, &record.event)
         }));
         match step {
@@ -203,10 +208,8 @@ impl Owner {
                 resident.state = Some(state);
                 self.park_for_spec(key, parked, spec);
             }
-            Err(_) => {
-                self.fail_run(record);
-                self.applied(key, &parked, before, Vec::new());
-            }
+            // The state went with it. A copy kept for this case would cost every record; so the partition is folded anew.
+            Err(_) => return Err(Error::FoldPanicked { partition: self.partition, offset: parked.offset }),
         }
         Ok(())
     }
@@ -217,6 +220,9 @@ impl Owner {
         resident.state = Some(state);
         resident.applied = Some(*offset);
         resident.touched = Instant::now();
+        if let (Event::RunFailed { .. }, Some(recovery)) = (&record.event, &mut self.recovery) {
+            recovery.forget_broken(record.envelope.run_id);
+        }
         self.mark_dirty(key, *offset);
         self.put_out(key, Cause { offset: *offset, at: record.at, traceparent: traceparent.as_deref() }, commands);
         ::metrics::counter!(metrics::EVENTS, "event" => event_name(&record.event)).increment(1);
@@ -231,17 +237,21 @@ impl Owner {
         self.ask_spec(key.clone(), hash, Duration::ZERO);
     }
 
-    /// The fold panicked on a record: its run ends by a record of its own, so that every replay sees the same.
-    fn fail_run(&mut self, record: &RunsRecord) {
+    /// The fold panics on a record: its run ends by a record of its own, so that every replay sees the same.
+    fn fail_run(&mut self, record: &Arc<RunsRecord>) {
         tracing::error!(
             run.id = %record.envelope.run_id,
             event = event_name(&record.event),
             "the fold panicked on a record; its run ends as an internal error"
         );
-        if self.recovery.is_some() {
-            // The record that ended it stands further down the log.
-            return;
+        match &mut self.recovery {
+            // The record that ends it may stand further down the log.
+            Some(recovery) => recovery.keep_broken(Arc::clone(record)),
+            None => self.append_failure(record),
         }
+    }
+
+    pub(super) fn append_failure(&mut self, record: &RunsRecord) {
         let message = format!("a record of type {} could not be applied", event_name(&record.event));
         let failed =
             RunsRecord { envelope: Arc::clone(&record.envelope), at: self.now(), event: Event::RunFailed { message } };

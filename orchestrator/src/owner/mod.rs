@@ -11,7 +11,7 @@ mod resident;
 mod wake;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -84,6 +84,8 @@ pub struct Claim {
     pub issued_up_to: Offset,
     /// The tail at assignment: below it a former owner may have been.
     pub end: Offset,
+    /// Records on which the fold is known to panic.
+    pub poisoned: BTreeSet<Offset>,
 }
 
 pub struct Owner {
@@ -104,6 +106,7 @@ pub struct Owner {
     told: mpsc::UnboundedSender<Told>,
     queued: Arc<AtomicUsize>,
     tail: Offset,
+    poisoned: BTreeSet<Offset>,
 }
 
 /// What the owner waits for beside its orders.
@@ -160,6 +163,7 @@ impl Owner {
             told: told.clone(),
             queued,
             tail: claim.end,
+            poisoned: claim.poisoned,
             config,
             deps,
             graphs,

@@ -1,12 +1,16 @@
 //! From the replay start to the tail without putting anything out, and then what a dead owner may have left undone.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use event_log::Offset;
 use graph::{
     advance::Command,
-    envelope::{Key, Millis},
+    envelope::{Key, Millis, RunId},
 };
+use schemas::record::RunsRecord;
 
 use super::{Owner, Slot};
 use crate::{error::Error, metrics, outputs::Cause};
@@ -17,6 +21,8 @@ pub struct Recovery {
     /// The tail at assignment.
     end: Offset,
     kept: Vec<Kept>,
+    /// Records on which the fold panics, of runs that no record has ended for it so far.
+    broken: BTreeMap<RunId, Arc<RunsRecord>>,
 }
 
 /// What one record would have put out.
@@ -30,7 +36,7 @@ struct Kept {
 
 impl Recovery {
     pub fn new(issued_up_to: Offset, end: Offset) -> Self {
-        Recovery { issued_up_to, end, kept: Vec::new() }
+        Recovery { issued_up_to, end, kept: Vec::new(), broken: BTreeMap::new() }
     }
 
     pub fn keep(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
@@ -44,6 +50,16 @@ impl Recovery {
             traceparent: cause.traceparent.map(str::to_owned),
             commands,
         });
+    }
+}
+
+impl Recovery {
+    pub fn keep_broken(&mut self, record: Arc<RunsRecord>) {
+        self.broken.insert(record.envelope.run_id, record);
+    }
+
+    pub fn forget_broken(&mut self, run: RunId) {
+        self.broken.remove(&run);
     }
 }
 
@@ -80,6 +96,9 @@ impl Owner {
             tasks_reissued = tasks,
             "the partition is live"
         );
+        for record in recovery.broken.into_values() {
+            self.append_failure(&record);
+        }
         self.wakes.arm();
         self.drop_closed();
         Ok(())

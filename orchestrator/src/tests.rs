@@ -1,0 +1,266 @@
+//! The whole stage on an embedded log and store, with a fold that panics where a test asks for it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use event_log::{Class, EmbeddedLog, EventLog, ProgressBoard, Reader, Start, TopicSpec, embedded, partition_for};
+use graph::{
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunId},
+    event::{Event, Request},
+    ids,
+    spec::GraphSpec,
+    task::TaskResult,
+    update::{Happened, RunStatus},
+    world::Clock,
+};
+use run_store::{EmbeddedStore, Specs, rows::SpecRow};
+use schemas::{
+    record::{RunsRecord, TaskRecord, UpdateRecord, Wire},
+    topic::{CONTROL, DEAD_LETTERS, Names, ORCHESTRATOR_GROUP, RUNS, SIGNALS, UPDATES},
+};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Config, Deps, Error};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const NOW: Millis = 1_763_721_600_000;
+/// In a run's metadata: the fold panics on results of its tasks.
+const PANICS: &str = "panics";
+
+const GRAPH: &str = "
+version: 1
+name: one
+state: {text: string}
+nodes:
+  work: {kind: transform, update: {text: \"state.text\"}}
+edges: [START -> work, work -> END]
+";
+
+/// Called by the fold, for every record.
+pub fn panic_where_asked(record: &RunsRecord) {
+    let asked = record.envelope.metadata.contains_key(PANICS) && matches!(record.event, Event::TaskFinished(_));
+    assert!(!asked, "asked to panic");
+}
+
+struct At(Millis);
+
+impl Clock for At {
+    fn now(&self) -> Millis {
+        self.0
+    }
+}
+
+struct Stage {
+    log: Arc<EmbeddedLog>,
+    store: Arc<EmbeddedStore>,
+    names: Names,
+    spec: GraphSpec,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: embedded::Clock = Arc::new(|| NOW);
+        let log = EmbeddedLog::open(&folder.path().join("log"), embedded::Config::default(), clock).unwrap();
+        let store = EmbeddedStore::open(folder.path().join("store"), run_store::embedded::Config::default());
+        let checked = graph::file::read(GRAPH, None);
+        let spec = checked.spec.expect("the graph is right");
+        let stage = Stage { log, store: store.await.unwrap(), names: Names::new("t-"), spec, _folder: folder };
+        let durable = Class::Durable { retention_ms: 3_600_000 };
+        let node = stage.names.node("one", "work", Lane::Interactive);
+        let mut topics: Vec<_> = [RUNS, UPDATES, SIGNALS, DEAD_LETTERS]
+            .map(|name| TopicSpec { name: stage.names.of(name), partitions: 1, class: durable })
+            .into();
+        topics.push(TopicSpec { name: node, partitions: 1, class: durable });
+        topics.push(TopicSpec { name: stage.names.of(CONTROL), partitions: 1, class: Class::Compacted });
+        stage.log.create_topics(&topics).await.unwrap();
+        let row = SpecRow {
+            hash: stage.spec.hash(),
+            name: "one".to_owned(),
+            spec: stage.spec.canonical().into(),
+            created_at: NOW,
+        };
+        stage.store.put_spec(&row).await.unwrap();
+        stage
+    }
+
+    fn start(&self, shutdown: &CancellationToken) -> JoinHandle<Result<(), Error>> {
+        let config = Config { commit_every: Duration::from_millis(20), ..Config::default() };
+        let deps = Deps {
+            log: Arc::clone(&self.log) as Arc<dyn EventLog>,
+            specs: Arc::clone(&self.store) as Arc<dyn Specs>,
+            states: Arc::clone(&self.store) as Arc<dyn run_store::States>,
+            clock: Arc::new(At(NOW)),
+            names: self.names.clone(),
+            board: ProgressBoard::default(),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+        tokio::spawn(crate::run(config, deps, shutdown.clone()))
+    }
+
+    fn envelope(&self, number: u64, panics: bool) -> Arc<Envelope> {
+        Arc::new(Envelope {
+            tenant: "default".to_owned(),
+            principal: Principal::default(),
+            endpoint: "/x".to_owned(),
+            run_id: ids::run_id(NOW, number, 0),
+            thread_id: None,
+            graph: GraphRef { name: "one".to_owned(), hash: self.spec.hash() },
+            rules: RULES,
+            lane: Lane::Interactive,
+            priority: 0,
+            deadline: NOW + 3_600_000,
+            metadata: panics.then(|| (PANICS.to_owned(), json!(true))).into_iter().collect(),
+            tags: Vec::new(),
+            batch: None,
+        })
+    }
+
+    async fn tell(&self, envelope: &Arc<Envelope>, event: Event) {
+        let record = RunsRecord { envelope: Arc::clone(envelope), at: NOW, event };
+        let wire = event_log::Record::json(record.key(), record.headers("test", None), Arc::new(record));
+        self.log.append(&self.names.of(RUNS), 0, wire).await.unwrap();
+    }
+
+    async fn request(&self, envelope: &Arc<Envelope>) {
+        let request = Request { input: Some(Arc::new(json!({"text": "x"}))), ..Request::default() };
+        self.tell(envelope, Event::Requested(Box::new(request))).await;
+    }
+
+    async fn read(&self, topic: String) -> Box<dyn Reader> {
+        assert_eq!(partition_for(b"x", 1), 0);
+        self.log.read(&topic, 0, Start::Earliest).await.unwrap()
+    }
+
+    /// Gives the results of the tasks of these runs, each once.
+    async fn work(&self, runs: &[&Arc<Envelope>]) {
+        let mut tasks = self.read(self.names.node("one", "work", Lane::Interactive)).await;
+        let mut waiting: BTreeSet<RunId> = runs.iter().map(|envelope| envelope.run_id).collect();
+        while !waiting.is_empty() {
+            for fetched in tokio::time::timeout(PATIENCE, tasks.next()).await.expect("a task is issued").unwrap() {
+                let record = fetched.json::<TaskRecord>().unwrap();
+                if waiting.remove(&record.envelope.run_id) {
+                    let result = TaskResult {
+                        task_id: record.task.id,
+                        issue: record.task.issue,
+                        execution: Uuid::from_u128(7),
+                        attempt: 1,
+                        node: "work".to_owned(),
+                        writes: vec![("text".to_owned(), Arc::new(json!("done")))],
+                        ..TaskResult::default()
+                    };
+                    self.tell(&record.envelope, Event::TaskFinished(Box::new(result))).await;
+                }
+            }
+        }
+    }
+
+    /// How a run ended, and its error's text.
+    async fn end_of(&self, run: RunId) -> (RunStatus, String) {
+        let mut updates = self.read(self.names.of(UPDATES)).await;
+        loop {
+            for fetched in tokio::time::timeout(PATIENCE, updates.next()).await.expect("the run ends").unwrap() {
+                let record = fetched.json::<UpdateRecord>().unwrap();
+                for happened in &record.update.happened {
+                    if let Happened::Ended(ended) = happened
+                        && record.envelope.run_id == run
+                    {
+                        return (ended.status, format!("{:?}", ended.error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records of `runs` that say that a run failed within.
+    async fn failures(&self) -> usize {
+        let topic = self.names.of(RUNS);
+        let (_, end) = self.log.bounds(&topic, 0).await.unwrap();
+        let (mut runs, mut next, mut failures) = (self.read(topic).await, 0, 0);
+        while next < end {
+            for fetched in runs.next().await.unwrap() {
+                next = fetched.offset + 1;
+                let record = fetched.json::<RunsRecord>().unwrap();
+                failures += usize::from(matches!(record.event, Event::RunFailed { .. }));
+            }
+        }
+        failures
+    }
+
+    async fn committed(&self) -> u64 {
+        let committed = self.log.committed(&self.names.of(ORCHESTRATOR_GROUP), &self.names.of(RUNS), 0).await;
+        committed.unwrap().map_or(0, |(offset, _)| offset)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_fold_ends_its_run_and_no_other() {
+    let stage = Stage::new().await;
+    let shutdown = CancellationToken::new();
+    let running = stage.start(&shutdown);
+    let (broken, whole, later) = (stage.envelope(1, true), stage.envelope(2, false), stage.envelope(3, false));
+    stage.request(&broken).await;
+    stage.request(&whole).await;
+    stage.work(&[&broken, &whole]).await;
+
+    let (status, error) = stage.end_of(broken.run_id).await;
+    assert_eq!(status, RunStatus::Error);
+    assert!(error.contains("a record of type task_finished could not be applied"), "{error}");
+    assert_eq!(stage.end_of(whole.run_id).await.0, RunStatus::Success);
+
+    // The partition goes on, and its offset passes the record.
+    stage.request(&later).await;
+    stage.work(&[&later]).await;
+    assert_eq!(stage.end_of(later.run_id).await.0, RunStatus::Success);
+    let (_, end) = stage.log.bounds(&stage.names.of(RUNS), 0).await.unwrap();
+    tokio::time::timeout(PATIENCE, async {
+        while stage.committed().await < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the offset passes the record");
+    assert_eq!(stage.failures().await, 1);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+/// Another process knows nothing of the panic: it learns of it by its own, and finds that the run has been ended for it.
+#[tokio::test]
+async fn a_replay_of_the_panic_ends_the_run_no_second_time() {
+    let stage = Stage::new().await;
+    let (broken, whole) = (stage.envelope(1, true), stage.envelope(2, false));
+    let shutdown = CancellationToken::new();
+    let running = stage.start(&shutdown);
+    stage.request(&broken).await;
+    stage.request(&whole).await;
+    stage.work(&[&broken, &whole]).await;
+    stage.end_of(broken.run_id).await;
+    // As a kill leaves it: nothing committed, nothing stored.
+    running.abort();
+    let _ = running.await;
+    let mut consumer = stage
+        .log
+        .subscribe(event_log::Subscription {
+            group: stage.names.of(ORCHESTRATOR_GROUP),
+            topics: vec![stage.names.of(RUNS)],
+            prefetch_bytes_max: 1 << 20,
+        })
+        .await
+        .unwrap();
+    while !matches!(consumer.next().await.unwrap(), event_log::GroupEvent::Assigned(_)) {}
+    consumer.commit(&stage.names.of(RUNS), 0, 0, "").await.unwrap();
+    drop(consumer);
+
+    let running = stage.start(&shutdown);
+    let later = stage.envelope(3, false);
+    stage.request(&later).await;
+    stage.work(&[&later]).await;
+    assert_eq!(stage.end_of(later.run_id).await.0, RunStatus::Success);
+    assert_eq!(stage.failures().await, 1);
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
