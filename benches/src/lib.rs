@@ -1,5 +1,8 @@
-//! What the benches share: a server as a real process, a load generator that costs little, and how figures are printed.
+//! What the benches share: real processes, a load generator that costs little, the runs of P1, and how figures are printed.
 
+pub mod deployment;
 pub mod figures;
 pub mod load;
-pub mod server;
+pub mod options;
+pub mod process;
+pub mod three_nodes;

@@ -25,8 +25,17 @@ impl Client {
 
     /// Posts JSON and returns status and body.
     pub async fn post(&mut self, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.send("POST", path, "application/json", body).await
+    }
+
+    /// Puts a graph file.
+    pub async fn put(&mut self, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.send("PUT", path, "application/yaml", body).await
+    }
+
+    async fn send(&mut self, method: &str, path: &str, media: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
@@ -120,6 +129,20 @@ pub async fn closed_loop<F>(clients: usize, duration: Duration, address: SocketA
 where
     F: AsyncFn(&mut Client, usize, u64) -> anyhow::Result<()> + Clone + 'static,
 {
+    closed_loop_with_pause(clients, duration, Duration::ZERO, address, ask).await
+}
+
+/// [`closed_loop`] whose clients pause after each answer.
+pub async fn closed_loop_with_pause<F>(
+    clients: usize,
+    duration: Duration,
+    pause: Duration,
+    address: SocketAddr,
+    ask: F,
+) -> anyhow::Result<Measured>
+where
+    F: AsyncFn(&mut Client, usize, u64) -> anyhow::Result<()> + Clone + 'static,
+{
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async move {
@@ -137,6 +160,9 @@ where
                         ask(&mut client, number, count).await?;
                         latency.record(sent.elapsed().as_micros() as u64)?;
                         count += 1;
+                        if !pause.is_zero() {
+                            tokio::time::sleep(pause).await;
+                        }
                     }
                     anyhow::Ok(latency)
                 }));

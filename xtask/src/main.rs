@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this tool starts processes and times them; nothing here is simulated")]
 
 mod backends;
+mod bench;
 mod command;
 mod compose;
 mod jars;
@@ -12,7 +13,7 @@ mod test;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 struct Verb {
     usage: &'static str,
@@ -37,7 +38,7 @@ const VERBS: &[Verb] = &[
         help: "write anew the files that tests hold to the code: openapi.json, JSON Schemas",
         run: schemas,
     },
-    Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench },
+    Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench::run },
 ];
 
 fn main() -> ExitCode {
@@ -66,6 +67,7 @@ fn print_verbs() {
         println!("  {:<22} {}", verb.usage, verb.help);
     }
     println!("suites of `test`: {}", suites::NAMES.join(", "));
+    println!("benchmarks: {}", bench::NAMES.join(", "));
 }
 
 /// The folder that holds the workspace.
@@ -78,16 +80,4 @@ fn schemas(_: &[String]) -> Result<()> {
     test::cargo(&["test", "--quiet", "--no-fail-fast", "--package", "schemas", "--package", "ingest"])
         .env("BLESS", "1")
         .run()
-}
-
-fn bench(arguments: &[String]) -> Result<()> {
-    let Some(name) = arguments.first() else {
-        bail!("name a benchmark: one of the files of benches/src/bin");
-    };
-    // The binary that is measured stands beside the bench.
-    test::cargo(&["build", "--release", "--package", "server", "--package", "benches"]).run()?;
-    test::cargo(&["run", "--quiet", "--release", "--package", "benches", "--bin", name, "--"])
-        .args(&arguments[1..])
-        .run()
-        .with_context(|| format!("benchmark {name}"))
 }

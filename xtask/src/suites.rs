@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     backends::Backend,
-    compose, packages, rules,
+    bench, compose, packages, rules,
     test::{Session, cargo},
 };
 
@@ -17,9 +17,10 @@ pub struct Suite {
     pub run: fn(&mut Session) -> Result<()>,
 }
 
-pub const NAMES: [&str; 9] = ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "docs"];
+pub const NAMES: [&str; 10] =
+    ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "benches", "docs"];
 
-pub const SUITES: [Suite; 9] = [
+pub const SUITES: [Suite; 10] = [
     Suite { name: NAMES[0], about: "rustfmt finds nothing to change", needs: &[], run: format },
     Suite { name: NAMES[1], about: "who depends on whom, who names a client", needs: &[], run: rules },
     Suite { name: NAMES[2], about: "compose.yaml keeps to the Compose specification", needs: &[], run: compose::check },
@@ -38,7 +39,8 @@ pub const SUITES: [Suite; 9] = [
         needs: &[Backend::Kafka, Backend::Cassandra],
         run: end_to_end,
     },
-    Suite { name: NAMES[8], about: "the documentation builds, its examples run", needs: &[], run: docs },
+    Suite { name: NAMES[8], about: "each bench works, small and short", needs: &[], run: bench::smoke },
+    Suite { name: NAMES[9], about: "the documentation builds, its examples run", needs: &[], run: docs },
 ];
 
 /// Test files that have a suite of their own; all others belong to `unit`.
