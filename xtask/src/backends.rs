@@ -1,4 +1,5 @@
-//! Kafka and Cassandra as processes of this machine: on free ports, with data of their own, gone when dropped.
+//! Kafka and Cassandra as processes of this machine: on free ports, with data of their own, gone when dropped. A test
+//! that wants to kill one starts its own by `xtask backends run`.
 
 mod cassandra;
 mod kafka;
@@ -7,6 +8,7 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use self::cassandra::CommitLog;
 use crate::{command, jars};
 
 /// What `backends up` keeps running, under the names that its files have.
@@ -56,25 +59,47 @@ impl Backend {
             fs::remove_dir_all(dir)?;
         }
         fs::create_dir_all(dir)?;
-        let mut server = match self {
-            Backend::Kafka => kafka::start(&jars, dir, lifetime)?,
-            Backend::Cassandra => cassandra::start(&jars, dir, lifetime)?,
-        };
+        let (address, arguments) = self.prepare(&jars, dir, CommitLog::Periodic)?;
+        let child = java(dir, lifetime, &arguments)?;
+        let mut server = Server { backend: self, address, child, dir: dir.to_path_buf(), lifetime };
         server.wait(match self {
             Backend::Kafka => kafka::answers,
             Backend::Cassandra => cassandra::answers,
         })?;
         Ok(server)
     }
+
+    fn prepare(self, jars: &Path, dir: &Path, sync: CommitLog) -> Result<(SocketAddr, Vec<String>)> {
+        match self {
+            Backend::Kafka => kafka::prepare(jars, dir),
+            Backend::Cassandra => cassandra::prepare(jars, dir, sync),
+        }
+    }
 }
 
-/// `cargo xtask backends up|down`.
-pub fn up_or_down(arguments: &[String]) -> Result<()> {
-    match arguments.first().map(String::as_str) {
-        Some("up") => up(),
-        Some("down") => down(),
-        _ => bail!("say `backends up` or `backends down`"),
+/// `cargo xtask backends up|down|run`.
+pub fn verb(arguments: &[String]) -> Result<()> {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["up"] => up(),
+        ["down"] => down(),
+        ["run", name, dir] => run(name, Path::new(dir)),
+        _ => bail!("say `backends up`, `backends down` or `backends run kafka|cassandra DIR`"),
     }
+}
+
+/// Becomes a backend that lives in `dir`: killed and run on the same folder, it comes back at its address with its data.
+/// The file `address` in it says where.
+fn run(name: &str, dir: &Path) -> Result<()> {
+    let Some(backend) = BACKENDS.iter().find(|backend| backend.name() == name) else {
+        bail!("there is no backend {name}: say kafka or cassandra")
+    };
+    let jars = jars::fetch(name)?;
+    fs::create_dir_all(dir)?;
+    let dir = dir.canonicalize()?;
+    let (_, arguments) = backend.prepare(&jars, &dir, CommitLog::Batch)?;
+    let mut command = java_command(Lifetime::OfThisProcess);
+    command.args(arguments).current_dir(&dir).stdin(Stdio::null());
+    Err(command.exec()).context("java did not start")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,16 +160,31 @@ impl Drop for Server {
 /// Starts a Java program whose output goes to the file `log` in `dir`.
 fn java(dir: &Path, lifetime: Lifetime, arguments: &[String]) -> Result<Child> {
     let log = File::create(dir.join("log"))?;
-    let mut command = match lifetime {
+    let mut command = java_command(lifetime);
+    command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().context("java did not start")
+}
+
+fn java_command(lifetime: Lifetime) -> Command {
+    match lifetime {
         // The kernel ends it with this process, however that ends: also by a signal that runs no destructor.
         Lifetime::OfThisProcess if command::is_installed("setpriv") => {
             wrapped("setpriv", &["--pdeathsig", "KILL", "java"])
         }
         Lifetime::UntilDown if command::is_installed("setsid") => wrapped("setsid", &["java"]),
         _ => Command::new("java"),
-    };
-    command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().context("java did not start")
+    }
+}
+
+/// The address of a backend in `dir`; `lay_out` writes its configuration the first time, and gives the port.
+fn laid_out(dir: &Path, lay_out: impl FnOnce() -> Result<u16>) -> Result<SocketAddr> {
+    let known = dir.join("address");
+    if let Ok(text) = fs::read_to_string(&known) {
+        return text.trim().parse().with_context(|| format!("{} holds no address", known.display()));
+    }
+    let address = SocketAddr::from(([127, 0, 0, 1], lay_out()?));
+    fs::write(&known, address.to_string())?;
+    Ok(address)
 }
 
 fn wrapped(program: &str, arguments: &[&str]) -> Command {
@@ -183,7 +223,6 @@ fn up() -> Result<()> {
             continue;
         }
         let server = backend.start_in(&dir, Lifetime::UntilDown)?;
-        fs::write(dir.join("address"), server.address.to_string())?;
         fs::write(dir.join("pid"), server.child.id().to_string())?;
         println!("export {}={}", backend.variable(), server.address);
     }

@@ -29,9 +29,9 @@ const VERBS: &[Verb] = &[
     },
     Verb { usage: "lint", help: "format check, clippy and the rules on who depends on whom", run: test::lint },
     Verb {
-        usage: "backends up|down",
-        help: "start Kafka and Cassandra for development and print their addresses; stop them",
-        run: backends::up_or_down,
+        usage: "backends up|down|run NAME DIR",
+        help: "start Kafka and Cassandra for development and print their addresses; stop them; become one in DIR",
+        run: backends::verb,
     },
     Verb {
         usage: "schemas",
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 fn print_verbs() {
     println!("cargo xtask VERB");
     for verb in VERBS {
-        println!("  {:<22} {}", verb.usage, verb.help);
+        println!("  {:<29} {}", verb.usage, verb.help);
     }
     println!("suites of `test`: {}", suites::NAMES.join(", "));
     println!("benchmarks: {}", bench::NAMES.join(", "));

@@ -10,6 +10,9 @@ use crate::{
     packages, rules, suites,
 };
 
+/// By which tests learn the program that becomes a backend of their own: `$MILLSTREAM_TEST_BACKENDS backends run ...`.
+const BACKENDS_VARIABLE: &str = "MILLSTREAM_TEST_BACKENDS";
+
 /// What is shared by the suites of one call.
 #[derive(Default)]
 pub struct Session {
@@ -78,6 +81,9 @@ impl Session {
         let mut run = cargo(&["test", "--workspace", "--no-fail-fast"]).args(arguments);
         for (backend, server) in &self.servers {
             run = run.env(backend.variable(), &server.address.to_string());
+        }
+        if let Ok(xtask) = std::env::current_exe() {
+            run = run.env(BACKENDS_VARIABLE, &xtask.to_string_lossy());
         }
         let (mut counts, mut skipped) = (Counts::default(), Vec::new());
         let succeeded = run.watch(|line| {

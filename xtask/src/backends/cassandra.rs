@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Result;
 
-use super::{Backend, Lifetime, Server, ask, free_ports, java};
+use super::{ask, free_ports, laid_out};
 
 /// The parts of the JDK that Cassandra reaches into (its conf/jvm17-server.options, which the jar doesn't hold).
 const EXPORTS: &[&str] = &[
@@ -38,19 +38,26 @@ const OPENS: &[&str] = &[
     "jdk.management/com.sun.management.internal",
 ];
 
-pub fn start(jars: &Path, dir: &Path, lifetime: Lifetime) -> Result<Server> {
-    let [native, storage] = free_ports()?;
+/// The arguments of java for a node on `dir`, which is laid out at the first time.
+pub fn prepare(jars: &Path, dir: &Path, sync: CommitLog) -> Result<(SocketAddr, Vec<String>)> {
     let conf = dir.join("conf");
-    fs::create_dir_all(&conf)?;
-    fs::write(conf.join("cassandra.yaml"), configuration(dir, native, storage))?;
-    fs::write(conf.join("logback.xml"), LOGGING)?;
-    Ok(Server {
-        backend: Backend::Cassandra,
-        address: SocketAddr::from(([127, 0, 0, 1], native)),
-        child: java(dir, lifetime, &arguments(jars, dir, &conf)?)?,
-        dir: dir.to_path_buf(),
-        lifetime,
-    })
+    let address = laid_out(dir, || {
+        let [native, storage] = free_ports()?;
+        fs::create_dir_all(&conf)?;
+        fs::write(conf.join("cassandra.yaml"), configuration(dir, native, storage, sync))?;
+        fs::write(conf.join("logback.xml"), LOGGING)?;
+        Ok(native)
+    })?;
+    Ok((address, arguments(jars, dir, &conf)?))
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy)]
+pub enum CommitLog {
+    /// Before it is on disk, as in most deployments: their other replicas have it.
+    Periodic,
+    /// When it is: what a node that is alone, and is killed, has to do.
+    Batch,
 }
 
 /// Whether the node answers an OPTIONS frame of protocol 4 with SUPPORTED.
@@ -90,14 +97,17 @@ fn arguments(jars: &Path, dir: &Path, conf: &Path) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-fn configuration(dir: &Path, native: u16, storage: u16) -> String {
+fn configuration(dir: &Path, native: u16, storage: u16, sync: CommitLog) -> String {
     let dir = dir.display();
+    let sync = match sync {
+        CommitLog::Periodic => "commitlog_sync: periodic\ncommitlog_sync_period: 10s",
+        CommitLog::Batch => "commitlog_sync: batch",
+    };
     format!(
         "cluster_name: millstream
 num_tokens: 1
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
-commitlog_sync: periodic
-commitlog_sync_period: 10s
+{sync}
 data_file_directories: [{dir}/data]
 commitlog_directory: {dir}/commitlog
 saved_caches_directory: {dir}/saved_caches

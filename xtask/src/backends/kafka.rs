@@ -4,26 +4,23 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Backend, Lifetime, Server, ask, free_ports, java};
+use super::{ask, free_ports, laid_out};
 
 const CLUSTER_ID: &str = "bWlsbHN0cmVhbS10ZXN0cw";
 
-pub fn start(jars: &Path, dir: &Path, lifetime: Lifetime) -> Result<Server> {
-    let [broker, controller] = free_ports()?;
+/// The arguments of java for a broker on `dir`, which is laid out at the first time.
+pub fn prepare(jars: &Path, dir: &Path) -> Result<(SocketAddr, Vec<String>)> {
     let properties = dir.join("server.properties");
-    fs::write(&properties, configuration(&dir.join("data"), broker, controller))?;
     let class_path = format!("{}/*", jars.display());
-    let properties = properties.display().to_string();
-    format_storage(&class_path, &properties)?;
-    let arguments = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", &class_path, "kafka.Kafka", &properties];
-    let child = java(dir, lifetime, &arguments.map(String::from))?;
-    Ok(Server {
-        backend: Backend::Kafka,
-        address: SocketAddr::from(([127, 0, 0, 1], broker)),
-        child,
-        dir: dir.to_path_buf(),
-        lifetime,
-    })
+    let shown = properties.display().to_string();
+    let address = laid_out(dir, || {
+        let [broker, controller] = free_ports()?;
+        fs::write(&properties, configuration(&dir.join("data"), broker, controller))?;
+        format_storage(&class_path, &shown)?;
+        Ok(broker)
+    })?;
+    let arguments = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", &class_path, "kafka.Kafka", &shown];
+    Ok((address, arguments.map(String::from).to_vec()))
 }
 
 /// Whether the broker answers an ApiVersions request.
