@@ -28,6 +28,9 @@ pub fn decode(fetched: &Fetched) -> Decoded {
     }
 }
 
+/// Of an unknown type's name, what is told.
+const KIND_CHARS_MAX: usize = 100;
+
 /// The event's type, where the payload looks like a record of ours whose type this version doesn't know.
 fn newer_type(payload: &[u8]) -> Option<String> {
     const KNOWN: [&str; 7] =
@@ -35,7 +38,7 @@ fn newer_type(payload: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
     value.get("envelope")?.get("run_id")?;
     let kind = value.get("event")?.get("type")?.as_str()?;
-    (!KNOWN.contains(&kind)).then(|| kind.to_owned())
+    (!KNOWN.contains(&kind)).then(|| kind.chars().take(KIND_CHARS_MAX).collect())
 }
 
 #[cfg(test)]

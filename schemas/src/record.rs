@@ -265,7 +265,7 @@ impl Wire for ControlRecord {
     }
 }
 
-/// `dead-letters`: a record that was set aside, whole.
+/// `dead-letters`: a record that was set aside: whole, but for one that is too large to be wrapped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DeadLetter {
     pub at: Millis,
@@ -275,7 +275,7 @@ pub struct DeadLetter {
     /// Who set it aside, and why, in words.
     pub consumer: String,
     pub reason: String,
-    /// Base64 of the original bytes, untouched.
+    /// Base64 of the original bytes, untouched; where some are missing `reason` says so.
     pub key: String,
     pub payload: String,
     pub headers: Vec<(String, String)>,
@@ -297,6 +297,14 @@ impl Wire for DeadLetter {
     }
 }
 
+/// What a letter keeps, so that it fits where the record that it wraps did: base64 makes four bytes of three, and the
+/// key is written twice.
+const KEPT_PAYLOAD_BYTES_MAX: usize = 512 * 1024;
+const KEPT_KEY_BYTES_MAX: usize = 32 * 1024;
+const KEPT_HEADERS_BYTES_MAX: usize = 64 * 1024;
+/// A parser's sentence may quote what it could not read.
+const REASON_CHARS_MAX: usize = 1_000;
+
 impl DeadLetter {
     /// Wraps a record's bytes; they are kept even where they are no text.
     pub fn of(
@@ -305,9 +313,24 @@ impl DeadLetter {
         reason: String,
         (topic, partition, offset): (&str, u32, u64),
         (key, payload): (&[u8], &[u8]),
-        headers: Vec<(String, Vec<u8>)>,
+        mut headers: Vec<(String, Vec<u8>)>,
     ) -> Self {
         use base64::{Engine, engine::general_purpose::STANDARD};
+        let mut reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        let headers_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let whole = (key.len(), payload.len(), headers_bytes);
+        let (key, payload) =
+            (&key[..key.len().min(KEPT_KEY_BYTES_MAX)], &payload[..payload.len().min(KEPT_PAYLOAD_BYTES_MAX)]);
+        if headers_bytes > KEPT_HEADERS_BYTES_MAX {
+            headers.clear();
+        }
+        if (key.len(), payload.len()) != (whole.0, whole.1) || headers.is_empty() && headers_bytes > 0 {
+            reason.push_str(&format!(
+                "; too large to be kept here whole (key, value and headers of {}, {} and {} bytes): the rest stands only \
+                 at its offset",
+                whole.0, whole.1, whole.2
+            ));
+        }
         DeadLetter {
             at,
             topic: topic.to_owned(),
@@ -319,5 +342,35 @@ impl DeadLetter {
             payload: STANDARD.encode(payload),
             headers: headers.into_iter().map(|(name, value)| (name, STANDARD.encode(value))).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What every log takes.
+    const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+    fn check(key: usize, payload: usize, header: usize, reason: usize, expect_cut: bool) {
+        let (key, payload) = (vec![b'k'; key], vec![b'p'; payload]);
+        let headers = vec![("h".to_owned(), vec![b'h'; header])];
+        let letter = DeadLetter::of(1, "sink", "r".repeat(reason), ("runs", 0, 1), (&key, &payload), headers);
+        let wrapped = serde_json::to_vec(&letter).unwrap().len() + letter.key().len();
+        let headers: usize =
+            letter.headers("sink", None).into_iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(wrapped + headers <= RECORD_BYTES_MAX, "{wrapped} bytes");
+        assert_eq!(letter.reason.contains("too large to be kept here whole"), expect_cut);
+    }
+
+    #[test]
+    fn a_letter_fits_wherever_the_record_did() {
+        check(10, 1_000, 10, 10, false);
+        check(10, 500_000, 10, 10, false);
+        check(10, RECORD_BYTES_MAX - 11, 0, 10, true);
+        check(RECORD_BYTES_MAX - 11, 10, 0, 10, true);
+        check(10, 10, RECORD_BYTES_MAX - 30, 10, true);
+        check(10, 500_000, 10, 500_000, false);
+        check(300_000, 400_000, 300_000, 500_000, true);
     }
 }
