@@ -14,7 +14,14 @@ use crate::record::{Offset, Partition};
 
 /// One board for each process.
 #[derive(Clone, Debug, Default)]
-pub struct ProgressBoard(Arc<Mutex<BTreeMap<(String, Partition), Entry>>>);
+pub struct ProgressBoard(Arc<Mutex<Board>>);
+
+#[derive(Debug, Default)]
+struct Board {
+    moving: BTreeMap<(String, Partition), Entry>,
+    /// Why, in words.
+    stopped: BTreeMap<(String, Partition), String>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -28,7 +35,7 @@ impl ProgressBoard {
     pub fn report(&self, consumer: &str, partition: Partition, applied: Offset, tail: Offset) {
         let now = Instant::now();
         let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = board.entry((consumer.to_owned(), partition)).or_insert(Entry { applied, tail, moved: now });
+        let entry = board.moving.entry((consumer.to_owned(), partition)).or_insert(Entry { applied, tail, moved: now });
         if entry.applied != applied || applied >= tail {
             entry.moved = now;
         }
@@ -38,13 +45,28 @@ impl ProgressBoard {
 
     /// The consumer no longer owns the partition.
     pub fn forget(&self, consumer: &str, partition: Partition) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(consumer.to_owned(), partition));
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (consumer.to_owned(), partition);
+        board.moving.remove(&place);
+        board.stopped.remove(&place);
     }
 
-    /// In words, each consumer that has had work and not moved for longer than `patience`.
+    /// The consumer owns the partition and will not go on, until it is forgotten.
+    pub fn stop(&self, consumer: &str, partition: Partition, reason: String) {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (consumer.to_owned(), partition);
+        board.moving.remove(&place);
+        board.stopped.insert(place, reason);
+    }
+
+    /// In words, each consumer that has stopped, or has had work and not moved for longer than `patience`.
     pub fn stalled(&self, patience: Duration) -> Vec<String> {
         let board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        board
+        let stopped = board.stopped.iter().map(|((consumer, partition), reason)| {
+            format!("{consumer} has stopped on partition {partition}: {reason}")
+        });
+        let still = board
+            .moving
             .iter()
             .filter(|(_, entry)| entry.applied < entry.tail && entry.moved.elapsed() > patience)
             .map(|((consumer, partition), entry)| {
@@ -54,8 +76,8 @@ impl ProgressBoard {
                     entry.applied,
                     entry.tail
                 )
-            })
-            .collect()
+            });
+        stopped.chain(still).collect()
     }
 }
 
@@ -74,6 +96,10 @@ mod tests {
         board.report("sink", 2, 6, 9);
         assert_eq!(board.stalled(patience), ["sink has stood still on partition 1 for 31 s at offset 5 of 9"]);
         board.forget("sink", 1);
+        assert!(board.stalled(patience).is_empty());
+        board.stop("sink", 2, "a record of a newer version".to_owned());
+        assert_eq!(board.stalled(patience), ["sink has stopped on partition 2: a record of a newer version"]);
+        board.forget("sink", 2);
         assert!(board.stalled(patience).is_empty());
     }
 }

@@ -61,7 +61,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
 
 fn is_mended_by_recovery(error: &Error) -> bool {
     match error {
-        Error::Log(LogError::Corrupt { .. } | LogError::Closed) => false,
+        Error::Log(LogError::Corrupt { .. } | LogError::Misconfigured { .. } | LogError::Closed) => false,
         Error::OutputLost { source, .. } => !matches!(source, LogError::Corrupt { .. } | LogError::Closed),
         Error::Log(_) | Error::Store(_) | Error::CommitsFail { .. } | Error::FoldPanicked { .. } => true,
         Error::UnknownRecord { .. }
@@ -82,6 +82,8 @@ struct Member<'a> {
     consumer: Box<dyn Consumer>,
     owners: BTreeMap<Partition, Handle>,
     paused: BTreeSet<Partition>,
+    /// Owned, and left where they are: see [`Member::stop`].
+    stopped: BTreeSet<Partition>,
     tracker: TaskTracker,
     tell: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
@@ -111,6 +113,7 @@ impl<'a> Member<'a> {
             consumer,
             owners: BTreeMap::new(),
             paused: BTreeSet::new(),
+            stopped: BTreeSet::new(),
             tracker: TaskTracker::new(),
             tell,
             told,
@@ -129,7 +132,7 @@ impl<'a> Member<'a> {
                 },
             }
         };
-        let all: Vec<Partition> = self.owners.keys().copied().collect();
+        let all: Vec<Partition> = self.owners.keys().chain(&self.stopped).copied().collect();
         let released = self.release(all).await;
         self.tracker.close();
         self.tracker.wait().await;
@@ -154,6 +157,8 @@ impl<'a> Member<'a> {
                 for (_, partition) in partitions {
                     self.owners.remove(&partition);
                     self.paused.remove(&partition);
+                    self.stopped.remove(&partition);
+                    self.deps.board.forget(ORCHESTRATOR_GROUP, partition);
                 }
                 Ok(())
             }
@@ -223,6 +228,7 @@ impl<'a> Member<'a> {
             // A released owner is no longer among them; any other end is a failure.
             Told::Ended { partition, result } => match (self.owners.remove(&partition), result) {
                 (Some(_), Err(Error::FoldPanicked { partition, offset })) => self.fold_anew(partition, offset).await,
+                (Some(_), Err(error @ Error::UnknownRecord { .. })) => self.stop(partition, &error).await,
                 (Some(_), result) => result,
                 (None, _) => Ok(()),
             },
@@ -240,6 +246,16 @@ impl<'a> Member<'a> {
         if self.paused.remove(&partition) {
             self.consumer.resume(&self.topic, partition).await?;
         }
+        Ok(())
+    }
+
+    /// Leaves a partition where it is: only a newer version can go on, and it takes the partition over. The others are
+    /// served, and readiness says why this one is not.
+    async fn stop(&mut self, partition: Partition, error: &Error) -> Result<(), Error> {
+        tracing::error!(partition, error = error as &dyn std::error::Error, "a partition is stopped");
+        self.consumer.pause(&self.topic, partition).await?;
+        self.stopped.insert(partition);
+        self.deps.board.stop(ORCHESTRATOR_GROUP, partition, error.to_string());
         Ok(())
     }
 
@@ -263,6 +279,8 @@ impl<'a> Member<'a> {
         let mut ending = BTreeMap::new();
         for partition in partitions {
             self.paused.remove(&partition);
+            self.stopped.remove(&partition);
+            self.deps.board.forget(ORCHESTRATOR_GROUP, partition);
             if let Some(handle) = self.owners.remove(&partition) {
                 let _ = handle.orders.send(Order::Release);
                 ending.insert(partition, handle);
@@ -283,7 +301,10 @@ impl<'a> Member<'a> {
                 Told::Ended { partition, result } => {
                     ending.remove(&partition);
                     if self.owners.remove(&partition).is_some() {
-                        result?;
+                        match result {
+                            Err(Error::UnknownRecord { .. }) => {}
+                            result => result?,
+                        }
                     }
                 }
                 Told::Drained { .. } => {}
