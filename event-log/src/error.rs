@@ -24,6 +24,9 @@ pub enum LogError {
     /// The record may or may not be in the log.
     #[error("the log can't be reached: {reason}")]
     Unavailable { reason: String },
+    /// No repeat helps: somebody has to change the configuration.
+    #[error("the log can't be used: {reason}")]
+    Misconfigured { reason: String },
     #[error("the log is damaged: {reason}")]
     Corrupt { reason: String },
     #[error("the log is closed")]

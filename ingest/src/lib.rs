@@ -6,6 +6,7 @@ mod error;
 mod metrics;
 
 mod ingest;
+mod opening;
 mod serve;
 
 mod auth;
@@ -46,4 +47,5 @@ pub use deps::{Deps, Readiness, SinkUnavailable, Sinks};
 pub use error::Error;
 pub use ingest::{Ingest, run};
 pub use openapi::document;
+pub use opening::{Missing, opening};
 pub use publish::PublishError;

@@ -7,9 +7,10 @@ use axum::{
 use http::{StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
+    deps::Readiness,
     extract::At,
     ingest::Ingest,
     openapi,
@@ -68,17 +69,19 @@ pub(crate) struct Ready {
     checks: Map<String, Value>,
 }
 
-async fn health() -> Response {
+pub(crate) async fn health() -> Response {
     json_of(&Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 async fn ready(State(ingest): State<Ingest>) -> Response {
-    let readiness = (ingest.deps.readiness)();
+    let Readiness { ready, mut checks } = (ingest.deps.readiness)();
     let loaded = ingest.published.is_loaded();
-    let mut checks: Map<String, Value> =
-        readiness.checks.into_iter().map(|(name, says)| (name, Value::String(says))).collect();
-    checks.insert("graphs".to_owned(), if loaded { json!("ok") } else { json!("not loaded yet") });
-    let ready = readiness.ready && loaded;
+    checks.push(("graphs".to_owned(), if loaded { "ok" } else { "not loaded yet" }.to_owned()));
+    readiness(Readiness { ready: ready && loaded, checks })
+}
+
+pub(crate) fn readiness(Readiness { ready, checks }: Readiness) -> Response {
+    let checks: Map<String, Value> = checks.into_iter().map(|(name, says)| (name, Value::String(says))).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, json_of(&Ready { ready, checks })).into_response()
 }

@@ -195,6 +195,7 @@ impl From<LogError> for Refusal {
             | LogError::StaleOwner { .. }
             | LogError::OutOfRange { .. }
             | LogError::Unavailable { .. }
+            | LogError::Misconfigured { .. }
             | LogError::Corrupt { .. }
             | LogError::Closed => {
                 tracing::warn!(%error, "the log refused an append");

@@ -112,7 +112,7 @@ impl Ingest {
         let now = self.deps.clock.now();
         let tenant = &asked.caller.tenant;
         let drawn = self.draw(tenant, &new.thread, now);
-        self.admission.check(u32::from(ids::partition_of(drawn)), Instant::now())?;
+        self.admit_to(u32::from(ids::partition_of(drawn)))?;
         let (run_id, repeat) = match &new.claim {
             None => (drawn, false),
             Some(claimed) => self.claim(tenant, claimed, drawn, now).await?,
@@ -154,6 +154,18 @@ impl Ingest {
             partition,
             lane: envelope.lane,
             record: self.record(asked, envelope, now, Event::Requested(Box::new(request))),
+        })
+    }
+
+    /// Refuses a run whose partition has no room, and says so where that is because the log is away: then no owner is
+    /// heard.
+    fn admit_to(&self, partition: u32) -> Result<(), Refusal> {
+        self.admission.check(partition, Instant::now()).map_err(|refusal| {
+            let checks = (self.deps.readiness)().checks;
+            match checks.iter().any(|(name, says)| name == "log" && says != "ok") {
+                true => Refusal::new(Code::LogUnavailable, "the log can't be reached at the moment; try again"),
+                false => refusal,
+            }
         })
     }
 

@@ -25,7 +25,7 @@ pub async fn dev(mut config: Config, args: DevArgs, metrics: PrometheusHandle) -
     config.store.create = true;
     let aliases: Vec<String> = config.models.keys().cloned().collect();
     let address = config.server.listen;
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let ingest = process.start_all()?;
     if args.graph.is_empty() {
         publish(&ingest, DEMO, "examples/chat.yaml", &aliases).await?;
@@ -34,7 +34,7 @@ pub async fn dev(mut config: Config, args: DevArgs, metrics: PrometheusHandle) -
         let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
         publish(&ingest, &text, &path.display().to_string(), &aliases).await?;
     }
-    process.serve_clients(ingest.clone()).await?;
+    process.serve_clients(ingest.clone())?;
     let shutdown = process.stages.shutdown();
     process.stages.start("graph-files", async move {
         tokio::select! {

@@ -4,6 +4,8 @@ mod cli;
 mod config;
 
 mod dev;
+mod opening;
+mod reach;
 mod roles;
 mod run;
 mod stages;

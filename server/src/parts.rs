@@ -138,9 +138,10 @@ async fn open_log(config: &Config, embedded: &mut Embedded) -> anyhow::Result<Ar
             let kafka = event_log::kafka::Config {
                 client: config.log.client.clone(),
                 replication: config.log.replication,
-                ..event_log::kafka::Config::new(brokers)
+                ..event_log::kafka::Config::new(brokers.clone())
             };
-            let log = event_log::kafka::KafkaLog::connect(kafka).await.context("Kafka can't be used")?;
+            let log = event_log::kafka::KafkaLog::connect(kafka).await;
+            let log = log.with_context(|| format!("Kafka at {brokers} can't be used"))?;
             Ok(Arc::new(log))
         }
     }
@@ -178,15 +179,14 @@ async fn open_scylla(config: &Config) -> anyhow::Result<Arc<dyn RunStore>> {
     let nodes = config.store.nodes.as_deref().context(
         "[store] kind is scylla, but no nodes are named: set MILLSTREAM__STORE__NODES=host:port[,host:port]",
     )?;
+    let named = format!("the store at {nodes} can't be used");
     let nodes = nodes.split(',').map(|node| node.trim().to_owned()).collect();
     let mut scylla = run_store::scylla::Config::new(nodes, config.store.keyspace.clone());
     scylla.create = config.store.create;
     scylla.replication_factor = config.store.replication;
     scylla.user = config.store.user.clone();
     scylla.password = config.store.password.as_ref().map(|password| password.expose().to_owned());
-    let store =
-        run_store::ScyllaStore::connect(scylla, Arc::new(WallClock)).await.context("the store can't be used")?;
-    Ok(store)
+    Ok(run_store::ScyllaStore::connect(scylla, Arc::new(WallClock)).await.context(named)?)
 }
 
 /// The deployment's number of that name: the first to start decides, and everybody else follows.

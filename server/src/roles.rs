@@ -16,25 +16,25 @@ use crate::{
 
 /// Everything in one process, as configured: on the embedded parts or on shared ones.
 pub async fn serve(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let ingest = process.start_all()?;
-    process.serve_clients(ingest).await?;
+    process.serve_clients(ingest)?;
     process.run_until_stopped().await
 }
 
 pub async fn ingest(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
     config.refuse_embedded("ingest")?;
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let ingest = process.ingest(process.sinks_apart()?)?;
-    process.serve_clients(ingest).await?;
+    process.serve_clients(ingest)?;
     process.run_until_stopped().await
 }
 
 pub async fn orchestrator(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
     config.refuse_embedded("orchestrator")?;
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     process.start_orchestrator();
-    process.serve_role(Router::new()).await?;
+    process.serve_role(Router::new())?;
     process.run_until_stopped().await
 }
 
@@ -45,18 +45,18 @@ pub async fn node_worker(config: Config, args: NodeWorkerArgs, metrics: Promethe
         (Some(graph), None) => Serve::Graph(graph),
         (None, _) => Serve::All,
     };
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     process.start_node_workers(serve)?;
-    process.serve_role(Router::new()).await?;
+    process.serve_role(Router::new())?;
     process.run_until_stopped().await
 }
 
 pub async fn sink(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
     config.refuse_embedded("sink")?;
     let address = config.server.advertise.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
-    let process = Process::new(config, metrics).await?;
+    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let sink = process.start_sink(address);
-    process.serve_role(sink.router()).await?;
+    process.serve_role(sink.router())?;
     process.run_until_stopped().await
 }
 

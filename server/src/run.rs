@@ -1,6 +1,9 @@
 //! Puts the stages of a process together: all of them, or one role.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -23,7 +26,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{Config, LogKind, OPENAI, SCRIPTED},
-    parts::{self, Parts},
+    opening,
+    parts::Parts,
+    reach::Reach,
     sinks::{Apart, InProcess},
     stages::Stages,
     world::{SystemRandom, WallClock},
@@ -48,15 +53,19 @@ pub struct Process {
     random: Arc<dyn Random>,
     board: ProgressBoard,
     metrics: PrometheusHandle,
+    reach: Reach,
+    listener: Mutex<Option<TcpListener>>,
 }
 
 impl Process {
-    pub async fn new(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+    /// Returns when log and store are open; None where the process was told to stop before.
+    pub async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Option<Self>> {
         config.refuse_unbuilt()?;
         config.refuse_strangers()?;
         config.refuse_deafness()?;
         config.warn_of_secrets();
-        let parts = parts::open(&config).await?;
+        let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
+        let Some((parts, listener)) = opening::open(&config, Arc::clone(&random)).await? else { return Ok(None) };
         let (stages, clock) = (Stages::new(), Arc::new(WallClock));
         let (failure, sweep, shutdown) = (parts.failure(), parts.sweep(clock.clone()), stages.shutdown());
         stages.start("embedded-parts", async move {
@@ -66,20 +75,29 @@ impl Process {
                 () = async { sweep.await; std::future::pending().await } => Ok(()),
             }
         });
-        Ok(Process {
+        let reach = Reach::default();
+        let asking = reach.clone().ask(config.clone(), parts.clone(), stages.shutdown());
+        stages.start("reach", async move {
+            asking.await;
+            anyhow::Ok(())
+        });
+        Ok(Some(Process {
             config,
             parts,
             stages,
             clock,
-            random: Arc::new(SystemRandom::new()),
+            random,
             board: ProgressBoard::default(),
             metrics,
-        })
+            reach,
+            listener: Mutex::new(Some(listener)),
+        }))
     }
 
     /// Everything in this process.
     pub fn start_all(&self) -> anyhow::Result<Ingest> {
-        let sink = self.start_sink(String::new());
+        // Nobody reaches it but this process: it asks for no proof.
+        let sink = self.sink(String::new(), None);
         self.start_orchestrator();
         self.start_node_workers(Serve::All)?;
         self.ingest(Arc::new(InProcess(sink.router())))
@@ -138,6 +156,10 @@ impl Process {
 
     /// A sink that others reach at `address`.
     pub fn start_sink(&self, address: String) -> Sink {
+        self.sink(address, self.config.server.secret.as_ref().map(|secret| secret.expose().to_owned()))
+    }
+
+    fn sink(&self, address: String, secret: Option<String>) -> Sink {
         let config = sink::Config { address, ..sink::Config::default() };
         let deps = sink::Deps {
             log: Arc::clone(&self.parts.log),
@@ -145,7 +167,7 @@ impl Process {
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),
             board: self.board.clone(),
-            secret: self.config.server.secret.as_ref().map(|secret| secret.expose().to_owned()),
+            secret,
         };
         let sink = Sink::new(config, deps);
         self.stages.start("sink", sink.clone().run(self.stages.shutdown()));
@@ -194,15 +216,15 @@ impl Process {
     }
 
     /// Serves clients until shutdown.
-    pub async fn serve_clients(&self, ingest: Ingest) -> anyhow::Result<()> {
-        let listener = self.listen().await?;
+    pub fn serve_clients(&self, ingest: Ingest) -> anyhow::Result<()> {
+        let listener = self.listener()?;
         self.stages.start("ingest", ingest::run(ingest, listener, self.stages.shutdown()));
         Ok(())
     }
 
     /// Serves `/health`, `/ready`, `/metrics` and what a role adds, until shutdown.
-    pub async fn serve_role(&self, extra: Router) -> anyhow::Result<()> {
-        let listener = self.listen().await?;
+    pub fn serve_role(&self, extra: Router) -> anyhow::Result<()> {
+        let listener = self.listener()?;
         let (readiness, metrics) = (self.readiness(), self.render_metrics());
         let router = extra
             .route("/health", axum::routing::get(|| async { "ok\n" }))
@@ -224,18 +246,17 @@ impl Process {
         result
     }
 
-    async fn listen(&self) -> anyhow::Result<TcpListener> {
-        let address = self.config.server.listen;
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("{address} can't be listened on; choose another with --listen or [server] listen"))
+    /// The listener that has answered since the start.
+    fn listener(&self) -> anyhow::Result<TcpListener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take().context("a process serves once")
     }
 
     fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-        let (board, shutdown) = (self.board.clone(), self.stages.shutdown());
+        let (board, reach, shutdown) = (self.board.clone(), self.reach.clone(), self.stages.shutdown());
         Arc::new(move || {
             let mut checks: Vec<(String, String)> =
                 board.stalled(STALLED_AFTER).into_iter().map(|stall| ("progress".to_owned(), stall)).collect();
+            checks.extend(reach.missing());
             if shutdown.is_cancelled() {
                 checks.push(("shutdown".to_owned(), "this process is stopping".to_owned()));
             }

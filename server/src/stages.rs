@@ -62,7 +62,8 @@ impl Stages {
     }
 }
 
-async fn stop_signal() {
+/// Resolves at SIGTERM or Ctrl-C.
+pub async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -176,7 +176,7 @@ pub(super) fn is_passing(error: &KafkaError) -> bool {
 
 /// Settings that librdkafka refuses, or a client that it can't make.
 pub(super) fn misconfigured(error: KafkaError) -> LogError {
-    LogError::Unavailable { reason: format!("a setting under [log] is wrong: {error}") }
+    LogError::Misconfigured { reason: format!("a setting under [log] is wrong: {error}") }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LogError> {

@@ -85,7 +85,7 @@ impl Config {
 
     pub(super) fn check(&self) -> Result<(), LogError> {
         match self.client.keys().find(|name| RESERVED.contains(&name.as_str())) {
-            Some(name) => Err(LogError::Unavailable {
+            Some(name) => Err(LogError::Misconfigured {
                 reason: format!("the client setting {name} is decided by millstream; remove it from [log]"),
             }),
             None => Ok(()),
