@@ -3,38 +3,15 @@
 //!
 //! `MILLSTREAM_KILLS` sets the number of kills (5 unless told), `MILLSTREAM_SEED` the first seed.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use graph::update::{Happened, RunStatus};
-use schemas::record::UpdateRecord;
 use serde_json::json;
 
-use crate::process::{Event, PATIENCE, Process, folder, free_address, get, post, read_events};
-
-/// splitmix64: the same moments for the same seed.
-pub struct Seeded(u64);
-
-impl Seeded {
-    pub fn new(seed: u64) -> Self {
-        Seeded(seed)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
+use crate::{
+    model::CountingModel,
+    process::{Event, Process, folder, free_address, post, read_events},
+    runs::{AtRisk, Seeded, begin_runs, check_run},
+};
 
 pub fn kills() -> u64 {
     std::env::var("MILLSTREAM_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
@@ -42,43 +19,6 @@ pub fn kills() -> u64 {
 
 pub fn seed() -> u64 {
     std::env::var("MILLSTREAM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// A model over HTTP that answers after a moment and counts what it was asked.
-pub struct CountingModel {
-    pub base_url: String,
-    calls: Arc<AtomicU64>,
-}
-
-impl CountingModel {
-    pub async fn start() -> Self {
-        let calls = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&calls);
-        let router = node_workers::models::mock_server::mock_model_router().layer(axum::middleware::from_fn(
-            move |request: axum::extract::Request, next: axum::middleware::Next| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                next.run(request)
-            },
-        ));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let base_url = format!("http://{}/v1", listener.local_addr().expect("an address"));
-        #[allow(clippy::disallowed_methods, reason = "lives as long as the test's runtime")]
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        CountingModel { base_url, calls }
-    }
-
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// The environment that points the alias `default` at it.
-    pub fn environment(&self, options: &str) -> Vec<(&'static str, String)> {
-        vec![
-            ("OPENAI_BASE_URL", self.base_url.clone()),
-            ("OPENAI_API_KEY", "test".to_owned()),
-            ("OPENAI_MODEL", format!("echo{options}")),
-        ]
-    }
 }
 
 /// `millstream dev` on that model, ready.
@@ -145,89 +85,4 @@ async fn a_stream_that_comes_back_after_a_kill_misses_nothing() {
 /// Reads events without waiting for the end.
 async fn collect(response: reqwest::Response) -> Vec<Event> {
     read_events(response).await.0
-}
-
-/// Runs whose model call a kill may repeat: those that had not ended well before it.
-#[derive(Default)]
-pub struct AtRisk {
-    open: Vec<String>,
-    /// Added up over all kills.
-    repeats_max: u64,
-}
-
-impl AtRisk {
-    /// A task that finished this long before a kill is committed, and is not done again.
-    const SETTLED: Duration = Duration::from_millis(500);
-
-    /// Asks which runs are still open, and lets those that ended settle.
-    pub async fn settle(&mut self, server: &Process) {
-        let mut open = Vec::new();
-        for run in self.open.drain(..) {
-            let (_, view) = get(server, &format!("/graphs/chat/runs/{run}")).await;
-            if view["status"] != json!("success") {
-                open.push(run);
-            }
-        }
-        self.open = open;
-        tokio::time::sleep(Self::SETTLED).await;
-    }
-
-    /// Runs that were begun since, all of which the next kill may hit.
-    pub fn take(&mut self, begun: &[String]) {
-        self.open.extend_from_slice(begun);
-        self.repeats_max += self.open.len() as u64;
-    }
-
-    pub fn check(&self, calls: u64, runs: u64) {
-        println!("{calls} calls for {runs} runs, of which kills could repeat {}", self.repeats_max);
-        assert!(calls >= runs, "{calls} calls for {runs} runs");
-        assert!(calls <= runs + self.repeats_max, "{calls} calls: more than those in flight at a kill were repeated");
-    }
-}
-
-/// Asks for runs without waiting for them; only what was acknowledged counts.
-pub async fn begin_runs(server: &Process, round: u64, count: u64) -> Vec<String> {
-    let mut accepted = Vec::new();
-    for number in 0..count {
-        let text = format!("round {round} number {number}");
-        let body = json!({"input": {"messages": [{"role": "user", "content": text}]}, "mode": "background"});
-        let (status, answer) = post(server, "/graphs/chat/runs", &body).await;
-        assert_eq!(status, 202, "{answer}");
-        accepted.push(answer["run_id"].as_str().expect("a run id").to_owned());
-    }
-    accepted
-}
-
-/// A run ended well, each of its nodes counted once, and its updates are numbered without holes or repeats.
-pub async fn check_run(server: &Process, run: &str) {
-    let until = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let (status, view) = get(server, &format!("/graphs/chat/runs/{run}")).await;
-        if status == 200 && view["status"] == json!("success") {
-            assert_eq!(view["output"]["turns"], json!(1), "the state advanced once: {view}");
-            break;
-        }
-        let ended = ["error", "timeout", "cancelled"].iter().any(|word| view["status"] == json!(word));
-        assert!(!ended, "run {run}: {view}");
-        assert!(tokio::time::Instant::now() < until, "run {run} did not finish: {status} {view}\n{}", server.said());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let updates = updates_of(server, run).await;
-    let numbers: Vec<u64> = updates.iter().filter_map(|record| record.update.number).collect();
-    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "run {run}");
-    let mut done = BTreeMap::<String, u32>::new();
-    for happened in updates.iter().flat_map(|record| &record.update.happened) {
-        if let Happened::TaskDone(task) = happened {
-            *done.entry(task.node.clone()).or_default() += 1;
-        }
-    }
-    let expect = ["answer", "finish", "prepare"].map(|node| (node.to_owned(), 1));
-    assert_eq!(done, BTreeMap::from(expect), "run {run}: each task is applied once");
-    assert_eq!(updates.last().map(|record| record.update.status), Some(RunStatus::Success));
-}
-
-async fn updates_of(server: &Process, run: &str) -> Vec<UpdateRecord> {
-    let url = server.url(&format!("/graphs/chat/runs/{run}/updates"));
-    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }

@@ -1,13 +1,19 @@
 //! End-to-end tests: the real binary as real processes, asked over HTTP like any client asks it.
 
+mod backends;
 #[path = "../dashboard_file/mod.rs"]
 mod dashboard_file;
+mod deployment;
+mod model;
 mod process;
+mod runs;
 
 mod admission;
 mod bad_input;
 mod embedded;
+mod garbage;
 mod kills;
+mod outages;
 mod page;
 mod roles;
 mod telemetry;

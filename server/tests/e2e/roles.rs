@@ -2,65 +2,19 @@
 //!
 //! Needs MILLSTREAM_TEST_KAFKA and MILLSTREAM_TEST_CQL, which `cargo xtask test` sets.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
 use crate::{
-    kills::{AtRisk, CountingModel, Seeded, begin_runs, check_run, kills, seed},
-    process::{Process, folder, free_address, get, post, read_events},
+    deployment::Deployment,
+    kills::{kills, seed},
+    process::{folder, get, post, read_events},
+    runs::{AtRisk, Keyed, Seeded, begin_keyed, check_run, follow, listed},
 };
 
-/// A deployment: one process of each role, and a second worker.
-struct Deployment {
-    ingest: Process,
-    others: Vec<Process>,
-    model: CountingModel,
-}
-
-impl Deployment {
-    /// None where the real parts are not there, which CI counts as a failure.
-    async fn start(name: &str, folder: &Path) -> Option<Self> {
-        let (Ok(kafka), Ok(cql)) = (std::env::var("MILLSTREAM_TEST_KAFKA"), std::env::var("MILLSTREAM_TEST_CQL"))
-        else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "under CI the roles are tried on real Kafka and a real CQL store"
-            );
-            println!("skipped: {name}: MILLSTREAM_TEST_KAFKA and MILLSTREAM_TEST_CQL are not set");
-            return None;
-        };
-        let model = CountingModel::start().await;
-        let unique = free_address().port();
-        let mut environment = model.environment("?latency=60&tokens=8&interval=5");
-        environment.extend([
-            ("MILLSTREAM__LOG__KIND", "kafka".to_owned()),
-            ("MILLSTREAM__LOG__BROKERS", kafka),
-            ("MILLSTREAM__LOG__PREFIX", format!("e2e-{unique}-")),
-            ("MILLSTREAM__LOG__PARTITIONS", "2".to_owned()),
-            ("MILLSTREAM__LOG__NODE_PARTITIONS", "2".to_owned()),
-            ("MILLSTREAM__LOG__CREATE", "true".to_owned()),
-            ("MILLSTREAM__STORE__KIND", "scylla".to_owned()),
-            ("MILLSTREAM__STORE__NODES", cql),
-            ("MILLSTREAM__STORE__KEYSPACE", format!("e2e_{unique}")),
-            ("MILLSTREAM__STORE__CREATE", "true".to_owned()),
-            ("MILLSTREAM__SERVER__SECRET", "between-roles".to_owned()),
-        ]);
-        // The first makes topics and tables; the others find them.
-        let mut ingest = Process::start(&["ingest"], &environment, free_address(), folder);
-        ingest.wait_until_ready().await;
-        let mut others = Vec::new();
-        for role in ["orchestrator", "sink", "node-worker", "node-worker"] {
-            let mut process = Process::start(&[role], &environment, free_address(), folder);
-            process.wait_until_ready().await;
-            others.push(process);
-        }
-        let graph = include_str!("../../../examples/chat.yaml");
-        let response = reqwest::Client::new().put(ingest.url("/graphs/chat")).body(graph).send().await.unwrap();
-        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
-        Some(Deployment { ingest, others, model })
-    }
-}
+/// Runs begun around each kill; the first of them is watched.
+const RUNS_A_KILL: usize = 6;
 
 #[tokio::test]
 async fn roles_apart_serve_chats_and_streams() {
@@ -85,24 +39,84 @@ async fn roles_apart_serve_chats_and_streams() {
 }
 
 #[tokio::test]
-async fn any_role_may_be_killed_in_the_middle_of_runs() {
+async fn each_role_may_be_killed_in_the_middle_of_runs() {
     let folder = folder();
     let Some(mut deployment) = Deployment::start("kills of roles", folder.path()).await else { return };
     let mut random = Seeded::new(seed());
-    let (mut runs, mut at_risk) = (Vec::new(), AtRisk::default());
+    let mut runs = BTreeSet::new();
+    for role in ["ingest", "orchestrator", "sink", "node-worker"] {
+        kill_again_and_again(&mut deployment, role, &mut random, &mut runs).await;
+    }
+    assert_eq!(listed(&deployment.ingest).await, runs, "a request was begun twice, or a run is not listed");
+}
+
+/// Kills processes of one role, with runs under way and one stream open each time, and checks all of them afterwards.
+async fn kill_again_and_again(
+    deployment: &mut Deployment,
+    role: &str,
+    random: &mut Seeded,
+    all: &mut BTreeSet<String>,
+) {
+    let (mut runs, mut at_risk): (Vec<Keyed>, _) = (Vec::new(), AtRisk::default());
+    let calls_before = deployment.model.calls();
+    let base = deployment.ingest.url("");
+    let mut cuts = 0;
     for kill in 0..kills() {
         at_risk.settle(&deployment.ingest).await;
-        let begun = begin_runs(&deployment.ingest, kill, 6).await;
-        at_risk.take(&begun);
+        let keys: Vec<String> = (0..RUNS_A_KILL).map(|number| format!("{role} kill {kill} run {number}")).collect();
+        let watched = async {
+            let first = begin_keyed(&base, &keys[0]).await;
+            let followed = follow(&base, &first.run).await;
+            followed.check(&first.run);
+            (first, followed.cuts)
+        };
+        let begun = async {
+            let mut begun = Vec::new();
+            for key in &keys[1..] {
+                begun.push(begin_keyed(&base, key).await);
+            }
+            begun
+        };
+        let moment = Duration::from_millis(random.below(250));
+        let killed = async {
+            tokio::time::sleep(moment).await;
+            let candidates: Vec<_> = deployment.all().filter(|process| process.name() == role).collect();
+            let which = random.below(candidates.len() as u64) as usize;
+            let victim = candidates.into_iter().nth(which).expect("it is below their number");
+            victim.restart();
+            victim.wait_until_ready().await;
+        };
+        let ((first, cut), begun, ()) = tokio::join!(watched, begun, killed);
+        cuts += cut;
+        let begun: Vec<Keyed> = std::iter::once(first).chain(begun).collect();
+        at_risk.take(&begun.iter().map(|keyed| keyed.run.clone()).collect::<Vec<_>>());
         runs.extend(begun);
-        tokio::time::sleep(Duration::from_millis(random.below(250))).await;
-        let victim = random.below(deployment.others.len() as u64) as usize;
-        println!("kill {kill}: {}", deployment.others[victim].name());
-        deployment.others[victim].restart();
-        deployment.others[victim].wait_until_ready().await;
     }
-    for run in &runs {
-        check_run(&deployment.ingest, run).await;
+    for keyed in &runs {
+        check_run(&deployment.ingest, &keyed.run).await;
     }
-    at_risk.check(deployment.model.calls(), runs.len() as u64);
+    let calls = deployment.model.calls() - calls_before;
+    let setbacks: Vec<&String> = runs.iter().flat_map(|keyed| &keyed.setbacks).collect();
+    println!(
+        "{role}: {} kills, {} runs, {calls} model calls, {} requests asked again, {cuts} streams cut",
+        kills(),
+        runs.len(),
+        setbacks.len()
+    );
+    match role {
+        // A claimed key is the same run, so that a request whose answer was lost is asked again without harm.
+        "ingest" => {
+            for keyed in &runs {
+                let again = begin_keyed(&base, &keyed.key).await;
+                assert_eq!(again.run, keyed.run, "{}: one key, one run", keyed.key);
+            }
+        }
+        _ => assert!(setbacks.is_empty(), "{role}: a request was refused though ingest lives: {setbacks:?}"),
+    }
+    match role {
+        "node-worker" => at_risk.check(calls, runs.len() as u64),
+        // No worker died, and a copy of a task meets the one that has the first.
+        _ => assert_eq!(calls, runs.len() as u64, "{role}: a model call was repeated"),
+    }
+    all.extend(runs.into_iter().map(|keyed| keyed.run));
 }
