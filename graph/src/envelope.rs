@@ -43,6 +43,9 @@ pub struct Envelope {
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchRow>,
+    /// W3C trace context of the request: spans of the run's hops, in whatever process, belong to its trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 impl Envelope {

@@ -18,6 +18,7 @@ use crate::{
     ingest::Ingest,
     metrics::{self, Rejected},
     refusal::{Family, Refusal},
+    trace::RequestTrace,
 };
 
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -31,8 +32,8 @@ pub(crate) struct Asked {
     /// The route's template, such as `/graphs/{name}/runs`, or a path that a graph binds.
     pub endpoint: Arc<str>,
     pub request_id: RequestId,
-    /// W3C trace context of the caller, passed on in the records.
-    pub traceparent: Option<String>,
+    /// Which trace the request belongs to, passed on in the records.
+    pub trace: RequestTrace,
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ pub(crate) async fn observe(State(ingest): State<Ingest>, mut request: Request, 
     let family = Family::of(request.uri().path());
     let id = request_id(request.headers(), &ingest);
     request.extensions_mut().insert(id.clone());
+    let mut trace = RequestTrace::begin(&request, &id);
+    if trace.context().is_some() {
+        request.extensions_mut().insert(trace.clone());
+    }
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!(
@@ -67,6 +72,7 @@ pub(crate) async fn observe(State(ingest): State<Ingest>, mut request: Request, 
         key = Empty,
         run_id = Empty,
         request_id = &*id.0,
+        trace_id = trace.context().map(|context| tracing::field::display(context.trace)),
     );
     let _counted = Counted::new();
     let caught = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
@@ -96,6 +102,7 @@ pub(crate) async fn observe(State(ingest): State<Ingest>, mut request: Request, 
     } else {
         span.in_scope(|| tracing::debug!("a request was answered"));
     }
+    trace.end(&method, route, response.status());
     metrics::request_done(route, &method, response.status(), took);
     response
 }
@@ -158,7 +165,7 @@ pub(crate) fn prove(
         Span::current().record("key", key);
     }
     let request_id = extensions.get::<RequestId>().expect("`observe` gives every request an id").clone();
-    Ok(Asked { caller, endpoint, request_id, traceparent: traceparent(headers) })
+    Ok(Asked { caller, endpoint, request_id, trace: extensions.get().cloned().unwrap_or_default() })
 }
 
 /// The client's own id where it is printable and short, else a drawn one.
@@ -172,15 +179,6 @@ fn request_id(headers: &HeaderMap, ingest: &Ingest) -> RequestId {
         }
         Some(_) | None => RequestId(format!("req_{}", ingest.deps.random.uuid().simple()).into()),
     }
-}
-
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let well_formed = matches!(parts[..], [version, trace, parent, flags]
-        if version.len() == 2 && trace.len() == 32 && parent.len() == 16 && flags.len() == 2)
-        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
-    well_formed.then(|| text.to_owned())
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

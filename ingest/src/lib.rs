@@ -14,6 +14,7 @@ mod cors;
 mod layers;
 mod refusal;
 mod route;
+mod trace;
 
 mod body;
 mod extract;

@@ -273,6 +273,7 @@ impl Ingest {
             metadata: Default::default(),
             tags: Vec::new(),
             batch: None,
+            traceparent: None,
         };
         let partition = self.partition_of(run).ok_or_else(Refusal::run_not_found)?;
         self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason })).await?;

@@ -82,7 +82,14 @@ pub(crate) struct Prepared {
     multitask: Multitask,
     partition: u32,
     lane: Lane,
+    record: Outgoing,
+}
+
+/// A record on its way to the log, and the span of that.
+#[derive(Default)]
+pub(crate) struct Outgoing {
     record: Record,
+    span: traces::Span,
 }
 
 impl Prepared {
@@ -118,6 +125,7 @@ impl Ingest {
             Some(claimed) => self.claim(tenant, claimed, drawn, now).await?,
         };
         Span::current().record("run_id", tracing::field::display(run_id));
+        asked.trace.names_run(run_id);
         let partition = self.partition_of(run_id).ok_or_else(|| {
             Refusal::new(Code::IdempotencyMismatch, "this idempotency key was used before the log was made anew")
         })?;
@@ -144,6 +152,7 @@ impl Ingest {
             metadata: options.metadata,
             tags: options.tags,
             batch: None,
+            traceparent: asked.trace.traceparent(),
         };
         Ok(Prepared {
             run_id,
@@ -233,16 +242,18 @@ impl Ingest {
     }
 
     /// A record of `runs` and its headers.
-    pub(crate) fn record(&self, asked: &Asked, envelope: Envelope, at: Millis, event: Event) -> Record {
+    pub(crate) fn record(&self, asked: &Asked, envelope: Envelope, at: Millis, event: Event) -> Outgoing {
         let record = RunsRecord { envelope: Arc::new(envelope), at, event };
-        let headers = record.headers(&self.config.source, asked.traceparent.as_deref());
-        Record::json(record.key().into_bytes(), headers, Arc::new(record))
+        let (span, sent) = traces::send(&record.envelope, asked.trace.context(), &self.config.names.of(RUNS));
+        let headers = record.headers(&self.config.source, sent.as_deref());
+        Outgoing { record: Record::json(record.key().into_bytes(), headers, Arc::new(record)), span }
     }
 
-    pub(crate) async fn append(&self, partition: u32, record: Record) -> Result<(), Refusal> {
+    pub(crate) async fn append(&self, partition: u32, outgoing: Outgoing) -> Result<(), Refusal> {
+        let Outgoing { record, mut span } = outgoing;
         let ack = self.deps.log.append(&self.config.names.of(RUNS), partition, record);
         match tokio::time::timeout(self.config.append_timeout, ack).await {
-            Ok(acked) => Ok(acked.map(|_| ())?),
+            Ok(acked) => Ok(acked.map(|_| ()).inspect_err(|error| span.fail("log", &error.to_string()))?),
             Err(_) => Err(Refusal::new(
                 Code::LogUnavailable,
                 "the log did not acknowledge in time; the run may begin or not: look it up, or send an idempotency-key with the next try",

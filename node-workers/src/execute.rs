@@ -13,6 +13,7 @@ use schemas::record::TaskRecord;
 use serde_json::Map;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use traces::TraceContext;
 use uuid::Uuid;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     retry,
     specs::{SpecCache, SpecError},
     tokens::{TokenSink, TokenTarget},
+    trace,
 };
 
 /// A task that can't be begun now is issued again after this.
@@ -56,16 +58,24 @@ struct Execution<'a> {
     calls: CallRecorder,
     stop: CancellationToken,
     metrics: &'a NodeMetrics,
+    /// The span of the task's record.
+    trace: Option<TraceContext>,
 }
 
 impl Executor {
     /// Runs the task to the event that tells its run what came of it.
-    pub async fn execute(&self, record: Arc<TaskRecord>, stop: CancellationToken, metrics: &NodeMetrics) -> Event {
+    pub async fn execute(
+        &self,
+        record: Arc<TaskRecord>,
+        stop: CancellationToken,
+        metrics: &NodeMetrics,
+        trace: Option<TraceContext>,
+    ) -> Event {
         let id = self.random.uuid();
         let task = &record.task;
         let tokens = Arc::new(TokenSink::new(&self.tokens, Arc::clone(&record), id));
         let calls = CallRecorder::new((task.id, task.issue, id), Arc::clone(&self.clock), self.call_content);
-        let execution = Execution { executor: self, record, id, tokens, calls, stop, metrics };
+        let execution = Execution { executor: self, record, id, tokens, calls, stop, metrics, trace };
         execution.run().await
     }
 }
@@ -111,6 +121,23 @@ impl Execution<'_> {
     }
 
     async fn attempt(&self, graph: &CompiledGraph, node: &CompiledNode, attempt: u32) -> Attempt {
+        let mut span = trace::attempt(&self.record, self.trace, attempt);
+        let ended = self.try_once(graph, node, attempt, trace::below(&span, &self.record.envelope)).await;
+        match &ended {
+            Attempt::Ended(Ok(_)) => {}
+            Attempt::Ended(Err(error)) => span.fail(error.kind.as_deref().unwrap_or(&error.class), &error.message),
+            Attempt::Stopped => span.fail("cancelled", "nobody wants the result, or the process ends"),
+        }
+        ended
+    }
+
+    async fn try_once(
+        &self,
+        graph: &CompiledGraph,
+        node: &CompiledNode,
+        attempt: u32,
+        trace: Option<TraceContext>,
+    ) -> Attempt {
         let timeout = self.timeout(node);
         let deadline = Instant::now() + timeout;
         self.tokens.begin_attempt(attempt);
@@ -122,6 +149,7 @@ impl Execution<'_> {
             cancelled: self.stop.clone(),
             tokens: Arc::clone(&self.tokens),
             calls: self.calls.clone(),
+            trace,
         };
         let mut running = pin!(AssertUnwindSafe(run_node(graph, node, &context)).catch_unwind());
         // What ends without waiting needs no timer.

@@ -14,6 +14,7 @@ pub mod window;
 
 mod execute;
 mod outbox;
+mod outgoing;
 pub mod retry;
 
 mod compiled;
@@ -27,6 +28,7 @@ pub mod failure;
 pub mod lines;
 pub mod metrics;
 pub mod tokens;
+mod trace;
 
 pub use calls::CallContent;
 pub use config::{Config, Serve};

@@ -11,6 +11,7 @@ use graph::{
     world::Clock,
 };
 use schemas::record::{DeadLetter, RunsRecord, Wire};
+use traces::TraceContext;
 
 use crate::failure;
 
@@ -38,9 +39,11 @@ impl Outbox {
         &self,
         envelope: &Arc<Envelope>,
         event: Event,
-        traceparent: Option<&str>,
+        trace: Option<TraceContext>,
         taken: impl FnOnce(),
     ) -> Result<(), LogError> {
+        let (mut span, sent) = traces::send(envelope, trace, &self.runs);
+        let traceparent = sent.as_deref();
         let (record, wire) = self.fitting(envelope, event, traceparent);
         let partition = u32::from(ids::partition_of(envelope.run_id));
         let mut ack = self.log.append(&self.runs, partition, wire);
@@ -55,7 +58,10 @@ impl Outbox {
                     again = (again * 2).min(AGAIN_MAX);
                     ack = self.log.append(&self.runs, partition, self.wire(&record, traceparent));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    span.fail("log", &error.to_string());
+                    return Err(error);
+                }
             }
         }
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use event_log::{Ack, EventLog, LogError, Offset, Partition, Record, partition_for};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
-use graph::{advance::Command, envelope::Millis};
+use graph::{advance::Command, envelope::Millis, update::Happened};
 use schemas::{
     record::{ControlRecord, DeadLetter, RunsPosition, RunsRecord, SignalRecord, TaskRecord, UpdateRecord, Wire},
     topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, UPDATES},
 };
+use traces::TraceContext;
 
 use crate::{graphs::GraphCache, metrics};
 
@@ -30,10 +31,11 @@ pub struct Outputs {
 
 /// What an output is caused by.
 #[derive(Clone, Copy)]
-pub struct Cause<'a> {
+pub struct Cause {
     pub offset: Offset,
     pub at: Millis,
-    pub traceparent: Option<&'a str>,
+    /// The span of its record; the run's own where there is none.
+    pub trace: Option<TraceContext>,
 }
 
 impl Outputs {
@@ -59,7 +61,7 @@ impl Outputs {
     }
 
     /// Appends in order now. The future reports when all are durable; None where there was nothing to append.
-    pub fn put(&self, cause: Cause<'_>, commands: Vec<Command>) -> Option<BoxFuture<'static, Issued>> {
+    pub fn put(&self, cause: Cause, commands: Vec<Command>) -> Option<BoxFuture<'static, Issued>> {
         let mut acks: Vec<Ack> = Vec::with_capacity(commands.len());
         for command in commands {
             acks.extend(self.append(cause, command));
@@ -74,14 +76,13 @@ impl Outputs {
 
     /// Appends a record that the owner itself adds to its partition. It counts when it is read back.
     pub fn append_to_runs(&self, record: RunsRecord) -> Ack {
-        let cause = Cause { offset: 0, at: record.at, traceparent: None };
-        self.log.append(&self.runs, self.partition, self.wire(record, cause))
+        let (_span, sent) = traces::send(&record.envelope, None, &self.runs);
+        self.log.append(&self.runs, self.partition, self.wire(record, sent))
     }
 
     /// Tells the other roles; the next saying replaces it, so a lost one is no loss.
     pub fn say(&self, record: ControlRecord) {
-        let cause = Cause { offset: 0, at: record.at, traceparent: None };
-        drop(self.log.append(&self.control, 0, self.wire(record, cause)));
+        drop(self.log.append(&self.control, 0, self.wire(record, None)));
     }
 
     /// The end of the owner's partition.
@@ -92,11 +93,10 @@ impl Outputs {
 
     /// Sets bytes aside that no version can read.
     pub fn bury(&self, letter: DeadLetter) -> Ack {
-        let cause = Cause { offset: 0, at: letter.at, traceparent: None };
-        self.log.append(&self.dead_letters, 0, self.wire(letter, cause))
+        self.log.append(&self.dead_letters, 0, self.wire(letter, None))
     }
 
-    fn append(&self, cause: Cause<'_>, command: Command) -> Option<Ack> {
+    fn append(&self, cause: Cause, command: Command) -> Option<Ack> {
         match command {
             Command::Issue { envelope, task } => {
                 let loaded = self.graphs.get(&envelope.graph.hash)?;
@@ -104,25 +104,40 @@ impl Outputs {
                 let record = TaskRecord { envelope, at: cause.at, task };
                 metrics::count_task(&record.envelope.graph.name, &record.task.node);
                 let partition = partition_for(record.key().as_bytes(), *partitions);
-                Some(self.log.append(topic, partition, self.wire(record, cause)))
+                let (_span, sent) = traces::send(&record.envelope, cause.trace, topic);
+                Some(self.log.append(topic, partition, self.wire(record, sent)))
             }
             Command::Update { envelope, update } => {
                 let position =
                     RunsPosition { generation: self.generation, partition: self.partition, offset: cause.offset };
                 let record = UpdateRecord { envelope, position, update };
-                Some(self.log.append(&self.updates, self.partition, self.wire(record, cause)))
+                let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.updates);
+                trace_end(&record);
+                Some(self.log.append(&self.updates, self.partition, self.wire(record, sent)))
             }
             Command::Cancel { envelope, node, tasks } => {
                 let record = SignalRecord { envelope, at: cause.at, cancelled: tasks, node };
                 // A hint: nobody waits for it, and losing it costs time only.
-                let ack = self.log.append(&self.signals, 0, self.wire(record, cause));
+                let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.signals);
+                let ack = self.log.append(&self.signals, 0, self.wire(record, sent));
                 drop(ack);
                 None
             }
         }
     }
 
-    fn wire<T: Wire>(&self, record: T, cause: Cause<'_>) -> Record {
-        Record::json(record.key(), record.headers(&self.source, cause.traceparent), Arc::new(record))
+    fn wire<T: Wire>(&self, record: T, traceparent: Option<String>) -> Record {
+        Record::json(record.key(), record.headers(&self.source, traceparent.as_deref()), Arc::new(record))
+    }
+}
+
+/// A run that ends is a span that is over. After a kill it may be said twice, as the update may.
+fn trace_end(record: &UpdateRecord) {
+    for happened in &record.update.happened {
+        if let Happened::Ended(ended) = happened {
+            let error = ended.error.as_ref().map(|error| (error.code.as_str(), error.message.as_str()));
+            let ended = traces::Ended { at: record.update.at, status: ended.status.as_str(), error };
+            traces::ended(&record.envelope, ended);
+        }
     }
 }

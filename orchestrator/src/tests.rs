@@ -116,6 +116,7 @@ impl Stage {
             metadata: panics.then(|| (PANICS.to_owned(), json!(true))).into_iter().collect(),
             tags: Vec::new(),
             batch: None,
+            traceparent: None,
         })
     }
 

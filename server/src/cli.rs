@@ -62,6 +62,29 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The role of a process that serves, as it was asked for.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Dev(_) => "dev",
+            Command::Serve => "serve",
+            Command::Ingest => "ingest",
+            Command::Orchestrator => "orchestrator",
+            Command::NodeWorker(_) => "node-worker",
+            Command::Sink => "sink",
+            Command::Init { .. }
+            | Command::Chat(_)
+            | Command::Runs(_)
+            | Command::Graph(_)
+            | Command::Topics(_)
+            | Command::Store(_)
+            | Command::Config
+            | Command::Key(_)
+            | Command::MockModel { .. } => "client",
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct DevArgs {
     /// Where to serve

@@ -400,14 +400,6 @@ impl Config {
         Ok(())
     }
 
-    /// What is understood and not built is refused, never ignored.
-    pub fn refuse_unbuilt(&self) -> anyhow::Result<()> {
-        if self.ready.model == OnModel::Fail {
-            bail!("[ready] model = \"fail\" is not built yet: no model is asked for /ready; leave it at \"warn\"");
-        }
-        Ok(())
-    }
-
     /// Off loopback nobody is served by accident.
     pub fn refuse_strangers(&self) -> anyhow::Result<()> {
         let guarded = !self.auth.keys.is_empty() || self.auth.open;
@@ -587,14 +579,6 @@ mod tests {
         assert_eq!(both.providers[OPENAI].base_url.as_deref(), Some("http://a/v1"), "the file stands above");
         assert_eq!(both.models["default"].target, "openai/own");
         assert!(made("[models.x]\nuse = 'openai/a'\nbase_url = 'http://a/v1'\n", &[]).is_err(), "a provider's");
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused() {
-        let mut config = Config::default();
-        assert!(config.refuse_unbuilt().is_ok());
-        config.ready.model = OnModel::Fail;
-        assert!(config.refuse_unbuilt().unwrap_err().to_string().contains("not built"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod run;
 mod stages;
 
 mod parts;
+mod readiness;
 mod sinks;
 mod telemetry;
 mod world;
@@ -68,7 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// What runs until it is stopped.
 async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
-    let telemetry = telemetry::start(&config.telemetry.log)?;
+    let telemetry = telemetry::start(&config.telemetry.log, command.name())?;
     let metrics = telemetry.metrics.clone();
     let result = match command {
         Command::Dev(args) => dev::dev(config, args, metrics).await,

@@ -29,13 +29,12 @@ use crate::{
     opening,
     parts::Parts,
     reach::Reach,
+    readiness::Dependencies,
     sinks::{Apart, InProcess},
     stages::Stages,
     world::{SystemRandom, WallClock},
 };
 
-/// A consumer that has work and does not move for this long makes `/ready` red.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// What a process may take beyond `drain_seconds` to write and leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a finished task may stay uncommitted: after a kill it would be done, and paid for, again. A commit costs a
@@ -52,15 +51,14 @@ pub struct Process {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     board: ProgressBoard,
+    needs: Dependencies,
     metrics: PrometheusHandle,
-    reach: Reach,
     listener: Mutex<Option<TcpListener>>,
 }
 
 impl Process {
     /// Returns when log and store are open; None where the process was told to stop before.
     pub async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Option<Self>> {
-        config.refuse_unbuilt()?;
         config.refuse_strangers()?;
         config.refuse_deafness()?;
         config.warn_of_secrets();
@@ -81,15 +79,22 @@ impl Process {
             asking.await;
             anyhow::Ok(())
         });
+        let board = ProgressBoard::default();
+        let needs = Dependencies::new(board.clone(), reach, stages.shutdown());
+        let models = needs.clone().follow_models();
+        stages.start("readiness", async move {
+            models.await;
+            anyhow::Ok(())
+        });
         Ok(Some(Process {
             config,
             parts,
             stages,
             clock,
             random,
-            board: ProgressBoard::default(),
+            board,
+            needs,
             metrics,
-            reach,
             listener: Mutex::new(Some(listener)),
         }))
     }
@@ -138,13 +143,16 @@ impl Process {
             ..node_workers::Config::default()
         };
         let http = node_workers::http_client()?;
+        let models = Arc::new(models(&self.config, &http)?);
+        let named = self.config.models.values().filter_map(|model| Some(model.target.split_once('/')?.0.to_owned()));
+        self.needs.add_models(Arc::clone(&models), named.collect(), self.config.ready.model);
         let deps = node_workers::Deps {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             names: self.parts.names.clone(),
-            models: Arc::new(models(&self.config, &http)?),
+            models,
             nodes: NodeRegistry::default(),
             http,
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
@@ -252,20 +260,8 @@ impl Process {
     }
 
     fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-        let (board, reach, shutdown) = (self.board.clone(), self.reach.clone(), self.stages.shutdown());
-        Arc::new(move || {
-            let mut checks: Vec<(String, String)> =
-                board.stalled(STALLED_AFTER).into_iter().map(|stall| ("progress".to_owned(), stall)).collect();
-            checks.extend(reach.missing());
-            if shutdown.is_cancelled() {
-                checks.push(("shutdown".to_owned(), "this process is stopping".to_owned()));
-            }
-            let ready = checks.is_empty();
-            if ready {
-                checks.push(("progress".to_owned(), "ok".to_owned()));
-            }
-            Readiness { ready, checks }
-        })
+        let needs = self.needs.clone();
+        Arc::new(move || needs.look())
     }
 
     fn render_metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {

@@ -7,8 +7,15 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry::{
+    InstrumentationScope, KeyValue,
+    global::BoxedTracer,
+    trace::{SpanId, TraceId, TracerProvider},
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{IdGenerator, RandomIdGenerator, SdkTracerProvider},
+};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Seconds. Without buckets of its own a histogram would be exported as a summary, which can't be added up.
@@ -28,9 +35,18 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-/// Sets the process's logger, tracer and metrics recorder up. Once, first thing in `main`.
-pub fn start(log_filter: &str) -> anyhow::Result<Telemetry> {
-    let traces = trace_provider()?;
+/// Where the names of the spans' attributes are explained.
+const SCHEMA: &str = "https://opentelemetry.io/schemas/gen-ai/1.42.0";
+
+/// Sets the process's logger, tracer and metrics recorder up. Once, first thing in `main`. `role` is the verb that the
+/// process was started with.
+pub fn start(log_filter: &str, role: &'static str) -> anyhow::Result<Telemetry> {
+    let traces = trace_provider(role)?;
+    if let Some(provider) = &traces {
+        let version = env!("CARGO_PKG_VERSION");
+        let scope = InstrumentationScope::builder("millstream").with_version(version).with_schema_url(SCHEMA).build();
+        traces::install(BoxedTracer::new(Box::new(provider.tracer_with_scope(scope))));
+    }
     let filter = EnvFilter::try_from_default_env()
         .or_else(|_| EnvFilter::try_new(log_filter))
         .with_context(|| format!("the log filter {log_filter:?} can't be read; write it like `info,sink=debug`"))?;
@@ -38,9 +54,7 @@ pub fn start(log_filter: &str) -> anyhow::Result<Telemetry> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines =
         if person { lines.compact().with_target(false).boxed() } else { lines.json().flatten_event(true).boxed() };
-    let spans =
-        traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("millstream")));
-    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     Ok(Telemetry { metrics: install_recorder()?, traces })
 }
 
@@ -55,18 +69,47 @@ impl Telemetry {
     }
 }
 
-fn trace_provider() -> anyhow::Result<Option<SdkTracerProvider>> {
+/// None where no address is named, or where traces are turned off by the variables that OpenTelemetry has for that.
+/// The sampler (by default: as the caller decided, else all), the queue and the headers follow its variables, too.
+fn trace_provider(role: &'static str) -> anyhow::Result<Option<SdkTracerProvider>> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let named = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-    if !named.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+    let is_off = variable("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"))
+        || variable("OTEL_TRACES_EXPORTER").is_some_and(|text| text == "none");
+    if is_off || !named.iter().any(|name| variable(name).is_some()) {
         return Ok(None);
     }
-    opentelemetry::global::set_text_map_propagator(opentelemetry_sdk::propagation::TraceContextPropagator::new());
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .build()
         .context("traces can't be sent: check OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP, protobuf)")?;
-    let resource = opentelemetry_sdk::Resource::builder().with_service_name("millstream").build();
-    Ok(Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
+    let mut resource = Resource::builder().with_attributes([
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("millstream.role", role),
+    ]);
+    let is_named = |text: String| text.contains("service.name=");
+    if variable("OTEL_SERVICE_NAME").is_none() && !variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(is_named) {
+        resource = resource.with_service_name("millstream");
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_id_generator(SpanIds::default())
+        .with_resource(resource.build());
+    Ok(Some(provider.build()))
+}
+
+/// Random, but for the spans whose ids are derived: see [`traces::context_of`].
+#[derive(Debug, Default)]
+struct SpanIds(RandomIdGenerator);
+
+impl IdGenerator for SpanIds {
+    fn new_trace_id(&self) -> TraceId {
+        self.0.new_trace_id()
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        traces::next_span_id().unwrap_or_else(|| self.0.new_span_id())
+    }
 }
 
 fn install_recorder() -> anyhow::Result<PrometheusHandle> {

@@ -16,6 +16,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("event-log", &[]),
     ("schemas", &["graph"]),
+    ("traces", &["graph"]),
     ("run-store", &["graph"]),
     ("quota", &["graph"]),
     ("ingest", CONTRACTS),
@@ -24,7 +25,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("sink", CONTRACTS),
     ("xtask", &[]),
 ];
-const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quota"];
+const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quota", "traces"];
 
 /// Clients of backends, and the only folders whose code may name them.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[

@@ -113,6 +113,7 @@ impl Rig {
             metadata: BTreeMap::new(),
             tags: Vec::new(),
             batch: None,
+            traceparent: None,
         })
     }
 

@@ -102,6 +102,7 @@ impl<'a> World<'a> {
             metadata: BTreeMap::new(),
             tags: Vec::new(),
             batch: None,
+            traceparent: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 use event_log::{Assigned, EventLog, Fetched, LogError, Start};
 use graph::{envelope::Millis, event::Event, task::TaskId};
 use schemas::record::{TASK_ID_HEADER, TaskRecord};
+use traces::{Read, Span};
 
 use super::{Admission, Ended, NodeConsumer, Running, Worker};
 use crate::{
@@ -144,14 +145,15 @@ impl Beginning {
         let Admission { run, bytes } = admitted;
         let began = self.worker.executor.clock.now();
         self.metrics.queue_wait.record((began - self.fetched.timestamp).max(0) as f64 / 1_000.0);
-        let event = self.worker.executor.execute(Arc::clone(&record), self.running.stop.clone(), &self.metrics).await;
+        let span = self.trace(&record);
+        let stop = self.running.stop.clone();
+        let event = self.worker.executor.execute(Arc::clone(&record), stop, &self.metrics, span.context()).await;
         self.metrics.duration.record((self.worker.executor.clock.now() - began).max(0) as f64 / 1_000.0);
         self.count(&event);
-        let traceparent = self.fetched.record.headers.get_str("traceparent");
         let told = self
             .worker
             .outbox
-            .tell(&record.envelope, event, traceparent, || {
+            .tell(&record.envelope, event, span.context(), || {
                 self.running.sent();
                 drop(run);
             })
@@ -165,6 +167,15 @@ impl Beginning {
                 false
             }
         }
+    }
+
+    fn trace(&self, record: &TaskRecord) -> Span {
+        let Fetched { topic, partition, offset, record: wire, .. } = &self.fetched;
+        let sent = wire.headers.get_str("traceparent");
+        traces::process(
+            &record.envelope,
+            Read { topic, partition: *partition, offset: *offset, group: &self.group, sent },
+        )
     }
 
     async fn set_aside(&self, reason: String) -> bool {

@@ -66,6 +66,7 @@ fn request_of(body: &Value) -> ModelRequest {
             ..ModelSettings::default()
         },
         call_id: String::new(),
+        trace: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Models and those who serve them: one file a wire dialect, all behind [`ModelProvider`].
 
 pub mod openai;
+pub mod reach;
 pub mod registry;
 pub mod scripted;
 
@@ -8,10 +9,12 @@ pub mod mock_server;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::stream::BoxStream;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use graph::task::{TaskError, Usage};
 use serde_json::{Map, Value};
+use traces::TraceContext;
 
+pub use reach::{Reach, Reached};
 pub use registry::{ModelRegistry, Target};
 
 use crate::failure;
@@ -26,6 +29,16 @@ pub trait ModelProvider: Send + Sync + 'static {
     ///
     /// A stream that ends without [`ModelEvent::Done`] is an answer cut short, never a success.
     fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
+
+    /// What is known of the provider's server; None where it has none.
+    fn reach(&self) -> Option<&Reach> {
+        None
+    }
+
+    /// Asks the server for something that costs nothing, and notes the outcome.
+    fn probe(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What is asked, in no provider's dialect.
@@ -40,6 +53,8 @@ pub struct ModelRequest {
     pub settings: ModelSettings,
     /// Identifies the call to the provider, so that it can be found in its logs.
     pub call_id: String,
+    /// What the provider's requests hang below.
+    pub trace: Option<TraceContext>,
 }
 
 /// The graph's settings of a model node, with the request's on top.

@@ -9,18 +9,23 @@ mod refusal;
 
 pub use self::refusal::retry_after;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use self::answer::Chunks;
-use super::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest};
-use crate::lines::SseEvents;
+use super::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, Reach};
+use crate::{
+    lines::SseEvents,
+    outgoing::{Outgoing, TRACEPARENT},
+};
 
+/// Time for the answer to a probe.
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of a refusal that are read for its reason.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an answer that comes in one piece although a stream was asked for.
@@ -30,6 +35,7 @@ const WHOLE_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct OpenAi {
     settings: OpenAiSettings,
     http: reqwest::Client,
+    reach: Arc<Reach>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +66,7 @@ impl OpenAiSettings {
 
 impl OpenAi {
     pub fn new(settings: OpenAiSettings, http: reqwest::Client) -> Self {
-        OpenAi { settings, http }
+        OpenAi { settings, http, reach: Arc::default() }
     }
 }
 
@@ -73,20 +79,50 @@ impl ModelProvider for OpenAi {
         let settings = &self.settings;
         let url = format!("{}/chat/completions", settings.base_url.trim_end_matches('/'));
         let is_openai = settings.base_url.contains("api.openai.com");
+        let outgoing = Outgoing::post(request.trace, &url);
         let mut call =
             self.http.post(url).json(&ask::body(&request, is_openai)).header("x-client-request-id", &request.call_id);
         if let Some(key) = &settings.key {
             call = call.bearer_auth(key.expose_secret());
         }
+        // A server of one's own, or a gateway, goes on with the trace; OpenAI has no use for it.
+        if let Some(traceparent) = outgoing.traceparent().filter(|_| !is_openai) {
+            call = call.header(TRACEPARENT, traceparent);
+        }
         let first_byte = Duration::from_millis(settings.first_byte_ms_max);
         let idle = Duration::from_millis(settings.idle_ms_max);
-        stream::once(open(call, first_byte))
+        stream::once(observed(outgoing, Arc::clone(&self.reach), call, first_byte))
             .flat_map(move |opened| match opened {
                 Ok(Opened::Stream(body)) => events(body, idle),
                 Ok(Opened::Whole(events)) => stream::iter(events).boxed(),
                 Err(error) => stream::iter([Err(error)]).boxed(),
             })
             .boxed()
+    }
+
+    fn reach(&self) -> Option<&Reach> {
+        Some(&self.reach)
+    }
+
+    /// The list of models: a server that has none says so, and is there.
+    fn probe(&self) -> BoxFuture<'_, ()> {
+        let mut call = self.http.get(format!("{}/models", self.settings.base_url.trim_end_matches('/')));
+        if let Some(key) = &self.settings.key {
+            call = call.bearer_auth(key.expose_secret());
+        }
+        async move {
+            let asked = match tokio::time::timeout(PROBE_WITHIN, call.send()).await {
+                Err(_) => Err(ModelError::new(Cause::Timeout, format!("no answer within {PROBE_WITHIN:?}"))),
+                Ok(Err(error)) => Err(unreachable(error)),
+                Ok(Ok(response)) if response.status().is_success() => Ok(()),
+                Ok(Ok(response)) => {
+                    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                    Err(refusal::of_status(status, &headers, b""))
+                }
+            };
+            self.reach.note(&asked);
+        }
+        .boxed()
     }
 }
 
@@ -95,11 +131,31 @@ enum Opened {
     Whole(Vec<Result<ModelEvent, ModelError>>),
 }
 
-async fn open(call: reqwest::RequestBuilder, first_byte: Duration) -> Result<Opened, ModelError> {
+/// Its span ends with the head of the answer, or with why there is none.
+async fn observed(
+    mut outgoing: Outgoing,
+    reach: Arc<Reach>,
+    call: reqwest::RequestBuilder,
+    first_byte: Duration,
+) -> Result<Opened, ModelError> {
+    let opened = open(call, first_byte, &mut outgoing).await;
+    if let Err(error) = &opened {
+        outgoing.failed(error.cause.as_str(), &error.message);
+    }
+    reach.note(&opened);
+    opened
+}
+
+async fn open(
+    call: reqwest::RequestBuilder,
+    first_byte: Duration,
+    outgoing: &mut Outgoing,
+) -> Result<Opened, ModelError> {
     let response = tokio::time::timeout(first_byte, call.send())
         .await
         .map_err(|_| ModelError::new(Cause::Timeout, format!("no answer within {first_byte:?}")))?
         .map_err(unreachable)?;
+    outgoing.answered(response.status());
     let status = response.status().as_u16();
     if !response.status().is_success() {
         let headers = response.headers().clone();

@@ -1,10 +1,10 @@
 //! Which provider and model stand behind an alias. A graph's own aliases go first, then the configuration's.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use graph::{spec::ModelAlias, task::TaskError};
 
-use super::ModelProvider;
+use super::{ModelProvider, Reached};
 use crate::failure;
 
 /// The alias that a demo or a graph without aliases of its own names.
@@ -49,6 +49,21 @@ impl ModelRegistry {
     pub fn alias(mut self, name: impl Into<String>, alias: ModelAlias) -> Self {
         self.aliases.insert(name.into(), alias);
         self
+    }
+
+    /// What is known of each provider's server.
+    pub fn reached(&self) -> Vec<(String, Reached)> {
+        let known = self.providers.iter();
+        known.filter_map(|(name, provider)| Some((name.clone(), provider.reach()?.last()))).collect()
+    }
+
+    /// Asks the servers of the named providers that nobody has asked for as long as `age`.
+    pub async fn probe(&self, named: &[String], age: Duration) {
+        let stale = named
+            .iter()
+            .filter_map(|name| self.providers.get(name))
+            .filter(|provider| provider.reach().is_some_and(|reach| reach.is_older_than(age)));
+        futures_util::future::join_all(stale.map(|provider| provider.probe())).await;
     }
 
     pub fn has_alias(&self, name: &str) -> bool {

@@ -22,7 +22,11 @@ use uuid::Uuid;
 
 use self::reply::{Piece, Pieces};
 use super::{Environment, Node, NodeContext, NodeInput, NodeOutput, resolve};
-use crate::{failure, models::openai::retry_after};
+use crate::{
+    failure,
+    models::openai::retry_after,
+    outgoing::{Outgoing, TRACEPARENT},
+};
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -68,7 +72,11 @@ impl Http {
         Http { spec: spec.clone(), http, environment }
     }
 
-    fn ask(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<reqwest::RequestBuilder, TaskError> {
+    fn ask(
+        &self,
+        input: NodeInput<'_>,
+        context: &NodeContext,
+    ) -> Result<(reqwest::RequestBuilder, Outgoing), TaskError> {
         let (envelope, task) = (context.envelope(), context.task());
         let idempotency_key = context.idempotency_key();
         let ask = Ask {
@@ -99,13 +107,17 @@ impl Http {
             "application/json"
         };
         let url = resolve(&self.spec.url, &self.environment)?;
-        Ok(self
-            .http
-            .post(url)
+        let outgoing = Outgoing::post(context.trace, &url);
+        let mut request = self.http.post(url);
+        if let Some(traceparent) = outgoing.traceparent() {
+            request = request.header(TRACEPARENT, traceparent);
+        }
+        let request = request
             .headers(self.headers()?)
             .header(ACCEPT, accepted)
             .header(IDEMPOTENCY_KEY, &idempotency_key)
-            .json(&ask))
+            .json(&ask);
+        Ok((request, outgoing))
     }
 
     fn headers(&self) -> Result<HeaderMap, TaskError> {
@@ -125,13 +137,15 @@ impl Http {
 #[async_trait]
 impl Node for Http {
     async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
-        let response = self.ask(input, context)?.send().await.map_err(|error| {
+        let (request, mut outgoing) = self.ask(input, context)?;
+        let response = request.send().await.map_err(|error| {
             // The address may hold a secret.
-            failure::of_kind(
-                failure::retryable(format!("the node's service can't be reached: {}", root(error))),
-                "unreachable",
-            )
+            let message = format!("the node's service can't be reached: {}", root(error));
+            outgoing.failed("unreachable", &message);
+            failure::of_kind(failure::retryable(message), "unreachable")
         })?;
+        outgoing.answered(response.status());
+        drop(outgoing);
         if !response.status().is_success() {
             return Err(refused(response).await);
         }

@@ -21,6 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use traces::TraceContext;
 use uuid::Uuid;
 
 pub use environment::{Environment, resolve};
@@ -101,6 +102,8 @@ pub struct NodeContext {
     pub(crate) cancelled: CancellationToken,
     pub(crate) tokens: Arc<TokenSink>,
     pub(crate) calls: CallRecorder,
+    /// What calls to others hang below.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl NodeContext {
@@ -146,6 +149,11 @@ impl NodeContext {
     /// Where calls to models are reported.
     pub fn calls(&self) -> &CallRecorder {
         &self.calls
+    }
+
+    /// The header `traceparent` for requests to others, by which they can go on with the run's trace.
+    pub fn traceparent(&self) -> Option<String> {
+        self.trace.map(|context| context.to_string())
     }
 
     /// The id of the `n`-th message that the task makes: the same whenever it is made again.

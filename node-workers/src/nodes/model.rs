@@ -70,6 +70,7 @@ impl Model {
             answer: self.answer.clone(),
             settings: self.settings(&context.task().model_config),
             call_id: String::new(),
+            trace: None,
         })
     }
 

@@ -176,6 +176,7 @@ impl Bench {
                 metadata: BTreeMap::from([("from".to_owned(), json!("test"))]),
                 tags: Vec::new(),
                 batch: None,
+                traceparent: None,
             }),
             at: WallClock.now(),
             task: Task {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use event_log::{Fetched, Offset};
+use event_log::{Fetched, Offset, Partition};
 use futures_util::FutureExt;
 use graph::{
     advance::{Command, Step, advance},
@@ -17,8 +17,12 @@ use graph::{
     update::Happened,
 };
 use run_store::{StoreError, rows::StateRow};
-use schemas::record::{DeadLetter, RunsRecord};
+use schemas::{
+    record::{DeadLetter, RunsRecord},
+    topic::{Names, ORCHESTRATOR_GROUP, RUNS},
+};
 use tokio::time::Instant;
+use traces::{Read, Span};
 
 use super::{Done, Owner, Parked, Resident, Slot, fresh};
 use crate::{
@@ -44,8 +48,8 @@ impl Owner {
         self.marks.take(offset);
         match decode(&fetched) {
             Decoded::Record(record) => {
-                let traceparent = fetched.record.headers.get_str("traceparent").map(str::to_owned);
-                self.admit(Parked { offset, record, traceparent })
+                let sent = traces::is_on().then(|| fetched.record.headers.get_str("traceparent")).flatten();
+                self.admit(Parked { offset, record, sent: sent.map(str::to_owned) })
             }
             Decoded::Garbage(reason) => {
                 self.bury(&fetched, reason);
@@ -216,7 +220,7 @@ impl Owner {
 
     fn applied(&mut self, key: &Key, parked: &Parked, state: KeyState, commands: Vec<Command>) {
         let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return };
-        let Parked { offset, record, traceparent } = parked;
+        let Parked { offset, record, sent: _ } = parked;
         resident.state = Some(state);
         resident.applied = Some(*offset);
         resident.touched = Instant::now();
@@ -224,7 +228,13 @@ impl Owner {
             recovery.forget_broken(record.envelope.run_id);
         }
         self.mark_dirty(key, *offset);
-        self.put_out(key, Cause { offset: *offset, at: record.at, traceparent: traceparent.as_deref() }, commands);
+        // A replay was traced when it was first done.
+        let span = match self.recovery {
+            Some(_) => Span::default(),
+            None => process(&self.deps.names, self.partition, parked),
+        };
+        let trace = span.context();
+        self.put_out(key, Cause { offset: *offset, at: record.at, trace }, commands);
         ::metrics::counter!(metrics::EVENTS, "event" => event_name(&record.event)).increment(1);
         self.rearm(key);
         self.drop_if_closed(key);
@@ -260,7 +270,7 @@ impl Owner {
     }
 
     /// Puts out what a record caused, or keeps it until the tail while the owner recovers.
-    pub(super) fn put_out(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+    pub(super) fn put_out(&mut self, key: &Key, cause: Cause, commands: Vec<Command>) {
         for command in &commands {
             count(command);
         }
@@ -272,7 +282,7 @@ impl Owner {
         self.issue(key, cause, commands);
     }
 
-    pub(super) fn issue(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+    pub(super) fn issue(&mut self, key: &Key, cause: Cause, commands: Vec<Command>) {
         let Some(issued) = self.outputs.put(cause, commands) else {
             self.marks.applied(cause.offset, false);
             return;
@@ -313,6 +323,16 @@ impl Owner {
         let key = Key(String::new());
         self.work.push(async move { Done::Issued { key, issued: (offset, ack.await.map(drop)) } }.boxed());
     }
+}
+
+/// The span of a record that was applied, while what it caused is put out.
+fn process(names: &Names, partition: Partition, parked: &Parked) -> Span {
+    if !traces::is_on() {
+        return Span::default();
+    }
+    let (topic, group) = (names.of(RUNS), names.of(ORCHESTRATOR_GROUP));
+    let read = Read { topic: &topic, partition, offset: parked.offset, group: &group, sent: parked.sent.as_deref() };
+    traces::process(&parked.record.envelope, read)
 }
 
 /// Whether the store can't have anything of the key: a run without a thread, or a thread made by this request.

@@ -30,7 +30,6 @@ struct Kept {
     key: Key,
     offset: Offset,
     at: Millis,
-    traceparent: Option<String>,
     commands: Vec<Command>,
 }
 
@@ -39,17 +38,11 @@ impl Recovery {
         Recovery { issued_up_to, end, kept: Vec::new(), broken: BTreeMap::new() }
     }
 
-    pub fn keep(&mut self, key: &Key, cause: Cause<'_>, commands: Vec<Command>) {
+    pub fn keep(&mut self, key: &Key, cause: Cause, commands: Vec<Command>) {
         if cause.offset < self.issued_up_to || commands.is_empty() {
             return;
         }
-        self.kept.push(Kept {
-            key: key.clone(),
-            offset: cause.offset,
-            at: cause.at,
-            traceparent: cause.traceparent.map(str::to_owned),
-            commands,
-        });
+        self.kept.push(Kept { key: key.clone(), offset: cause.offset, at: cause.at, commands });
     }
 }
 
@@ -76,7 +69,7 @@ impl Owner {
         recovery.kept.sort_by_key(|kept| kept.offset);
         let open = self.open_tasks();
         let (updates, mut tasks) = (recovery.kept.len(), 0);
-        for Kept { key, offset, at, traceparent, commands } in recovery.kept {
+        for Kept { key, offset, at, commands } in recovery.kept {
             let mut commands = commands;
             commands.retain_mut(|command| match command {
                 Command::Issue { task, .. } => {
@@ -86,7 +79,7 @@ impl Owner {
                 Command::Update { .. } | Command::Cancel { .. } => true,
             });
             tasks += commands.iter().filter(|command| matches!(command, Command::Issue { .. })).count();
-            self.issue(&key, Cause { offset, at, traceparent: traceparent.as_deref() }, commands);
+            self.issue(&key, Cause { offset, at, trace: None }, commands);
         }
         ::metrics::counter!(metrics::RECOVERED_RUNS, "cause" => "assignment").increment(self.slots.len() as u64);
         tracing::info!(

@@ -25,7 +25,8 @@ pub enum Slot {
 pub struct Parked {
     pub offset: Offset,
     pub record: Arc<RunsRecord>,
-    pub traceparent: Option<String>,
+    /// Of the `send` that wrote it; only where traces are made.
+    pub sent: Option<String>,
 }
 
 pub struct Resident {

@@ -15,5 +15,7 @@ mod garbage;
 mod kills;
 mod outages;
 mod page;
+mod ready;
 mod roles;
 mod telemetry;
+mod traces;

@@ -11,9 +11,13 @@ use graph::{
     envelope::Key,
     update::{Happened, RunStatus},
 };
-use schemas::record::{Progress, UpdateRecord};
+use schemas::{
+    record::{Progress, UpdateRecord},
+    topic::SINK_GROUP,
+};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
+use traces::{Read, Span};
 use uuid::Uuid;
 
 use super::read::{Update, decode, set_aside};
@@ -128,7 +132,10 @@ impl Owned {
             batch.bytes += fetched.record.size();
             let offset = fetched.offset;
             match decode(&fetched) {
-                Ok(update) => self.take_one(shared, loaded, &mut shard, update, offset, meters, batch, &mut touched),
+                Ok(update) => {
+                    let _span = process(shared, &fetched, &update);
+                    self.take_one(shared, loaded, &mut shard, update, offset, meters, batch, &mut touched);
+                }
                 Err(reason) => {
                     self.parked_offsets.insert(offset);
                     let (partition, epoch, loaded) = (self.partition, self.epoch, loaded.clone());
@@ -361,4 +368,16 @@ fn count(shared: &Shared, shard: &Shard, record: &UpdateRecord, meters: &mut Run
     if status.is_terminal() {
         meters.ended(&record.envelope, status, since(record.update.at));
     }
+}
+
+/// The span of one update being shown to those who watch and turned into rows.
+fn process(shared: &Shared, fetched: &Fetched, update: &Update) -> Span {
+    if !traces::is_on() {
+        return Span::default();
+    }
+    let Fetched { topic, partition, offset, record, .. } = fetched;
+    let group = shared.deps.names.of(SINK_GROUP);
+    let sent = record.headers.get_str("traceparent");
+    let read = Read { topic, partition: *partition, offset: *offset, group: &group, sent };
+    traces::process(&update.record.envelope, read)
 }

@@ -45,6 +45,7 @@ impl Run {
             metadata: [("team".to_owned(), json!("red"))].into(),
             tags: Vec::new(),
             batch: None,
+            traceparent: None,
         };
         let words = ["Hello", " wor", "ld", "!"].map(str::to_owned).to_vec();
         let execution = Uuid::from_u128(u128::from(number) << 64 | 0xe);

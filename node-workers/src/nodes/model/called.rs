@@ -6,12 +6,14 @@ use futures_util::StreamExt;
 use graph::task::UsageSource;
 use schemas::record::TokenKind;
 use serde_json::Value;
+use traces::{Span, names};
 
 use crate::{
     calls::CallUnderWay,
     metrics,
     models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage, text_of},
     nodes::NodeContext,
+    trace,
 };
 
 pub struct Called<'a> {
@@ -23,6 +25,7 @@ pub struct Called<'a> {
     call: Option<CallUnderWay>,
     answer: Answer,
     shown: bool,
+    span: Span,
 }
 
 impl<'a> Called<'a> {
@@ -30,8 +33,11 @@ impl<'a> Called<'a> {
         let call = context.calls().begin(target.provider.name(), target.name(), || {
             shown_prompt(&request.messages, context.calls().content_bytes_max())
         });
-        let request = ModelRequest { model: target.model.clone(), call_id: call.id(), ..request.clone() };
-        Called { context, target, message_id, request, call: Some(call), answer: Answer::default(), shown: false }
+        let call_id = call.id();
+        let span = trace::chat(context.envelope(), context.trace, target, &request.settings, &call_id);
+        let below = span.context().or(context.trace);
+        let request = ModelRequest { model: target.model.clone(), call_id, trace: below, ..request.clone() };
+        Called { context, target, message_id, request, call: Some(call), answer: Answer::default(), shown: false, span }
     }
 
     /// Something of the answer was put out.
@@ -50,7 +56,7 @@ impl<'a> Called<'a> {
         if self.answer.stop_reason.is_none() {
             return Err(self.failed(ModelError::new(Cause::Truncated, "the answer ended without its end")));
         }
-        self.report("ok");
+        self.report("ok", "");
         Ok(std::mem::take(&mut self.answer))
     }
 
@@ -63,7 +69,9 @@ impl<'a> Called<'a> {
         };
         if let Some((kind, delta)) = delta {
             if let (false, Some(call)) = (self.shown, &self.call) {
-                metrics::count_first_token(self.target.provider.name(), self.target.name(), call.elapsed_seconds());
+                let seconds = call.elapsed_seconds();
+                metrics::count_first_token(self.target.provider.name(), self.target.name(), seconds);
+                self.span.set(names::TIME_TO_FIRST_CHUNK, seconds);
             }
             self.shown = true;
             self.context.tokens().emit(kind, self.message_id, delta);
@@ -72,18 +80,20 @@ impl<'a> Called<'a> {
     }
 
     fn failed(&mut self, error: ModelError) -> ModelError {
-        self.report(error.cause.as_str());
+        self.report(error.cause.as_str(), &error.message);
         error
     }
 
     /// What a provider doesn't report is estimated: sent is spent, also where little or nothing came back.
-    fn report(&mut self, outcome: &str) {
+    fn report(&mut self, outcome: &str, why: &str) {
         let Some(mut call) = self.call.take() else { return };
         let (usage, source) = match self.answer.usage {
             Some(usage) => (usage, UsageSource::Reported),
             None => (estimated_usage(&self.request, &self.answer), UsageSource::Estimated),
         };
         call.used(usage, source);
+        trace::chat_ended(&mut self.span, &self.answer, &usage, source, outcome, why);
+        self.span.end();
         self.answer.usage = Some(usage);
         call.end(outcome, || self.answer.text.as_str().into());
     }
@@ -91,7 +101,7 @@ impl<'a> Called<'a> {
 
 impl Drop for Called<'_> {
     fn drop(&mut self) {
-        self.report(Cause::Cancelled.as_str());
+        self.report(Cause::Cancelled.as_str(), "the call was given up");
     }
 }
 
