@@ -73,7 +73,8 @@ fn arguments(jars: &Path, dir: &Path, conf: &Path) -> Result<Vec<String>> {
         .ok_or_else(|| anyhow::anyhow!("{} holds no jamm jar", jars.display()))?;
     let mut arguments: Vec<String> = vec![
         "-Xms512m".into(),
-        "-Xmx512m".into(),
+        // A keyspace for each test adds up: at 512 MB it did nothing but collect garbage after an hour of them.
+        "-Xmx1g".into(),
         format!("-javaagent:{}", agent.display()),
         "-Djdk.attach.allowAttachSelf=true".into(),
     ];
