@@ -163,6 +163,13 @@ impl Record {
             local: Some(value),
         }
     }
+
+    /// Another text in place of the value's own. Readers parse it, and the value itself is handed to nobody: what a log
+    /// keeps in memory is bounded by the bytes of its records.
+    pub fn replace_payload(&mut self, payload: impl Into<Bytes>) {
+        self.payload = payload.into();
+        self.local = None;
+    }
 }
 
 /// What a thread's buffer for [`to_json`] may keep between two uses.

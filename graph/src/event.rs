@@ -74,6 +74,10 @@ pub struct Request {
     pub interrupt_before: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupt_after: Vec<String>,
+    /// A value of the request is not in the store, and why: the run ends before it begins. Never in the log: whoever
+    /// reads the record finds out.
+    #[serde(skip)]
+    pub missing: Option<String>,
 }
 
 fn is_null(value: &Arc<Value>) -> bool {

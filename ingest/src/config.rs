@@ -62,7 +62,7 @@ impl Config {
             node_retention: Duration::from_secs(7 * 24 * 3600),
             auth,
             cors: Cors::Off,
-            body_bytes_max: 1 << 20,
+            body_bytes_max: 10_000_000,
             graph_bytes_max: 1 << 20,
             requests_in_flight_max: 10_000,
             head_timeout: Duration::from_secs(10),

@@ -11,11 +11,15 @@ use graph::{
     update::RunStatus,
 };
 use http::HeaderMap;
-use run_store::rows::{Claim, Claimed};
+use run_store::{
+    rows::{Claim, Claimed},
+    values::put_values,
+};
 use schemas::{
     client::RunAccepted,
     error::Code,
     record::{RunsRecord, Wire},
+    reference::{self, Layout, PutAway},
     topic::RUNS,
 };
 use tokio::time::Instant;
@@ -85,10 +89,11 @@ pub(crate) struct Prepared {
     record: Outgoing,
 }
 
-/// A record on its way to the log, and the span of that.
+/// A record of `runs` on its way to the log, what has to stand in the store before it, and the span of that.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    record: Record,
+    wire: Record,
+    put: Option<PutAway>,
     span: traces::Span,
 }
 
@@ -243,15 +248,26 @@ impl Ingest {
 
     /// A record of `runs` and its headers.
     pub(crate) fn record(&self, asked: &Asked, envelope: Envelope, at: Millis, event: Event) -> Outgoing {
-        let record = RunsRecord { envelope: Arc::new(envelope), at, event };
+        let record = RunsRecord { envelope: Arc::new(envelope), at, event, references: None };
         let (span, sent) = traces::send(&record.envelope, asked.trace.context(), &self.config.names.of(RUNS));
         let headers = record.headers(&self.config.source, sent.as_deref());
-        Outgoing { record: Record::json(record.key().into_bytes(), headers, Arc::new(record)), span }
+        let owner = record.envelope.key();
+        let mut wire = Record::json(record.key().into_bytes(), headers, Arc::new(record));
+        let put = reference::put_away(&wire.payload, &owner, &Layout::RUNS);
+        if let Some(put) = &put {
+            wire.headers.push(reference::BYTES_HEADER, wire.size().to_string());
+            wire.replace_payload(put.json.clone());
+        }
+        Outgoing { wire, put, span }
     }
 
     pub(crate) async fn append(&self, partition: u32, outgoing: Outgoing) -> Result<(), Refusal> {
-        let Outgoing { record, mut span } = outgoing;
-        let ack = self.deps.log.append(&self.config.names.of(RUNS), partition, record);
+        let Outgoing { wire, put, mut span } = outgoing;
+        if let Some(PutAway { references, values, json: _ }) = put {
+            let stored = put_values(&*self.deps.blobs, &references.owner, &values);
+            tokio::time::timeout(self.config.store_timeout, stored).await.map_err(|_| Refusal::store_slow())??;
+        }
+        let ack = self.deps.log.append(&self.config.names.of(RUNS), partition, wire);
         match tokio::time::timeout(self.config.append_timeout, ack).await {
             Ok(acked) => Ok(acked.map(|_| ()).inspect_err(|error| span.fail("log", &error.to_string()))?),
             Err(_) => Err(Refusal::new(

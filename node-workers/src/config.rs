@@ -28,8 +28,8 @@ pub struct Config {
     pub attempt_timeout: Duration,
     /// A longer wait before a retry isn't made here: the task is given back.
     pub retry_in_place_max: Duration,
-    /// Bytes of a result's record; a larger result fails its task.
-    pub record_bytes_max: usize,
+    /// Bytes of a result with all its values; a larger result fails its task.
+    pub result_bytes_max: usize,
     pub token_interval: Duration,
     pub token_bytes_max: usize,
     pub call_content: CallContent,
@@ -74,7 +74,7 @@ impl Default for Config {
             drain: Duration::from_secs(20),
             attempt_timeout: Duration::from_secs(10 * 60),
             retry_in_place_max: Duration::from_secs(30),
-            record_bytes_max: 256 * 1024,
+            result_bytes_max: 32 * 1024 * 1024,
             token_interval: Duration::from_millis(30),
             token_bytes_max: 256,
             call_content: CallContent::default(),

@@ -71,12 +71,34 @@ impl Executor {
         metrics: &NodeMetrics,
         trace: Option<TraceContext>,
     ) -> Event {
+        self.execution(record, stop, metrics, trace).run().await
+    }
+
+    /// Fails a task that can't be begun.
+    pub fn refuse(
+        &self,
+        record: Arc<TaskRecord>,
+        error: TaskError,
+        stop: CancellationToken,
+        metrics: &NodeMetrics,
+        trace: Option<TraceContext>,
+    ) -> Event {
+        let attempt = record.task.attempt + 1;
+        self.execution(record, stop, metrics, trace).failed(attempt, error)
+    }
+
+    fn execution<'a>(
+        &'a self,
+        record: Arc<TaskRecord>,
+        stop: CancellationToken,
+        metrics: &'a NodeMetrics,
+        trace: Option<TraceContext>,
+    ) -> Execution<'a> {
         let id = self.random.uuid();
         let task = &record.task;
         let tokens = Arc::new(TokenSink::new(&self.tokens, Arc::clone(&record), id));
         let calls = CallRecorder::new((task.id, task.issue, id), Arc::clone(&self.clock), self.call_content);
-        let execution = Execution { executor: self, record, id, tokens, calls, stop, metrics, trace };
-        execution.run().await
+        Execution { executor: self, record, id, tokens, calls, stop, metrics, trace }
     }
 }
 

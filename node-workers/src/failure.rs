@@ -18,6 +18,11 @@ pub fn invalid_update(message: impl Into<String>) -> TaskError {
     TaskError { kind: Some("InvalidUpdateError".to_owned()), ..of(Code::InvalidUpdate, message) }
 }
 
+/// A value that the task was given as a reference is not in the store.
+pub fn value_missing(message: impl Into<String>) -> TaskError {
+    of(Code::ValueMissing, message)
+}
+
 /// A mistake of Millstream or of its set-up.
 pub fn internal(message: impl Into<String>) -> TaskError {
     of(Code::Internal, message)

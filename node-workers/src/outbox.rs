@@ -1,4 +1,5 @@
-//! What a worker writes for others to read: results on `runs`, and records set aside on `dead-letters`.
+//! What a worker writes for others to read: results on `runs` with their large values in the store, and records set
+//! aside on `dead-letters`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,12 @@ use graph::{
     task::{Call, TaskResult},
     world::Clock,
 };
-use schemas::record::{DeadLetter, RunsRecord, Wire};
+use run_store::{Blobs, values::put_values_until_taken};
+use schemas::{
+    record::{DeadLetter, RunsRecord, Wire},
+    reference::{self, Layout, PutAway},
+};
+use tokio::time::Instant;
 use traces::TraceContext;
 
 use crate::failure;
@@ -19,16 +25,20 @@ use crate::failure;
 const AGAIN_FIRST: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The kind of the error of a result that no record holds.
+/// Values that no record names are collected a day later: when the log is away for this long they are written again.
+const VALUES_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// The kind of the error of a result that is larger than a result may be.
 const RESULT_TOO_LARGE: &str = "value_too_large";
 
 pub struct Outbox {
     pub log: Arc<dyn EventLog>,
+    pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
     pub runs: Arc<str>,
     pub dead_letters: Arc<str>,
     pub source: Arc<str>,
-    pub record_bytes_max: usize,
+    pub result_bytes_max: usize,
 }
 
 impl Outbox {
@@ -44,8 +54,10 @@ impl Outbox {
     ) -> Result<(), LogError> {
         let (mut span, sent) = traces::send(envelope, trace, &self.runs);
         let traceparent = sent.as_deref();
-        let (record, wire) = self.fitting(envelope, event, traceparent);
+        let Outgoing { record, wire, put } = self.fitting(envelope, event, traceparent);
         let partition = u32::from(ids::partition_of(envelope.run_id));
+        let mut stored = self.store_values(put.as_ref()).await;
+        let again_wire = put.is_some().then(|| wire.clone());
         let mut ack = self.log.append(&self.runs, partition, wire);
         taken();
         let mut again = AGAIN_FIRST;
@@ -56,7 +68,11 @@ impl Outbox {
                     tracing::warn!(error = %error, topic = &*self.runs, partition, "a result is appended again");
                     tokio::time::sleep(again).await;
                     again = (again * 2).min(AGAIN_MAX);
-                    ack = self.log.append(&self.runs, partition, self.wire(&record, traceparent));
+                    if stored.elapsed() >= VALUES_AGAIN {
+                        stored = self.store_values(put.as_ref()).await;
+                    }
+                    let wire = again_wire.clone().unwrap_or_else(|| self.wire(&record, traceparent));
+                    ack = self.log.append(&self.runs, partition, wire);
                 }
                 Err(error) => {
                     span.fail("log", &error.to_string());
@@ -85,29 +101,49 @@ impl Outbox {
         self.log.append(&self.dead_letters, place, wire).await.map(|_| ())
     }
 
-    /// The event as a record within the size limit: a result over it becomes the task's failure.
-    fn fitting(&self, envelope: &Arc<Envelope>, event: Event, traceparent: Option<&str>) -> (Arc<RunsRecord>, Record) {
-        let limit = self.record_bytes_max.min(self.log.record_bytes_max());
+    /// What a record names stands in the store before it. Says when.
+    async fn store_values(&self, put: Option<&PutAway>) -> Instant {
+        if let Some(PutAway { references, values, json: _ }) = put {
+            put_values_until_taken(&*self.blobs, &references.owner, values).await;
+        }
+        Instant::now()
+    }
+
+    /// The event as a record: a result over the limit becomes the task's failure.
+    fn fitting(&self, envelope: &Arc<Envelope>, event: Event, traceparent: Option<&str>) -> Outgoing {
+        let limit = self.result_bytes_max;
         let form = |event| {
-            let record = Arc::new(RunsRecord { envelope: Arc::clone(envelope), at: self.clock.now(), event });
+            let record =
+                Arc::new(RunsRecord { envelope: Arc::clone(envelope), at: self.clock.now(), event, references: None });
             let wire = self.wire(&record, traceparent);
             (record, wire)
         };
-        let (record, wire) = form(event);
+        let (mut record, mut wire) = form(event);
         let bytes = wire.size();
-        if bytes <= limit {
-            return (record, wire);
+        if bytes > limit {
+            (record, wire) = form(without_texts(record.event.clone()));
         }
-        let (record, wire) = form(without_texts(record.event.clone()));
-        if wire.size() <= limit {
-            return (record, wire);
+        if wire.size() > limit {
+            (record, wire) = form(too_large(&record.event, bytes, limit));
         }
-        form(too_large(&record.event, bytes, limit))
+        let put = reference::put_away(&wire.payload, &envelope.key(), &Layout::RUNS);
+        if let Some(put) = &put {
+            wire.headers.push(reference::BYTES_HEADER, wire.size().to_string());
+            wire.replace_payload(put.json.clone());
+        }
+        Outgoing { record, wire, put }
     }
 
     fn wire(&self, record: &Arc<RunsRecord>, traceparent: Option<&str>) -> Record {
         Record::json(record.key(), record.headers(&self.source, traceparent), Arc::clone(record))
     }
+}
+
+/// A record on its way, and what has to stand in the store before it.
+struct Outgoing {
+    record: Arc<RunsRecord>,
+    wire: Record,
+    put: Option<PutAway>,
 }
 
 /// Calls keep their figures and lose their texts.
@@ -130,10 +166,8 @@ fn without_texts(mut event: Event) -> Event {
 /// The failure of a task whose result is no record.
 fn too_large(event: &Event, bytes: usize, limit: usize) -> Event {
     let Event::TaskFinished(result) = event else { return event.clone() };
-    let message = format!(
-        "the result of node {} takes {bytes} bytes, over the limit of {limit}: write less, or raise `record_bytes_max`",
-        result.node
-    );
+    let message =
+        format!("the result of node {} takes {bytes} bytes, over the limit of {limit}: write less", result.node);
     Event::TaskFinished(Box::new(TaskResult {
         task_id: result.task_id,
         issue: result.issue,

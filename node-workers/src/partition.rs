@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use event_log::{Assigned, Fetched, Offset};
 use graph::envelope::Millis;
-use schemas::record::TASK_ID_HEADER;
+use schemas::{record::TASK_ID_HEADER, reference};
 use tokio::time::Instant;
 
 use crate::{
@@ -65,10 +65,10 @@ impl OwnedPartition {
         self.waiting.push_back(fetched);
     }
 
-    /// The size of the record that would begin next.
+    /// The size of the record that would begin next, with the values that it names.
     pub fn next_bytes(&self) -> Option<usize> {
         let next = self.waiting.front()?;
-        self.tracker.admits(next.offset).then(|| next.record.size())
+        self.tracker.admits(next.offset).then(|| whole_bytes(next))
     }
 
     pub fn take_next(&mut self, now: Millis) -> Next {
@@ -107,4 +107,10 @@ impl OwnedPartition {
     pub fn has_failed_for(&self, bound: Duration) -> bool {
         self.failing.is_some_and(|since| since.elapsed() >= bound)
     }
+}
+
+/// What a record takes in memory once its values are in their places.
+fn whole_bytes(fetched: &Fetched) -> usize {
+    let named = fetched.record.headers.get_str(reference::BYTES_HEADER).and_then(|bytes| bytes.parse::<usize>().ok());
+    named.unwrap_or_default().max(fetched.record.size())
 }

@@ -11,7 +11,7 @@ use graph::{
     spec::{GraphSpec, NodeSpec},
     world::{Clock, Random},
 };
-use run_store::Specs;
+use run_store::{Blobs, Specs};
 use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,6 +40,8 @@ const HINTS_MAX: usize = 1_024;
 pub struct Deps {
     pub log: Arc<dyn EventLog>,
     pub specs: Arc<dyn Specs>,
+    /// Values of tasks and results that are too large for a record.
+    pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub names: Names,
@@ -82,7 +84,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
 }
 
 fn worker(config: Config, deps: Deps) -> Worker {
-    let Deps { log, specs, clock, random, names, models, nodes, http, environment, progress } = deps;
+    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress } = deps;
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
         log: Arc::clone(&log),
@@ -93,11 +95,12 @@ fn worker(config: Config, deps: Deps) -> Worker {
     };
     let outbox = Outbox {
         log,
+        blobs,
         clock: Arc::clone(&clock),
         runs: names.of(RUNS).into(),
         dead_letters: names.of(DEAD_LETTERS).into(),
         source,
-        record_bytes_max: config.record_bytes_max,
+        result_bytes_max: config.result_bytes_max,
     };
     let executor = Executor {
         clock,

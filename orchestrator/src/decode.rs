@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use event_log::Fetched;
 use graph::envelope::RULES;
-use schemas::record::RunsRecord;
+use schemas::{
+    record::RunsRecord,
+    reference::{FillError, Referring},
+};
 
 pub enum Decoded {
     Record(Arc<RunsRecord>),
@@ -20,7 +23,11 @@ pub fn decode(fetched: &Fetched) -> Decoded {
             "its run follows rules {}, this binary knows up to {RULES}",
             record.envelope.rules
         )),
-        Ok(record) => Decoded::Record(record),
+        Ok(record) => match record.check_references() {
+            Ok(()) => Decoded::Record(record),
+            Err(newer @ FillError::Newer { .. }) => Decoded::Unknown(newer.to_string()),
+            Err(other) => Decoded::Garbage(other.to_string()),
+        },
         Err(error) => match newer_type(&fetched.record.payload) {
             Some(kind) => Decoded::Unknown(format!("unknown event type {kind:?}")),
             None => Decoded::Garbage(format!("not a record of runs: {error}")),

@@ -1,12 +1,17 @@
-//! What a record caused, appended: tasks to nodes, updates to the sink, hints to workers.
+//! What a record caused, formed and appended: tasks to nodes, updates to the sink, hints to workers.
 
 use std::sync::Arc;
 
 use event_log::{Ack, EventLog, LogError, Offset, Partition, Record, partition_for};
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
-use graph::{advance::Command, envelope::Millis, update::Happened};
+use graph::{
+    advance::Command,
+    envelope::{Key, Millis},
+    update::Happened,
+};
 use schemas::{
     record::{ControlRecord, DeadLetter, RunsPosition, RunsRecord, SignalRecord, TaskRecord, UpdateRecord, Wire},
+    reference::{self, Referring, Values},
     topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, UPDATES},
 };
 use traces::TraceContext;
@@ -20,13 +25,38 @@ pub struct Outputs {
     log: Arc<dyn EventLog>,
     graphs: Arc<GraphCache>,
     runs: String,
-    updates: String,
-    signals: String,
+    updates: Arc<str>,
+    signals: Arc<str>,
     dead_letters: String,
     control: String,
     source: String,
     generation: u32,
     partition: Partition,
+}
+
+/// Tasks that one hint names; a step may have more.
+const CANCELLED_IN_A_HINT_MAX: usize = 4_096;
+
+/// What one record caused, ready to be appended.
+pub struct Formed {
+    pub offset: Offset,
+    records: Vec<Outgoing>,
+    /// What has to stand in the store before: all of one key.
+    pub values: Option<(Key, Values)>,
+}
+
+struct Outgoing {
+    topic: Arc<str>,
+    partition: Partition,
+    wire: Record,
+    is_hint: bool,
+}
+
+impl Formed {
+    /// Whether somebody waits for it to be durable.
+    pub fn is_awaited(&self) -> bool {
+        self.records.iter().any(|record| !record.is_hint)
+    }
 }
 
 /// What an output is caused by.
@@ -50,8 +80,8 @@ impl Outputs {
             log,
             graphs,
             runs: names.of(RUNS),
-            updates: names.of(UPDATES),
-            signals: names.of(SIGNALS),
+            updates: names.of(UPDATES).into(),
+            signals: names.of(SIGNALS).into(),
             dead_letters: names.of(DEAD_LETTERS),
             control: names.of(CONTROL),
             source: names.of("orchestrator"),
@@ -60,13 +90,26 @@ impl Outputs {
         }
     }
 
-    /// Appends in order now. The future reports when all are durable; None where there was nothing to append.
-    pub fn put(&self, cause: Cause, commands: Vec<Command>) -> Option<BoxFuture<'static, Issued>> {
-        let mut acks: Vec<Ack> = Vec::with_capacity(commands.len());
+    /// Makes the records, in order. Their large values must be in the store before they are appended.
+    pub fn form(&self, cause: Cause, commands: Vec<Command>) -> Formed {
+        let mut formed = Formed { offset: cause.offset, records: Vec::with_capacity(commands.len()), values: None };
         for command in commands {
-            acks.extend(self.append(cause, command));
+            self.form_one(cause, command, &mut formed);
         }
-        let offset = cause.offset;
+        formed
+    }
+
+    /// Appends in order now. The future reports when all are durable; None where nobody waits for any.
+    pub fn append(&self, formed: Formed) -> Option<BoxFuture<'static, Issued>> {
+        let Formed { offset, records, values: _ } = formed;
+        let mut acks: Vec<Ack> = Vec::with_capacity(records.len());
+        for Outgoing { topic, partition, wire, is_hint } in records {
+            let ack = self.log.append(&topic, partition, wire);
+            // A hint: nobody waits for it, and losing it costs time only.
+            if !is_hint {
+                acks.push(ack);
+            }
+        }
         match acks.len() {
             0 => None,
             1 => acks.pop().map(|ack| async move { (offset, ack.await.map(drop)) }.boxed()),
@@ -96,34 +139,55 @@ impl Outputs {
         self.log.append(&self.dead_letters, 0, self.wire(letter, None))
     }
 
-    fn append(&self, cause: Cause, command: Command) -> Option<Ack> {
+    fn form_one(&self, cause: Cause, command: Command, formed: &mut Formed) {
         match command {
             Command::Issue { envelope, task } => {
-                let loaded = self.graphs.get(&envelope.graph.hash)?;
-                let (topic, partitions) = loaded.topics.get(&task.node)?;
-                let record = TaskRecord { envelope, at: cause.at, task };
+                let Some(loaded) = self.graphs.get(&envelope.graph.hash) else { return };
+                let Some((topic, partitions)) = loaded.topics.get(&task.node) else { return };
+                let record = TaskRecord { envelope, at: cause.at, task, references: None };
                 metrics::count_task(&record.envelope.graph.name, &record.task.node);
                 let partition = partition_for(record.key().as_bytes(), *partitions);
                 let (_span, sent) = traces::send(&record.envelope, cause.trace, topic);
-                Some(self.log.append(topic, partition, self.wire(record, sent)))
+                let wire = self.referring(record, sent, formed);
+                formed.records.push(Outgoing { topic: Arc::clone(topic), partition, wire, is_hint: false });
             }
             Command::Update { envelope, update } => {
                 let position =
                     RunsPosition { generation: self.generation, partition: self.partition, offset: cause.offset };
-                let record = UpdateRecord { envelope, position, update };
+                let record = UpdateRecord { envelope, position, update, references: None };
                 let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.updates);
                 trace_end(&record);
-                Some(self.log.append(&self.updates, self.partition, self.wire(record, sent)))
+                let (topic, partition) = (Arc::clone(&self.updates), self.partition);
+                let wire = self.referring(record, sent, formed);
+                formed.records.push(Outgoing { topic, partition, wire, is_hint: false });
             }
             Command::Cancel { envelope, node, tasks } => {
-                let record = SignalRecord { envelope, at: cause.at, cancelled: tasks, node };
-                // A hint: nobody waits for it, and losing it costs time only.
-                let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.signals);
-                let ack = self.log.append(&self.signals, 0, self.wire(record, sent));
-                drop(ack);
-                None
+                for some in tasks.chunks(CANCELLED_IN_A_HINT_MAX) {
+                    let (envelope, node) = (Arc::clone(&envelope), node.clone());
+                    let record = SignalRecord { envelope, at: cause.at, cancelled: some.to_vec(), node };
+                    let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.signals);
+                    let (topic, wire) = (Arc::clone(&self.signals), self.wire(record, sent));
+                    formed.records.push(Outgoing { topic, partition: 0, wire, is_hint: true });
+                }
             }
         }
+    }
+
+    /// A record whose large values are put away.
+    fn referring<T: Referring>(&self, record: T, sent: Option<String>, formed: &mut Formed) -> Record {
+        let mut wire = self.wire(record, sent);
+        if wire.payload.len() <= reference::VALUE_BYTES_INLINE {
+            return wire;
+        }
+        let Some(owner) = wire.local.as_ref().and_then(|local| local.downcast_ref::<T>()).map(Referring::owner) else {
+            return wire;
+        };
+        if let Some(put) = reference::put_away(&wire.payload, &owner, &T::LAYOUT) {
+            wire.headers.push(reference::BYTES_HEADER, wire.size().to_string());
+            wire.replace_payload(put.json);
+            formed.values.get_or_insert_with(|| (owner, Values::new())).1.extend(put.values);
+        }
+        wire
     }
 
     fn wire<T: Wire>(&self, record: T, traceparent: Option<String>) -> Record {

@@ -93,6 +93,7 @@ impl Stage {
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             specs: Arc::clone(&self.store) as Arc<dyn Specs>,
             states: Arc::clone(&self.store) as Arc<dyn run_store::States>,
+            blobs: Arc::clone(&self.store) as Arc<dyn run_store::Blobs>,
             clock: Arc::new(At(NOW)),
             names: self.names.clone(),
             board: ProgressBoard::default(),
@@ -121,7 +122,7 @@ impl Stage {
     }
 
     async fn tell(&self, envelope: &Arc<Envelope>, event: Event) {
-        let record = RunsRecord { envelope: Arc::clone(envelope), at: NOW, event };
+        let record = RunsRecord { envelope: Arc::clone(envelope), at: NOW, event, references: None };
         let wire = event_log::Record::json(record.key(), record.headers("test", None), Arc::new(record));
         self.log.append(&self.names.of(RUNS), 0, wire).await.unwrap();
     }

@@ -13,6 +13,7 @@ pub mod position;
 pub mod rows;
 pub mod scylla;
 mod stored;
+pub mod values;
 
 pub use self::scylla::ScyllaStore;
 pub use contract::{Blobs, Claims, Meta, Results, RunStore, Specs, States};

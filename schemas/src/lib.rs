@@ -3,6 +3,7 @@
 pub mod topic;
 
 pub mod record;
+pub mod reference;
 
 pub mod client;
 pub mod error;

@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::reference::References;
+
 /// What all records have: a key, and the headers of CloudEvents in binary mode.
 pub trait Wire: Serialize + Send + Sync + 'static {
     /// `ce_type`, frozen.
@@ -48,6 +50,9 @@ pub struct RunsRecord {
     /// When it was written: the only time that the fold knows.
     pub at: Millis,
     pub event: Event,
+    /// Values of it that stand in the store. None where it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
 }
 
 impl Wire for RunsRecord {
@@ -81,6 +86,9 @@ pub struct TaskRecord {
     pub envelope: Arc<Envelope>,
     pub at: Millis,
     pub task: Task,
+    /// Values of it that stand in the store. None where it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
 }
 
 impl Wire for TaskRecord {
@@ -109,6 +117,9 @@ pub struct UpdateRecord {
     pub envelope: Arc<Envelope>,
     pub position: RunsPosition,
     pub update: Update,
+    /// Values of it that stand in the store. None where it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
 }
 
 /// Where the record of `runs` stands that caused something.

@@ -214,7 +214,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            body_bytes_max: 1 << 20,
+            body_bytes_max: 10_000_000,
             requests_in_flight_max: 10_000,
             wait_seconds: 55,
             tasks_in_flight_max: 16_384,

@@ -121,6 +121,7 @@ impl Process {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
             states: self.parts.store.clone(),
+            blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),
             board: self.board.clone(),
@@ -149,6 +150,7 @@ impl Process {
         let deps = node_workers::Deps {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
+            blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             names: self.parts.names.clone(),
@@ -172,6 +174,7 @@ impl Process {
         let deps = sink::Deps {
             log: Arc::clone(&self.parts.log),
             results: self.parts.store.clone(),
+            blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),
             board: self.board.clone(),

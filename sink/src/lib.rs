@@ -10,6 +10,7 @@ mod intake;
 mod load;
 mod materialize;
 mod tokens;
+mod values;
 mod write;
 
 // What is known of runs and threads.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use run_store::{Position, Results, StoreError, rows::UpdateRow};
+use bytes::Bytes;
+use run_store::{
+    Position, StoreError,
+    rows::{ThreadRow, UpdateRow},
+};
 use schemas::record::UpdateRecord;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -11,6 +15,7 @@ use crate::{
     live::Stored,
     shared::{Backoff, Shared},
     thread::ThreadState,
+    values::{self, Unread},
 };
 
 const PAGE_ROWS: u32 = 500;
@@ -20,11 +25,12 @@ const PAGE_ROWS: u32 = 500;
 pub struct Missing {
     pub run: bool,
     pub thread: bool,
+    pub values: bool,
 }
 
 impl Missing {
     pub fn nothing(self) -> bool {
-        !self.run && !self.thread
+        !self.run && !self.thread && !self.values
     }
 }
 
@@ -34,17 +40,28 @@ pub struct Found {
     pub run: Option<Vec<(Stored, Position)>>,
     /// None inside: there is no such thread in the store.
     pub thread: Option<Option<ThreadState>>,
+    /// The update itself with its values.
+    pub whole: Option<Arc<UpdateRecord>>,
 }
 
 /// Asks until the store answers.
-pub async fn load(shared: &Shared, record: &UpdateRecord, missing: Missing) -> Found {
+pub async fn load(shared: &Shared, record: &Arc<UpdateRecord>, payload: &Bytes, missing: Missing) -> Found {
+    let found = load_rows(shared, record, missing).await;
+    if !missing.values {
+        return found;
+    }
+    let whole = values::whole_update(&*shared.deps.blobs, Arc::clone(record), payload).await;
+    Found { whole: Some(whole), ..found }
+}
+
+async fn load_rows(shared: &Shared, record: &UpdateRecord, missing: Missing) -> Found {
     let mut backoff = Backoff::new(shared.config.retry_pause);
     loop {
-        match try_load(&*shared.deps.results, record, missing).await {
+        match try_load(shared, record, missing).await {
             Ok(found) => return found,
             Err(StoreError::Corrupt { reason }) => {
                 error!(run.id = %record.envelope.run_id, reason, "a run's rows are damaged; it goes on without them");
-                return Found { run: missing.run.then(Vec::new), thread: missing.thread.then_some(None) };
+                return Found { run: missing.run.then(Vec::new), thread: missing.thread.then_some(None), whole: None };
             }
             Err(failed) => {
                 warn!(run.id = %record.envelope.run_id, error = %failed, "a run can't be read; its updates wait");
@@ -54,32 +71,48 @@ pub async fn load(shared: &Shared, record: &UpdateRecord, missing: Missing) -> F
     }
 }
 
-async fn try_load(results: &dyn Results, record: &UpdateRecord, missing: Missing) -> Result<Found, StoreError> {
+async fn try_load(shared: &Shared, record: &UpdateRecord, missing: Missing) -> Result<Found, StoreError> {
     let envelope = &record.envelope;
     let mut found = Found::default();
     if missing.run {
-        found.run = Some(updates(results, &envelope.tenant, envelope.run_id).await?);
+        found.run = Some(updates(shared, &envelope.tenant, envelope.run_id).await?);
     }
     if let (true, Some(thread_id)) = (missing.thread, &envelope.thread_id) {
-        let row = results.thread(&envelope.tenant, thread_id).await?;
-        found.thread = Some(row.and_then(ThreadState::from_row));
+        let row = shared.deps.results.thread(&envelope.tenant, thread_id).await?;
+        found.thread = Some(thread(shared, row).await.map_err(stored)?);
     }
     Ok(found)
 }
 
+/// A thread's row, with its values.
+pub async fn thread(shared: &Shared, row: Option<ThreadRow>) -> Result<Option<ThreadState>, Unread> {
+    let Some(mut row) = row else { return Ok(None) };
+    row.view = values::whole_row(&*shared.deps.blobs, row.view).await?;
+    Ok(ThreadState::from_row(row))
+}
+
+/// What a row without its values is to whoever goes on: damaged.
+fn stored(unread: Unread) -> StoreError {
+    match unread {
+        Unread::Store(error) => error,
+        Unread::Missing(_) | Unread::Astray(_) => StoreError::Corrupt { reason: unread.to_string() },
+    }
+}
+
 /// All updates of a run that the store has, in order.
-pub async fn updates(results: &dyn Results, tenant: &str, run_id: Uuid) -> Result<Vec<(Stored, Position)>, StoreError> {
+pub async fn updates(shared: &Shared, tenant: &str, run_id: Uuid) -> Result<Vec<(Stored, Position)>, StoreError> {
     let mut updates = Vec::new();
     let mut after = 0;
     loop {
-        let rows = results.updates(tenant, run_id, after, PAGE_ROWS).await?;
+        let rows = shared.deps.results.updates(tenant, run_id, after, PAGE_ROWS).await?;
         let full = rows.len() == PAGE_ROWS as usize;
         for UpdateRow { number, position, update } in rows {
             after = number;
             let record = serde_json::from_slice::<UpdateRecord>(&update).map_err(|bad| StoreError::Corrupt {
                 reason: format!("update {number} of run {run_id} can't be read: {bad}"),
             })?;
-            updates.push((Stored { record: Arc::new(record), payload: update }, position));
+            let record = values::whole_update_now(&*shared.deps.blobs, record, &update).await?;
+            updates.push((Stored { record, payload: update }, position));
         }
         if !full {
             return Ok(updates);

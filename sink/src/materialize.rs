@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use event_log::to_json;
 use graph::{
-    envelope::Envelope,
+    envelope::{Envelope, Key},
     task::Call,
     update::{Checkpointed, Happened},
 };
 use run_store::{
     Position,
     rows::{CheckpointRow, RunRow, RunWrite, ThreadRow, UpdateRow, UsageRow},
+    values::Values,
 };
 use schemas::record::{RunsPosition, UpdateRecord};
 use uuid::Uuid;
 
-use crate::{run::RunState, thread::ThreadState};
+use crate::{run::RunState, thread::ThreadState, values};
 
 /// Rows of several runs, those of one run together: of run and thread the newest view alone.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Rows {
     by_run: BTreeMap<Uuid, usize>,
     /// Whose write carries a thread's row: the last run that touched it, so that of equal positions the later wins.
     by_thread: BTreeMap<(String, String), usize>,
+    /// What the rows name and no update does, by owner: it has to be in the store before them.
+    values: BTreeMap<Key, Values>,
 }
 
 /// Where a record's rows stand; None where no log could have given that position.
@@ -40,9 +43,15 @@ impl Rows {
         if let Some(number) = record.update.number {
             write.updates.push(UpdateRow { number, position, update: payload.clone() });
         }
+        let mut new = Values::new();
         for happened in &record.update.happened {
             match happened {
-                Happened::StepDone(step) => write.checkpoints.push(checkpoint_row(envelope, step, position)),
+                Happened::StepDone(step) => {
+                    let mut row = checkpoint_row(envelope, step, position);
+                    let named = |hash: &str| record.references.as_ref().is_some_and(|table| table.names(hash));
+                    row.checkpoint = values::put_away(row.checkpoint, &row.owner, named, &mut new);
+                    write.checkpoints.push(row);
+                }
                 Happened::TaskDone(done) => {
                     write.usage.extend(done.calls.iter().map(|call| usage_row(envelope, &done.node, call)));
                 }
@@ -51,6 +60,21 @@ impl Rows {
                 }
                 Happened::Queued(_) | Happened::Started(_) | Happened::Ended(_) => {}
             }
+        }
+        self.add_values(envelope.key(), new);
+    }
+
+    /// A row's JSON without its large values, which go before the rows unless an update names them.
+    pub fn put_away(&mut self, owner: &Key, row: Bytes, named: impl Fn(&str) -> bool) -> Bytes {
+        let mut new = Values::new();
+        let row = values::put_away(row, owner, named, &mut new);
+        self.add_values(owner.clone(), new);
+        row
+    }
+
+    fn add_values(&mut self, owner: Key, new: Values) {
+        if !new.is_empty() {
+            self.values.entry(owner).or_default().extend(new);
         }
     }
 
@@ -73,6 +97,7 @@ impl Rows {
 
     /// Takes over rows that came after these.
     pub fn append(&mut self, later: Rows) {
+        later.values.into_iter().for_each(|(owner, new)| self.add_values(owner, new));
         for RunWrite { tenant, run_id, updates, run, thread, checkpoints, usage } in later.writes {
             let write = self.write_of(&tenant, run_id);
             write.updates.extend(updates);
@@ -91,8 +116,9 @@ impl Rows {
         self.writes.len()
     }
 
-    pub fn into_writes(self) -> Vec<RunWrite> {
-        self.writes
+    /// The rows, and the values that they name.
+    pub fn into_parts(self) -> (Vec<RunWrite>, BTreeMap<Key, Values>) {
+        (self.writes, self.values)
     }
 
     fn write_of(&mut self, tenant: &str, run_id: Uuid) -> &mut RunWrite {

@@ -117,7 +117,7 @@ impl Seek {
 
     /// Looks in the store.
     pub async fn find(&self) -> Result<Found, SeekError> {
-        let stored = load::updates(&*self.shared.deps.results, &self.tenant, self.run_id).await?;
+        let stored = load::updates(&self.shared, &self.tenant, self.run_id).await?;
         let Some((last, _)) = stored.last() else { return Ok(Found::Nowhere) };
         let now = Instant::now();
         let record = Arc::clone(&last.record);

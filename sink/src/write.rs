@@ -6,7 +6,7 @@ use std::{
 };
 
 use metrics::{counter, gauge, histogram};
-use run_store::{StoreError, rows::RunWrite};
+use run_store::{StoreError, rows::RunWrite, values::put_values_until_taken};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::{error, warn};
 
@@ -43,7 +43,11 @@ pub async fn run(shared: Arc<Shared>, mut batches: mpsc::UnboundedReceiver<Batch
             batch.bytes += later.bytes;
             batch.marks.extend(later.marks);
         }
-        write(&shared, batch.rows.into_writes()).await;
+        let (writes, values) = batch.rows.into_parts();
+        for (owner, values) in values {
+            put_values_until_taken(&*shared.deps.blobs, &owner, &values).await;
+        }
+        write(&shared, writes).await;
         let left = shared.backlog_bytes.fetch_sub(batch.bytes, Ordering::Relaxed) - batch.bytes;
         gauge!(BACKLOG_BYTES).set(left as f64);
         for mark in batch.marks {

@@ -27,6 +27,9 @@ impl Fold<'_> {
         if self.state.knows(envelope.run_id) {
             return;
         }
+        if let Some(reason) = &request.missing {
+            return self.refuse(envelope, request, value_missing(reason));
+        }
         let Some(live) = self.state.live_run() else {
             return self.begin(envelope.clone(), request, self.at, 0);
         };
@@ -217,6 +220,10 @@ fn busy() -> RunError {
 
 fn too_many_wait() -> RunError {
     RunError { message: format!("{WAITING_RUNS_MAX} runs wait on this thread already; try again later"), ..busy() }
+}
+
+fn value_missing(reason: &str) -> RunError {
+    RunError { code: "value_missing".to_owned(), message: reason.to_owned(), node: None, kind: None, retryable: true }
 }
 
 fn not_built(option: &str) -> RunError {

@@ -7,12 +7,21 @@ use std::{
 };
 
 use event_log::{Assigned, EventLog, Fetched, LogError, Start};
-use graph::{envelope::Millis, event::Event, task::TaskId};
-use schemas::record::{TASK_ID_HEADER, TaskRecord};
+use graph::{
+    envelope::Millis,
+    event::Event,
+    task::{TaskError, TaskId},
+};
+use run_store::values::await_values;
+use schemas::{
+    record::{TASK_ID_HEADER, TaskRecord},
+    reference::Referring,
+};
 use traces::{Read, Span};
 
 use super::{Admission, Ended, NodeConsumer, Running, Worker};
 use crate::{
+    failure,
     metrics::NodeMetrics,
     window::{AGE_MS_MAX, ENTRIES_MAX, TaskIssue, Window, parse_task_issue},
 };
@@ -123,6 +132,12 @@ impl NodeConsumer {
     }
 }
 
+/// A task, and why it can't be done.
+struct ReadTask {
+    record: Arc<TaskRecord>,
+    unreadable: Option<TaskError>,
+}
+
 struct Beginning {
     worker: Arc<Worker>,
     metrics: Arc<NodeMetrics>,
@@ -134,20 +149,27 @@ struct Beginning {
 impl Beginning {
     /// Whether what came of the task is durable.
     async fn run(self, admitted: Admission) -> bool {
-        let read = self.fetched.json::<TaskRecord>();
+        // Nothing has begun while its values are read: a move forgets it.
+        let (read, unreadable) = match self.read().await {
+            Ok(ReadTask { record, unreadable }) => (Ok(record), unreadable),
+            Err(reason) => (Err(reason), None),
+        };
         if !self.running.begin(read.as_ref().ok()) {
             return false;
         }
         let record = match read {
             Ok(record) => record,
-            Err(error) => return self.set_aside(error.to_string()).await,
+            Err(reason) => return self.set_aside(reason).await,
         };
         let Admission { run, bytes } = admitted;
         let began = self.worker.executor.clock.now();
         self.metrics.queue_wait.record((began - self.fetched.timestamp).max(0) as f64 / 1_000.0);
         let span = self.trace(&record);
-        let stop = self.running.stop.clone();
-        let event = self.worker.executor.execute(Arc::clone(&record), stop, &self.metrics, span.context()).await;
+        let (executor, stop) = (&self.worker.executor, self.running.stop.clone());
+        let event = match unreadable {
+            Some(error) => executor.refuse(Arc::clone(&record), error, stop, &self.metrics, span.context()),
+            None => executor.execute(Arc::clone(&record), stop, &self.metrics, span.context()).await,
+        };
         self.metrics.duration.record((self.worker.executor.clock.now() - began).max(0) as f64 / 1_000.0);
         self.count(&event);
         let told = self
@@ -176,6 +198,23 @@ impl Beginning {
             &record.envelope,
             Read { topic, partition: *partition, offset: *offset, group: &self.group, sent },
         )
+    }
+
+    /// The task with every value in its place; an error says why it is none.
+    async fn read(&self) -> Result<ReadTask, String> {
+        let record = self.fetched.json::<TaskRecord>().map_err(|error| error.to_string())?;
+        let Some(references) = &record.references else { return Ok(ReadTask { record, unreadable: None }) };
+        record.check_references().map_err(|error| error.to_string())?;
+        match await_values(&*self.worker.outbox.blobs, &references.owner, &references.wanted()).await {
+            Ok(values) => {
+                let whole = TaskRecord::filled(&self.fetched.record.payload, references, &values);
+                Ok(ReadTask { record: Arc::new(whole.map_err(|error| error.to_string())?), unreadable: None })
+            }
+            Err(missing) => {
+                let error = failure::value_missing(format!("a value of the task is gone: {missing}"));
+                Ok(ReadTask { record, unreadable: Some(error) })
+            }
+        }
     }
 
     async fn set_aside(&self, reason: String) -> bool {

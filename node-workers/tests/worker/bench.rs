@@ -23,12 +23,14 @@ use graph::{
 };
 use node_workers::{Config, Deps, Environment, ModelRegistry, NodeRegistry, models::scripted::Scripted};
 use run_store::{
-    Specs,
+    Blobs, Specs,
     embedded::{self, EmbeddedStore},
     rows::SpecRow,
+    values::put_values,
 };
 use schemas::{
     record::{DeadLetter, RunsRecord, TaskRecord, TokenRecord, Wire},
+    reference::{self, Referring},
     topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS},
 };
 use serde::de::DeserializeOwned;
@@ -141,6 +143,7 @@ impl Bench {
         let deps = Deps {
             log,
             specs: Arc::clone(&self.store) as Arc<dyn Specs>,
+            blobs: Arc::clone(&self.store) as Arc<dyn Blobs>,
             clock: Arc::new(WallClock),
             random: Arc::new(Counting(AtomicU64::new(WallClock.now() as u64))),
             names: self.names.clone(),
@@ -197,6 +200,7 @@ impl Bench {
                 configurable: BTreeMap::new(),
                 model_config: Arc::new(Value::Null),
             },
+            references: None,
         }
     }
 
@@ -209,6 +213,20 @@ impl Bench {
     pub async fn issue_to(&self, partition: u32, task: &TaskRecord) {
         let record = Record::json(task.key(), task.headers("test", Some("00-trace-01")), Arc::new(task.clone()));
         self.log.append(&self.topic(&task.task.node), partition, record).await.unwrap();
+    }
+
+    /// Appends the task as the orchestrator does where its values are too large for it: they stand in the store, or not
+    /// at all.
+    pub async fn issue_by_reference(&self, task: &TaskRecord, stored: bool) {
+        let mut wire = Record::json(task.key(), task.headers("test", None), Arc::new(task.clone()));
+        let put = reference::put_away(&wire.payload, &task.owner(), &TaskRecord::LAYOUT).expect("it is large");
+        wire.headers.push(reference::BYTES_HEADER, wire.size().to_string());
+        wire.replace_payload(put.json);
+        if stored {
+            put_values(&*self.store, &put.references.owner, &put.values).await.unwrap();
+        }
+        let partition = partition_for(task.key().as_bytes(), PARTITIONS);
+        self.log.append(&self.topic(&task.task.node), partition, wire).await.unwrap();
     }
 
     pub async fn issue_all(&self, tasks: &[TaskRecord]) {

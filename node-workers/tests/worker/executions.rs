@@ -1,4 +1,4 @@
-//! One task: input and update mappings, conditions, retries, time-outs, panics and sizes.
+//! One task: input and update mappings, conditions, retries, time-outs and panics.
 
 use std::{
     sync::{
@@ -44,7 +44,6 @@ nodes:
   later: {kind: rust, name: later, retry: {max_attempts: 3}}
   slow: {kind: rust, name: slow, timeout: 50ms}
   panics: {kind: rust, name: panics}
-  big: {kind: rust, name: big}
 edges:
   - START -> double
   - {from: double, when: [{if: state.doubled > 10, to: mapped}, {else: fan}]}
@@ -54,11 +53,10 @@ edges:
   - each -> unset
   - says -> wrong
   - unset -> flaky
-  - flaky -> later, slow, panics, big
+  - flaky -> later, slow, panics
   - later -> END
   - slow -> END
   - panics -> END
-  - big -> END
 ";
 
 /// The file's graph, with a fan-out that files can't name yet.
@@ -119,7 +117,6 @@ fn nodes() -> NodeRegistry {
         .with_function("later", move |_| Err(later()))
         .with_node("slow", Slow)
         .with_function("panics", |_| panic!("at the disco"))
-        .with_function("big", |_| Ok(json!({"items": ["x".repeat(300_000)]})))
 }
 
 async fn check(node: &str, channels: Value, path: TaskPath, expect: impl FnOnce(&TaskResult)) {
@@ -204,12 +201,6 @@ async fn what_fails_says_why() {
     check("panics", json!({}), TaskPath::Pull, |result| {
         let error = result.error.as_ref().unwrap();
         assert_eq!((error.class.as_str(), error.message.as_str()), ("node_failed", "the node panicked: at the disco"));
-    })
-    .await;
-    check("big", json!({}), TaskPath::Pull, |result| {
-        let error = result.error.as_ref().unwrap();
-        assert_eq!(error.kind.as_deref(), Some("value_too_large"));
-        assert!(error.message.contains("over the limit of 262144"), "{}", error.message);
     })
     .await;
 }

@@ -8,3 +8,4 @@ mod faults;
 mod handover;
 mod http_node;
 mod model_node;
+mod values;

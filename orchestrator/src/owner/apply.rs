@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     graphs::Loaded,
     metrics,
-    outputs::Cause,
+    outputs::{Cause, Formed},
 };
 
 /// How long a key waits before the store is asked again.
@@ -49,7 +49,8 @@ impl Owner {
         match decode(&fetched) {
             Decoded::Record(record) => {
                 let sent = traces::is_on().then(|| fetched.record.headers.get_str("traceparent")).flatten();
-                self.admit(Parked { offset, record, sent: sent.map(str::to_owned) })
+                let payload = record.references.as_ref().map(|_| fetched.record.payload.clone());
+                self.admit(Parked { offset, record, payload, sent: sent.map(str::to_owned) })
             }
             Decoded::Garbage(reason) => {
                 self.bury(&fetched, reason);
@@ -89,12 +90,13 @@ impl Owner {
     }
 
     fn ask_state(&mut self, key: Key, after: Duration) {
-        let states = Arc::clone(&self.deps.states);
+        let (states, blobs) = (Arc::clone(&self.deps.states), Arc::clone(&self.deps.blobs));
         let partition = self.partition;
         self.work.push(
             async move {
                 tokio::time::sleep(after).await;
                 let row = states.state(partition, &key).await;
+                let row = super::values::whole_row(&*blobs, row).await;
                 Done::Loaded { key, row }
             }
             .boxed(),
@@ -164,7 +166,7 @@ impl Owner {
     }
 
     /// The key is there: applies what waited for it, in order.
-    fn resume(&mut self, key: Key, resident: Box<Resident>) -> Result<(), Error> {
+    pub(super) fn resume(&mut self, key: Key, resident: Box<Resident>) -> Result<(), Error> {
         let Some(Slot::Waiting { records, .. }) = self.slots.remove(&key) else { return Ok(()) };
         self.slots.insert(key.clone(), Slot::Ready(resident));
         let mut records = records;
@@ -194,6 +196,10 @@ impl Owner {
             self.marks.applied(parked.offset, false);
             return Ok(());
         }
+        if parked.payload.is_some() {
+            self.park_for_values(key, parked);
+            return Ok(());
+        }
         let state = resident.state.take().expect("the state is away only while it is advanced");
         let record = &parked.record;
         if self.poisoned.contains(&parked.offset) {
@@ -220,7 +226,7 @@ impl Owner {
 
     fn applied(&mut self, key: &Key, parked: &Parked, state: KeyState, commands: Vec<Command>) {
         let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return };
-        let Parked { offset, record, sent: _ } = parked;
+        let Parked { offset, record, payload: _, sent: _ } = parked;
         resident.state = Some(state);
         resident.applied = Some(*offset);
         resident.touched = Instant::now();
@@ -263,8 +269,12 @@ impl Owner {
 
     pub(super) fn append_failure(&mut self, record: &RunsRecord) {
         let message = format!("a record of type {} could not be applied", event_name(&record.event));
-        let failed =
-            RunsRecord { envelope: Arc::clone(&record.envelope), at: self.now(), event: Event::RunFailed { message } };
+        let failed = RunsRecord {
+            envelope: Arc::clone(&record.envelope),
+            at: self.now(),
+            event: Event::RunFailed { message },
+            references: None,
+        };
         let ack = self.outputs.append_to_runs(failed);
         self.work.push(async move { Done::Appended(ack.await.map(drop)) }.boxed());
     }
@@ -283,14 +293,26 @@ impl Owner {
     }
 
     pub(super) fn issue(&mut self, key: &Key, cause: Cause, commands: Vec<Command>) {
-        let Some(issued) = self.outputs.put(cause, commands) else {
+        let formed = self.outputs.form(cause, commands);
+        if !formed.is_awaited() {
+            drop(self.outputs.append(formed));
             self.marks.applied(cause.offset, false);
             return;
-        };
+        }
         self.marks.applied(cause.offset, true);
         if let Some(Slot::Ready(resident)) = self.slots.get_mut(key) {
             resident.in_flight += 1;
         }
+        match self.held.get_mut(key) {
+            Some(held) => held.push_back(formed),
+            None if formed.values.is_some() => self.hold(key, formed),
+            None => self.send(key, formed),
+        }
+    }
+
+    /// Appends a key's next outputs.
+    pub(super) fn send(&mut self, key: &Key, formed: Formed) {
+        let Some(issued) = self.outputs.append(formed) else { return };
         let key = key.clone();
         self.work.push(async move { Done::Issued { key, issued: issued.await } }.boxed());
     }

@@ -5,8 +5,15 @@ use std::{sync::Arc, time::Duration};
 use event_log::{Offset, Partition};
 use futures_util::{FutureExt, StreamExt};
 use graph::envelope::{Key, Millis};
-use run_store::{Position, StoreError, rows::StateRow};
-use schemas::topic::ORCHESTRATOR_GROUP;
+use run_store::{
+    Blobs, Position, StoreError,
+    rows::StateRow,
+    values::{Values, put_values},
+};
+use schemas::{
+    reference::{Layout, put_away},
+    topic::ORCHESTRATOR_GROUP,
+};
 use tokio::time::Instant;
 
 use super::{Done, Owner, Slot, Told};
@@ -92,6 +99,7 @@ impl Owner {
             return Ok(());
         }
         let mut rows = Vec::new();
+        let mut values: Vec<(Key, Values)> = Vec::new();
         let mut keys = Vec::new();
         for (key, slot) in &mut self.slots {
             let Slot::Ready(resident) = slot else { continue };
@@ -106,11 +114,16 @@ impl Owner {
             let position = Position::new(self.config.generation, applied).ok_or(Error::Position { offset: applied })?;
             let state = resident.state();
             let closed = state.is_closed();
+            let mut stored = (!closed).then(|| bytes::Bytes::from(state.encode()));
+            if let Some(put) = stored.as_deref().and_then(|state| put_away(state, key, &Layout::STATE)) {
+                stored = Some(put.json);
+                values.push((key.clone(), put.values));
+            }
             rows.push(StateRow {
                 key: key.clone(),
                 partition: self.partition,
                 position,
-                state: (!closed).then(|| state.encode().into()),
+                state: stored,
                 wake_at: if closed { None } else { resident.wake_at },
                 expires_at: resident.is_remembered_only().then(|| self.deps.clock.now() + CLOSED_KEPT_MS),
             });
@@ -125,11 +138,15 @@ impl Owner {
             return Ok(());
         }
         self.storing = true;
-        let states = Arc::clone(&self.deps.states);
+        let (states, blobs) = (Arc::clone(&self.deps.states), Arc::clone(&self.deps.blobs));
         self.work.push(
             async move {
                 let started = Instant::now();
-                let result = states.put_states(&rows).await;
+                let stored = put_all(&*blobs, values).await;
+                let result = match stored {
+                    Ok(()) => states.put_states(&rows).await,
+                    Err(error) => Err(error),
+                };
                 ::metrics::histogram!(metrics::STORE_SECONDS).record(started.elapsed().as_secs_f64());
                 Done::Stored { keys, result }
             }
@@ -247,6 +264,14 @@ impl Owner {
             }
         }
     }
+}
+
+/// What states name, before them.
+async fn put_all(blobs: &dyn Blobs, values: Vec<(Key, Values)>) -> Result<(), StoreError> {
+    for (owner, values) in values {
+        put_values(blobs, &owner, &values).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ mod commit;
 mod progress;
 mod recover;
 mod resident;
+mod values;
 mod wake;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -24,7 +25,7 @@ use graph::{
     envelope::{Key, Millis},
     state::KeyState,
 };
-use run_store::{StoreError, rows::StateRow};
+use run_store::{StoreError, rows::StateRow, values::ValueMissing};
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
@@ -38,7 +39,7 @@ use crate::{
     config::{Config, Deps},
     error::Error,
     graphs::{GraphCache, Loaded},
-    outputs::{Issued, Outputs},
+    outputs::{Formed, Issued, Outputs},
     watermark::Watermarks,
 };
 
@@ -95,6 +96,8 @@ pub struct Owner {
     partition: Partition,
     outputs: Outputs,
     slots: BTreeMap<Key, Slot>,
+    /// Outputs of keys that wait until their values are stored; those of other keys go past them.
+    held: BTreeMap<Key, VecDeque<Formed>>,
     marks: Watermarks,
     wakes: Wakes,
     recovery: Option<Recovery>,
@@ -126,6 +129,16 @@ enum Done {
         hash: String,
         loaded: Result<Option<Arc<Loaded>>, Error>,
     },
+    /// The values that the first record of a waiting key names.
+    Values {
+        key: Key,
+        offset: Offset,
+        found: Result<run_store::values::Values, ValueMissing>,
+    },
+    /// The values of a key's next outputs are in the store.
+    ValuesStored {
+        key: Key,
+    },
     Stored {
         keys: Vec<(Key, Offset)>,
         result: Result<(), StoreError>,
@@ -153,6 +166,7 @@ impl Owner {
             partition,
             outputs,
             slots: BTreeMap::new(),
+            held: BTreeMap::new(),
             marks: Watermarks::new(claim.replay_from),
             wakes: Wakes::default(),
             recovery: Some(Recovery::new(claim.issued_up_to, claim.end)),
@@ -221,6 +235,8 @@ impl Owner {
             Done::Appended(result) => result?,
             Done::Loaded { key, row } => self.on_loaded(key, row)?,
             Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
+            Done::Values { key, offset, found } => self.on_values(key, offset, found)?,
+            Done::ValuesStored { key } => self.on_values_stored(&key),
             Done::Stored { keys, result } => self.on_stored(keys, result),
             Done::Covered(result) => self.on_covered(result),
             Done::Tail(tail) => self.on_tail(tail),

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use bytes::Bytes;
 use event_log::Offset;
 use graph::{
     envelope::{Envelope, Millis, RunId},
@@ -27,6 +28,8 @@ pub struct Parked {
     pub record: Arc<RunsRecord>,
     /// Of the `send` that wrote it; only where traces are made.
     pub sent: Option<String>,
+    /// The record's text, where it has values that must be read first.
+    pub payload: Option<Bytes>,
 }
 
 pub struct Resident {

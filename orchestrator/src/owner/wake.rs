@@ -90,7 +90,8 @@ impl Owner {
         for timer in due {
             let Some(envelope) = resident.envelope(timer.run_id).cloned() else { continue };
             ::metrics::counter!(metrics::TIMERS_DUE).increment(1);
-            let record = RunsRecord { envelope, at: now, event: Event::TimerDue { timer: timer.clone() } };
+            let record =
+                RunsRecord { envelope, at: now, event: Event::TimerDue { timer: timer.clone() }, references: None };
             resident.fired.push(timer);
             let ack = self.outputs.append_to_runs(record);
             self.work.push(async move { Done::Appended(ack.await.map(drop)) }.boxed());

@@ -94,7 +94,9 @@ pub const CASES: &[Case] = cases! {
         a_blob_belongs_to_its_owner
         a_blob_may_be_written_again
         a_megabyte_comes_back_whole
-        a_value_over_the_limit_is_refused;
+        a_value_over_the_limit_is_refused
+        values_of_any_size_come_back
+        a_value_that_is_not_whole_is_missing;
     updates:
         updates_come_in_order
         updates_begin_after_a_number

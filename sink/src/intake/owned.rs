@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use event_log::Fetched;
 use graph::{
     envelope::Key,
     update::{Happened, RunStatus},
 };
+use run_store::rows::ThreadRow;
 use schemas::{
     record::{Progress, UpdateRecord},
     topic::SINK_GROUP,
@@ -161,7 +163,7 @@ impl Owned {
         let shard = Arc::clone(&self.shard);
         let mut shard = lock(&shard);
         let mut touched = Touched::default();
-        let (key, found) = match answer.answer {
+        let (key, mut found) = match answer.answer {
             Answer::Found { key, found } => (key, found),
             Answer::SetAside { offset } => {
                 self.parked_offsets.remove(&offset);
@@ -169,16 +171,19 @@ impl Owned {
             }
         };
         let Some(mut waiting) = self.parked.remove(&key) else { return };
-        if let Some(first) = waiting.front() {
+        if let Some(first) = waiting.front_mut() {
+            if let Some(whole) = found.whole.take() {
+                (first.update.record, first.update.is_whole) = (whole, true);
+            }
             admit_found(&mut shard, &first.update.record, *found, first.offset);
         }
         while let Some(parked) = waiting.pop_front() {
-            let missing = missing(shared, &shard, &parked.update.record);
+            let missing = missing(shared, &shard, &parked.update);
             if !missing.nothing() {
-                let record = Arc::clone(&parked.update.record);
+                let (record, payload) = (Arc::clone(&parked.update.record), parked.update.payload.clone());
                 waiting.push_front(parked);
                 self.parked.insert(key.clone(), waiting);
-                self.begin_load(shared, loaded, key, record, missing);
+                self.begin_load(shared, loaded, key, (record, payload), missing);
                 break;
             }
             self.parked_offsets.remove(&parked.offset);
@@ -243,15 +248,15 @@ impl Owned {
             self.parked_offsets.insert(offset);
             return waiting.push_back(Parked { update, offset });
         }
-        let missing = missing(shared, shard, &update.record);
+        let missing = missing(shared, shard, &update);
         if missing.nothing() {
             return apply(shared, shard, update, offset, meters, batch, touched);
         }
         let key = update.record.envelope.key();
-        let record = Arc::clone(&update.record);
+        let (record, payload) = (Arc::clone(&update.record), update.payload.clone());
         self.parked_offsets.insert(offset);
         self.parked.insert(key.clone(), VecDeque::from([Parked { update, offset }]));
-        self.begin_load(shared, loaded, key, record, missing);
+        self.begin_load(shared, loaded, key, (record, payload), missing);
     }
 
     fn begin_load(
@@ -259,7 +264,7 @@ impl Owned {
         shared: &Arc<Shared>,
         loaded: &mpsc::UnboundedSender<Loaded>,
         key: Key,
-        record: Arc<UpdateRecord>,
+        (record, payload): (Arc<UpdateRecord>, Bytes),
         missing: Missing,
     ) {
         let (partition, epoch, loaded, stop) = (self.partition, self.epoch, loaded.clone(), self.stop.clone());
@@ -268,7 +273,7 @@ impl Owned {
             let load = async {
                 // A closed semaphore can't be: nobody closes it.
                 let _permit = shared.loads.acquire().await;
-                load::load(&shared, &record, missing).await
+                load::load(&shared, &record, &payload, missing).await
             };
             if let Some(found) = stop.run_until_cancelled(load).await {
                 let answer = Answer::Found { key, found: Box::new(found) };
@@ -281,12 +286,17 @@ impl Owned {
     fn finish(&mut self, shard: &Shard, touched: Touched, batch: &mut Batch) {
         for run_id in touched.runs {
             if let Some(run) = shard.run(run_id) {
-                batch.rows.set_run(run_row(&run.state, run.view(), run.position));
+                let view = batch.rows.put_away(&run.state.envelope.key(), run.view(), |hash| run.names(hash));
+                batch.rows.set_run(run_row(&run.state, view, run.position));
             }
         }
         for (name, run_id) in touched.threads {
             if let Some(thread) = shard.threads.get(&name) {
-                batch.rows.set_thread(run_id, thread_row(&thread.state));
+                let row = thread_row(&thread.state);
+                let owner = Key::thread(&row.tenant, &row.thread_id);
+                let named = |hash: &str| shard.run(run_id).is_some_and(|run| run.names(hash));
+                let view = batch.rows.put_away(&owner, row.view.clone(), named);
+                batch.rows.set_thread(run_id, ThreadRow { view, ..row });
             }
         }
         let next = self.parked_offsets.first().copied().unwrap_or(self.next);
@@ -296,8 +306,9 @@ impl Owned {
 }
 
 /// What has to be read from the store before the update can be applied.
-fn missing(shared: &Shared, shard: &Shard, record: &UpdateRecord) -> Missing {
-    let Some(number) = record.update.number else { return Missing::default() };
+fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
+    let (record, values) = (&update.record, !update.is_whole);
+    let Some(number) = record.update.number else { return Missing { values, ..Missing::default() } };
     let run = shard.run(record.envelope.run_id).is_none()
         && (number > 1
             || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS
@@ -305,7 +316,7 @@ fn missing(shared: &Shared, shard: &Shard, record: &UpdateRecord) -> Missing {
     let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
         !begins_thread(record) && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
     });
-    Missing { run, thread }
+    Missing { run, thread, values }
 }
 
 /// Whether the thread has no checkpoint older than this run's first.
@@ -337,7 +348,7 @@ fn apply(
     batch: &mut Batch,
     touched: &mut Touched,
 ) {
-    let Update { record, payload, position } = update;
+    let Update { record, payload, position, is_whole: _ } = update;
     let now = Instant::now();
     let run_id = record.envelope.run_id;
     if record.update.number.is_none() {

@@ -7,6 +7,7 @@ use event_log::{Fetched, LogError};
 use run_store::Position;
 use schemas::{
     record::{DeadLetter, UpdateRecord},
+    reference::Referring,
     topic::DEAD_LETTERS,
 };
 use tracing::{error, warn};
@@ -17,20 +18,24 @@ use crate::{
     shared::{Backoff, Shared},
 };
 
-/// An update that could be read.
+/// An update that could be read; its values may have to be read yet.
 pub struct Update {
     pub record: Arc<UpdateRecord>,
     pub payload: Bytes,
     pub position: Position,
+    /// Its values are in their places.
+    pub is_whole: bool,
 }
 
 /// The update in a record, or why there is none.
 pub fn decode(fetched: &Fetched) -> Result<Update, String> {
     let record =
         fetched.json::<UpdateRecord>().map_err(|bad| format!("no update that this version can read: {bad}"))?;
+    record.check_references().map_err(|bad| bad.to_string())?;
     let position = materialize::position(record.position)
         .ok_or_else(|| "the position that caused the update is beyond what a log has".to_owned())?;
-    Ok(Update { record, payload: fetched.record.payload.clone(), position })
+    let is_whole = record.references.is_none();
+    Ok(Update { record, payload: fetched.record.payload.clone(), position, is_whole })
 }
 
 /// Puts a record that nobody can read where people look. Its offset is passed only when it is there.

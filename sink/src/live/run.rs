@@ -32,6 +32,14 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
+impl Stored {
+    /// What it takes in memory, about: its text, and as much again parsed, with the values that the text lacks.
+    fn bytes(&self) -> usize {
+        let named = self.record.references.as_ref().map_or(0, |references| references.bytes() as usize);
+        2 * self.payload.len() + named + OVERHEAD_BYTES
+    }
+}
+
 #[derive(Debug)]
 pub struct LiveRun {
     pub state: RunState,
@@ -93,7 +101,7 @@ impl LiveRun {
         self.state.fold(&stored.record);
         self.position = position;
         self.touched = now;
-        self.bytes += 2 * stored.payload.len() + OVERHEAD_BYTES;
+        self.bytes += stored.bytes();
         if let Some(sequencer) = &mut self.sequencer {
             sequencer.update(Arc::clone(&stored.record));
         }
@@ -142,6 +150,12 @@ impl LiveRun {
     /// Whether anybody streamed it here, and may come back for the rest.
     pub fn is_watched(&self) -> bool {
         self.sequencer.is_some()
+    }
+
+    /// Whether an update of the run names this value: then it is in the store.
+    pub fn names(&self, hash: &str) -> bool {
+        let tables = self.updates.iter().filter_map(|stored| stored.record.references.as_ref());
+        tables.into_iter().any(|table| table.names(hash))
     }
 
     pub fn is_over(&self) -> bool {

@@ -26,7 +26,7 @@ struct Model {
 
 impl Model {
     fn write(&mut self, rows: Rows) {
-        for write in rows.into_writes() {
+        for write in rows.into_parts().0 {
             for row in write.updates {
                 let known = self.updates.insert((write.run_id, row.number), row.update.clone());
                 assert!(known.is_none_or(|known| known == row.update), "a repeat differs");

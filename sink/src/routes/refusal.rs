@@ -11,9 +11,9 @@ use schemas::{
     error::{Code, ErrorBody},
     stream::{MOVED_STATUS, Waited},
 };
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::seek::SeekError;
+use crate::{seek::SeekError, values::Unread};
 
 #[derive(Debug)]
 pub enum Refusal {
@@ -49,6 +49,18 @@ impl From<StoreError> for Refusal {
         }
         warn!(error = %error, "the store did not answer a read");
         Refusal::new(Code::StoreUnavailable, "the store can't be read now; try again")
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Store(error) => error.into(),
+            Unread::Missing(_) | Unread::Astray(_) => {
+                error!(error = &unread as &dyn std::error::Error, "a row's value is gone");
+                Refusal::new(Code::ValueMissing, format!("it can't be shown whole: {unread}"))
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Refusal, Tenant, at, run_id, shard_of_run};
-use crate::{live::lock, load, shared::Shared};
+use crate::{live::lock, load, shared::Shared, values};
 
 const PAGE_DEFAULT: u32 = 20;
 
@@ -40,7 +40,10 @@ pub async fn run(
     if let Some((view, _, true)) = known {
         return Ok(json(view));
     }
-    let stored = shared.deps.results.run(&tenant, run_id).await?;
+    let mut stored = shared.deps.results.run(&tenant, run_id).await?;
+    if let Some(row) = &mut stored {
+        row.view = values::whole_row(&*shared.deps.blobs, std::mem::take(&mut row.view)).await?;
+    }
     match (stored, known) {
         (Some(row), Some((view, number, _))) => Ok(json(if number > row.number { view } else { row.view })),
         (Some(row), None) => Ok(json(row.view)),
@@ -63,13 +66,13 @@ pub async fn updates(
         if run.is_some_and(|run| run.state.envelope.tenant != tenant) {
             return Err(Refusal::run_not_found(run_id));
         }
-        run.map(|run| run.updates.iter().map(|stored| stored.payload.clone()).collect())
+        run.map(|run| run.updates.iter().map(|stored| values::line(&stored.record, &stored.payload)).collect())
     };
     let updates = match known {
         Some(updates) => updates,
         None => {
-            let stored = load::updates(&*shared.deps.results, &tenant, run_id).await?;
-            stored.into_iter().map(|(stored, _)| stored.payload).collect()
+            let stored = load::updates(&shared, &tenant, run_id).await?;
+            stored.into_iter().map(|(stored, _)| values::line(&stored.record, &stored.payload)).collect()
         }
     };
     if updates.is_empty() {
@@ -102,7 +105,10 @@ pub async fn list(
     let filter = RunFilter { user, thread_id, graph, status, since, until };
     let page = page(&shared, limit, cursor);
     let found = shared.deps.results.runs(&tenant, &filter, &page).await?;
-    let data = found.rows.into_iter().filter_map(|row| raw(&row.view)).collect();
+    let mut data = Vec::with_capacity(found.rows.len());
+    for row in found.rows {
+        data.extend(raw(&values::listed(&*shared.deps.blobs, row.view).await?));
+    }
     Ok(Json(List::<Box<RawValue>> { data, next_cursor: found.cursor }).into_response())
 }
 

@@ -31,6 +31,7 @@ use crate::{
     shared::Shared,
     snapshot,
     thread::{TaskOutcome, ThreadState},
+    values,
 };
 
 /// LangGraph's own.
@@ -114,7 +115,8 @@ pub async fn list(
     let page = page(&shared, limit, cursor);
     let found = shared.deps.results.threads(&tenant, &ThreadFilter { user, graph }, &page).await?;
     let mut data = Vec::with_capacity(found.rows.len());
-    for state in found.rows.into_iter().filter_map(ThreadState::from_row) {
+    for row in found.rows {
+        let Some(state) = load::thread(&shared, Some(row)).await? else { continue };
         let checkpoint = stored_checkpoint(&shared, &state).await?;
         data.push(snapshot::thread(&state, checkpoint.as_ref().map(|(checkpoint, _)| checkpoint)));
     }
@@ -163,7 +165,7 @@ async fn known_or_stored(
         return Ok((state, checkpoint));
     }
     let row = shared.deps.results.thread(tenant, thread_id).await?;
-    let state = row.and_then(ThreadState::from_row).ok_or_else(|| Refusal::thread_not_found(thread_id))?;
+    let state = load::thread(shared, row).await?.ok_or_else(|| Refusal::thread_not_found(thread_id))?;
     Ok((state, None))
 }
 
@@ -171,7 +173,9 @@ async fn stored_checkpoint(shared: &Shared, state: &ThreadState) -> Result<Optio
     let Some(id) = state.view.checkpoint_id else { return Ok(None) };
     let owner = Key::thread(&state.tenant, &state.thread_id);
     let row = shared.deps.results.checkpoint(&owner, "", id).await?;
-    Ok(row.and_then(|row| parse(&row).map(|checkpoint| (checkpoint, Some(row.run_id)))))
+    let Some(row) = row else { return Ok(None) };
+    let row = whole(shared, row).await?;
+    Ok(parse(&row).map(|checkpoint| (checkpoint, Some(row.run_id))))
 }
 
 /// Waits, within bounds, until what a client may have seen of the thread can be read.
@@ -198,8 +202,12 @@ async fn entries(
     shard: &Mutex<Shard>,
     tenant: &str,
     state: &ThreadState,
-    rows: Vec<CheckpointRow>,
+    stored: Vec<CheckpointRow>,
 ) -> Result<Vec<Value>, Refusal> {
+    let mut rows = Vec::with_capacity(stored.len());
+    for row in stored {
+        rows.push(whole(shared, row).await?);
+    }
     let runs: BTreeSet<Uuid> = rows.iter().map(|row| row.run_id).chain(state.view.live.iter().copied()).collect();
     let mut outcomes = state.view.tasks.clone();
     for run_id in runs {
@@ -226,7 +234,7 @@ async fn outcomes_of(
     let updates = match known {
         Some(updates) => updates,
         None => {
-            let stored = load::updates(&*shared.deps.results, tenant, run_id).await?;
+            let stored = load::updates(shared, tenant, run_id).await?;
             stored.into_iter().map(|(stored, _)| stored).collect()
         }
     };
@@ -236,6 +244,12 @@ async fn outcomes_of(
         }
     }
     Ok(())
+}
+
+/// The row with its values.
+async fn whole(shared: &Shared, row: CheckpointRow) -> Result<CheckpointRow, Refusal> {
+    let checkpoint = values::whole_row(&*shared.deps.blobs, row.checkpoint).await?;
+    Ok(CheckpointRow { checkpoint, ..row })
 }
 
 fn parse(row: &CheckpointRow) -> Option<Checkpointed> {

@@ -17,9 +17,10 @@ use futures_util::StreamExt;
 use graph::{envelope::Millis, world::Clock};
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use run_store::{EmbeddedStore, Results};
+use run_store::{Blobs, EmbeddedStore, Results, values::put_values};
 use schemas::{
     record::{TokenRecord, UpdateRecord, Wire},
+    reference::{self, References, Referring},
     stream::TENANT_HEADER,
     topic::{CONTROL, DEAD_LETTERS, Names, TOKENS, UPDATES},
 };
@@ -80,6 +81,7 @@ impl Stage {
         Deps {
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             results: Arc::clone(&self.store) as Arc<dyn Results>,
+            blobs: Arc::clone(&self.store) as Arc<dyn Blobs>,
             clock: Arc::new(Still),
             names: self.names.clone(),
             board: ProgressBoard::default(),
@@ -108,6 +110,19 @@ impl Stage {
         let record = Arc::new(record);
         let (key, headers) = (record.key(), record.headers("test", None));
         self.log.append(&self.names.of(UPDATES), run.partition, Record::json(key, headers, record)).await.unwrap();
+    }
+
+    /// As an orchestrator appends an update whose values are too large for it: they stand in the store before it, or
+    /// not at all. Gives the table.
+    pub async fn put_by_reference(&self, run: &Run, record: UpdateRecord, stored: bool) -> References {
+        let mut wire = Record::json(record.key(), record.headers("test", None), Arc::new(record.clone()));
+        let put = reference::put_away(&wire.payload, &record.owner(), &UpdateRecord::LAYOUT).expect("it is large");
+        wire.replace_payload(put.json);
+        if stored {
+            put_values(&*self.store, &put.references.owner, &put.values).await.unwrap();
+        }
+        self.log.append(&self.names.of(UPDATES), run.partition, wire).await.unwrap();
+        put.references
     }
 
     pub async fn put_token(&self, run: &Run, record: TokenRecord) -> u64 {

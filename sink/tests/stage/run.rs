@@ -76,6 +76,7 @@ impl Run {
             envelope: Arc::clone(&self.envelope),
             position: RunsPosition { generation: 0, partition: self.partition, offset },
             update: Update { number: Some(number), status, at: NOW + number as i64, issued, happened },
+            references: None,
         }
     }
 

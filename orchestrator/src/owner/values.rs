@@ -1,0 +1,175 @@
+//! Values by reference: read before a record is applied, stored before an output that names them is appended. Only the
+//! key that they belong to waits.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use event_log::Offset;
+use futures_util::FutureExt;
+use graph::{
+    envelope::Key,
+    event::{Event, Request},
+    task::{TaskError, TaskResult},
+};
+use run_store::{
+    Blobs, StoreError,
+    rows::StateRow,
+    values::{ValueMissing, Values, await_values, put_values_until_taken},
+};
+use schemas::{
+    record::RunsRecord,
+    reference::{self, Referring},
+};
+
+use super::{Done, Owner, Parked, Slot};
+use crate::{error::Error, outputs::Formed};
+
+impl Owner {
+    /// The key waits until the values of this record are there.
+    pub(super) fn park_for_values(&mut self, key: &Key, parked: Parked) {
+        let Some(Slot::Ready(resident)) = self.slots.remove(key) else { return };
+        let (record, offset) = (Arc::clone(&parked.record), parked.offset);
+        self.slots.insert(key.clone(), Slot::Waiting { resident: Some(resident), records: VecDeque::from([parked]) });
+        let (blobs, key) = (Arc::clone(&self.deps.blobs), key.clone());
+        self.work.push(
+            async move {
+                let found = match &record.references {
+                    Some(references) => await_values(&*blobs, &references.owner, &references.wanted()).await,
+                    None => Ok(Values::new()),
+                };
+                Done::Values { key, offset, found }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn on_values(
+        &mut self,
+        key: Key,
+        offset: Offset,
+        found: Result<Values, ValueMissing>,
+    ) -> Result<(), Error> {
+        let Some(Slot::Waiting { resident, records }) = self.slots.get_mut(&key) else { return Ok(()) };
+        let Some(first) = records.front_mut().filter(|first| first.offset == offset) else { return Ok(()) };
+        first.record = Arc::new(whole(first, found));
+        first.payload = None;
+        match resident.take() {
+            Some(resident) => self.resume(key, resident),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps a key's outputs in order until their values are stored.
+    pub(super) fn hold(&mut self, key: &Key, formed: Formed) {
+        self.held.insert(key.clone(), VecDeque::from([formed]));
+        self.store_next_values(key);
+    }
+
+    fn store_next_values(&mut self, key: &Key) {
+        let next = self.held.get_mut(key).and_then(|held| held.front_mut()).and_then(|formed| formed.values.take());
+        let Some((owner, values)) = next else { return };
+        let (blobs, key) = (Arc::clone(&self.deps.blobs), key.clone());
+        self.work.push(
+            async move {
+                put_values_until_taken(&*blobs, &owner, &values).await;
+                Done::ValuesStored { key }
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn on_values_stored(&mut self, key: &Key) {
+        while let Some(formed) = self.held.get_mut(key).and_then(|held| held.pop_front()) {
+            self.send(key, formed);
+            match self.held.get(key).and_then(VecDeque::front) {
+                Some(next) if next.values.is_some() => return self.store_next_values(key),
+                Some(_) => {}
+                None => {
+                    self.held.remove(key);
+                }
+            }
+        }
+    }
+}
+
+/// The record as it was written, or what it comes to without its values.
+fn whole(parked: &Parked, found: Result<Values, ValueMissing>) -> RunsRecord {
+    let record = &*parked.record;
+    let filled = match (&record.references, &parked.payload, found) {
+        (Some(references), Some(payload), Ok(values)) => {
+            RunsRecord::filled(payload, references, &values).map_err(|error| error.to_string())
+        }
+        (_, _, Err(missing)) => Err(missing.to_string()),
+        (None, _, _) | (_, None, _) => Ok(record.clone()),
+    };
+    filled.unwrap_or_else(|reason| {
+        tracing::error!(
+            run.id = %record.envelope.run_id,
+            offset = parked.offset,
+            reason,
+            "a value of a record is gone; what it belongs to fails"
+        );
+        without_values(record, &reason)
+    })
+}
+
+/// A result fails its task, a request its run. The store has answered for ten seconds that it lacks the value, so every
+/// replay comes to the same.
+fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
+    let message = format!("a value that the record names is gone: {reason}");
+    let event = match &record.event {
+        Event::TaskFinished(result) => Event::TaskFinished(Box::new(TaskResult {
+            task_id: result.task_id,
+            issue: result.issue,
+            execution: result.execution,
+            attempt: result.attempt,
+            node: result.node.clone(),
+            last_token: result.last_token,
+            calls: result.calls.clone(),
+            error: Some(TaskError {
+                class: "value_missing".to_owned(),
+                message,
+                kind: None,
+                retryable: true,
+                retry_after_ms: None,
+            }),
+            ..TaskResult::default()
+        })),
+        Event::Requested(request) => Event::Requested(Box::new(Request {
+            claimed: request.claimed,
+            repeat: request.repeat,
+            new_thread: request.new_thread,
+            multitask: request.multitask,
+            missing: Some(message),
+            ..Request::default()
+        })),
+        Event::TaskKept { .. }
+        | Event::TaskGivenBack { .. }
+        | Event::Cancelled { .. }
+        | Event::TimerDue { .. }
+        | Event::RunFailed { .. } => record.event.clone(),
+    };
+    RunsRecord { envelope: Arc::clone(&record.envelope), at: record.at, event, references: None }
+}
+
+/// A stored state with every value in its place.
+pub async fn whole_row(
+    blobs: &dyn Blobs,
+    row: Result<Option<StateRow>, StoreError>,
+) -> Result<Option<StateRow>, StoreError> {
+    let Some(mut row) = row? else { return Ok(None) };
+    let Some((state, references)) =
+        row.state.as_ref().and_then(|state| Some((state, reference::references_of_row(state)?)))
+    else {
+        return Ok(Some(row));
+    };
+    let corrupt = |reason: String| StoreError::Corrupt { reason };
+    let wanted: BTreeMap<&str, u64> = references.wanted();
+    let values =
+        await_values(blobs, &references.owner, &wanted).await.map_err(|missing| corrupt(missing.to_string()))?;
+    let whole = reference::fill(state, &references, &values).map_err(|error| corrupt(error.to_string()))?;
+    row.state = Some(whole.into());
+    Ok(Some(row))
+}

@@ -1,0 +1,285 @@
+//! Values by reference through an owner: those that are gone fail what they belong to, and only that.
+
+use std::{sync::Arc, time::Duration};
+
+use event_log::{Class, EventLog, ProgressBoard, Record, Start, TopicSpec, embedded::EmbeddedLog};
+use graph::{
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
+    event::{Event, Request},
+    ids,
+    task::TaskResult,
+    update::{Happened, RunStatus},
+    world::Clock,
+};
+use orchestrator::{Config, Deps, NodeTopics};
+use run_store::{
+    EmbeddedStore, Specs,
+    rows::SpecRow,
+    values::{MISSING_AFTER, find_values, put_values},
+};
+use schemas::{
+    record::{RunsRecord, TaskRecord, UpdateRecord, Wire},
+    reference::{self, RECORD_BYTES_INLINE, Referring, Values},
+    topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, UPDATES},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+const NOW: Millis = 1_763_721_600_000;
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const FILE: &str = "
+version: 1
+name: g
+state:
+  text: string
+  other: string
+nodes:
+  a: {kind: transform, update: {other: state.text}}
+edges:
+  - START -> a
+  - a -> END
+";
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Millis {
+        NOW
+    }
+}
+
+struct Stage {
+    log: Arc<EmbeddedLog>,
+    store: Arc<EmbeddedStore>,
+    names: Names,
+    graph: GraphRef,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = event_log::embedded::Config::default();
+        let log = EmbeddedLog::open(&folder.path().join("log"), config, Arc::new(|| NOW)).unwrap();
+        let store = EmbeddedStore::open(folder.path().join("store"), run_store::embedded::Config::default()).await;
+        let (store, names) = (store.unwrap(), Names::new("t-"));
+        let durable = Class::Durable { retention_ms: 86_400_000 };
+        let topics = [
+            (RUNS, durable),
+            (UPDATES, durable),
+            (SIGNALS, durable),
+            (DEAD_LETTERS, durable),
+            (CONTROL, Class::Compacted),
+        ];
+        let topics = topics.map(|(name, class)| TopicSpec { name: names.of(name), partitions: 1, class });
+        log.create_topics(&topics).await.unwrap();
+        let spec = graph::file::read(FILE, None).spec.unwrap();
+        let graph = GraphRef { name: spec.name.clone(), hash: spec.hash() };
+        let row = SpecRow { hash: spec.hash(), name: spec.name.clone(), spec: spec.canonical().into(), created_at: 1 };
+        store.put_spec(&row).await.unwrap();
+        let stage = Stage {
+            log,
+            store,
+            names,
+            graph,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            _folder: folder,
+        };
+        stage.start();
+        stage
+    }
+
+    fn start(&self) {
+        let deps = Deps {
+            log: self.log.clone(),
+            specs: self.store.clone(),
+            states: self.store.clone(),
+            blobs: self.store.clone(),
+            clock: Arc::new(Still),
+            names: self.names.clone(),
+            board: ProgressBoard::default(),
+        };
+        let config = Config {
+            create_topics: Some(NodeTopics { partitions: 1, retention: Duration::from_secs(86_400) }),
+            ..Config::default()
+        };
+        self.tasks.spawn(orchestrator::run(config, deps, self.stop.clone()));
+    }
+
+    fn requested(&self, n: u64, text: &str) -> RunsRecord {
+        let envelope = Envelope {
+            tenant: "default".into(),
+            principal: Principal::default(),
+            endpoint: "/x".into(),
+            run_id: ids::run_id(NOW, n, 0),
+            thread_id: Some(format!("t{n}")),
+            graph: self.graph.clone(),
+            rules: RULES,
+            lane: Lane::Interactive,
+            priority: 0,
+            deadline: NOW + 3_600_000,
+            metadata: Default::default(),
+            tags: Vec::new(),
+            traceparent: None,
+            batch: None,
+        };
+        let input = Some(Arc::new(json!({"text": text})));
+        let request = Request { input, new_thread: true, ..Request::default() };
+        RunsRecord {
+            envelope: Arc::new(envelope),
+            at: NOW,
+            event: Event::Requested(Box::new(request)),
+            references: None,
+        }
+    }
+
+    /// Appends, with large values in the store or not at all.
+    async fn append(&self, record: RunsRecord, stored: bool) {
+        let mut wire = Record::json(record.key(), record.headers("test", None), Arc::new(record.clone()));
+        if let Some(put) = reference::put_away(&wire.payload, &record.owner(), &RunsRecord::LAYOUT) {
+            wire.replace_payload(put.json);
+            if stored {
+                put_values(&*self.store, &put.references.owner, &put.values).await.unwrap();
+            }
+        }
+        self.log.append(&self.names.of(RUNS), 0, wire).await.unwrap();
+    }
+
+    /// The records of a topic up to one that is wanted, whole, each with the bytes that it has in the log.
+    async fn read<T: Referring + Clone + Sync + Send>(
+        &self,
+        topic: &str,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Vec<(T, usize)>
+    where
+        T: DeserializeOwned,
+    {
+        let mut reader = self.log.read(topic, 0, Start::Earliest).await.unwrap();
+        let mut found = Vec::new();
+        let reading = async {
+            loop {
+                for fetched in reader.next().await.unwrap() {
+                    let payload = &fetched.record.payload;
+                    let mut record: T = serde_json::from_slice(payload).unwrap();
+                    if let Some(references) = record.references().cloned() {
+                        let values: Values =
+                            find_values(&*self.store, &references.owner, references.wanted()).await.unwrap();
+                        record = T::filled(payload, &references, &values).unwrap();
+                    }
+                    let last = wanted(&record);
+                    found.push((record, fetched.record.size()));
+                    if last {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.expect("the record never came");
+        found
+    }
+
+    async fn updates_to(&self, run: Uuid, status: RunStatus) -> Vec<(UpdateRecord, usize)> {
+        let wanted = |record: &UpdateRecord| record.envelope.run_id == run && record.update.status == status;
+        let mut updates = self.read(&self.names.of(UPDATES), wanted).await;
+        updates.retain(|(record, _)| record.envelope.run_id == run);
+        updates
+    }
+
+    async fn task_of(&self, run: Uuid) -> (TaskRecord, usize) {
+        let topic = self.names.node("g", "a", Lane::Interactive);
+        while self.log.partitions(&topic).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.read(&topic, |record: &TaskRecord| record.envelope.run_id == run).await.pop().unwrap()
+    }
+
+    /// The task's result: it wrote this.
+    fn finished(&self, task: &TaskRecord, writes: Value) -> RunsRecord {
+        let result = TaskResult {
+            task_id: task.task.id,
+            issue: task.task.issue,
+            execution: Uuid::from_u128(9),
+            attempt: 1,
+            node: "a".into(),
+            writes: serde_json::from_value(writes).unwrap(),
+            ..TaskResult::default()
+        };
+        let event = Event::TaskFinished(Box::new(result));
+        RunsRecord { envelope: task.envelope.clone(), at: NOW, event, references: None }
+    }
+
+    async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn error_of(updates: &[(UpdateRecord, usize)]) -> (String, String) {
+    let happened = updates.last().unwrap().0.update.happened.iter();
+    let ended = happened.filter_map(|happened| match happened {
+        Happened::Ended(ended) => ended.error.clone(),
+        _ => None,
+    });
+    let error = ended.last().expect("an error");
+    (error.code, error.message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_come_through_and_records_stay_small() {
+    let stage = Stage::open().await;
+    let text = "é".repeat(1_000_000);
+    let request = stage.requested(1, &text);
+    let run = request.envelope.run_id;
+    stage.append(request, true).await;
+    let (task, bytes) = stage.task_of(run).await;
+    assert!(bytes < 4_096, "the task has {bytes} bytes");
+    assert_eq!(*task.task.channels["text"], json!(text));
+    stage.append(stage.finished(&task, json!([["other", text]])), true).await;
+    let updates = stage.updates_to(run, RunStatus::Success).await;
+    assert!(updates.iter().all(|(_, bytes)| *bytes <= RECORD_BYTES_INLINE));
+    let numbers: Vec<_> = updates.iter().map(|(record, _)| record.update.number.unwrap()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "in order, without a hole");
+    let outputs = updates.last().unwrap().0.update.happened.iter().filter_map(|happened| match happened {
+        Happened::Ended(ended) => ended.output.as_deref(),
+        _ => None,
+    });
+    assert_eq!(outputs.last(), Some(&json!({"text": text, "other": text})));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_names_a_value_that_is_gone_fails_and_holds_up_no_other_key() {
+    let stage = Stage::open().await;
+    let began = Instant::now();
+    let gone = stage.requested(1, &"x".repeat(50_000));
+    let (gone_run, after) = (gone.envelope.run_id, stage.requested(2, "small"));
+    let (after_run, third) = (after.envelope.run_id, stage.requested(3, "small too"));
+    let third_run = third.envelope.run_id;
+    stage.append(gone, false).await;
+    stage.append(after, true).await;
+    stage.append(third, true).await;
+    let (task, _) = stage.task_of(after_run).await;
+    stage.append(stage.finished(&task, json!([["other", "y"]])), true).await;
+    stage.updates_to(after_run, RunStatus::Success).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "another key waited {:?}", began.elapsed());
+    let (task, _) = stage.task_of(third_run).await;
+    stage.append(stage.finished(&task, json!([["other", "z".repeat(50_000)]])), false).await;
+
+    let updates = stage.updates_to(gone_run, RunStatus::Error).await;
+    assert!(began.elapsed() >= MISSING_AFTER, "it failed after {:?}", began.elapsed());
+    assert_eq!(updates[0].0.update.number, Some(1));
+    let (code, message) = error_of(&updates);
+    assert_eq!(code, "value_missing");
+    assert!(message.starts_with("a value that the record names is gone: the store has no value "), "{message}");
+    let (code, _) = error_of(&stage.updates_to(third_run, RunStatus::Error).await);
+    assert_eq!(code, "value_missing", "a result without its value fails its task");
+    stage.close().await;
+}
