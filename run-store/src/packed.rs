@@ -17,8 +17,12 @@ use crate::{
 
 /// Where a packed row is ended and another begun; a single larger value stays whole.
 const PACKED_BYTES_MAX: usize = 256 * 1024;
-/// The layout of packed bytes. Frozen.
-const LAYOUT: u8 = 1;
+/// The layouts of packed bytes. Frozen.
+const PLAIN: u8 = 1;
+/// The length before, as u32, and the rest of [`PLAIN`] as one LZ4 block: a run's rows say much of the same again.
+const COMPRESSED: u8 = 2;
+/// Rows below it stay plain.
+const COMPRESSED_BYTES_MIN: usize = 512;
 
 /// Updates whose numbers follow each other without a hole.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ pub(crate) fn pack_updates(updates: &[UpdateRow]) -> Vec<PackedUpdates> {
             .last()
             .is_some_and(|open| open.last + 1 == number && open.bytes.len() + row.update.len() <= PACKED_BYTES_MAX);
         if !goes_on {
-            packed.push(PackedUpdates { first: number, last: number, bytes: vec![LAYOUT] });
+            packed.push(PackedUpdates { first: number, last: number, bytes: vec![PLAIN] });
         }
         if let Some(open) = packed.last_mut() {
             open.last = number;
@@ -58,6 +62,9 @@ pub(crate) fn pack_updates(updates: &[UpdateRow]) -> Vec<PackedUpdates> {
             open.bytes.put_u64(row.position.as_u64());
             put_value(&mut open.bytes, &row.update);
         }
+    }
+    for row in &mut packed {
+        compress(&mut row.bytes);
     }
     packed
 }
@@ -88,7 +95,7 @@ pub(crate) fn pack_checkpoints(checkpoints: &[CheckpointRow]) -> Vec<PackedCheck
                 last: row.checkpoint_id,
                 count: 0,
                 position: row.position,
-                bytes: vec![LAYOUT],
+                bytes: vec![PLAIN],
             });
         }
         if let Some(open) = packed.last_mut() {
@@ -100,6 +107,9 @@ pub(crate) fn pack_checkpoints(checkpoints: &[CheckpointRow]) -> Vec<PackedCheck
             open.bytes.put_u64(row.position.as_u64());
             put_value(&mut open.bytes, &row.checkpoint);
         }
+    }
+    for row in &mut packed {
+        compress(&mut row.bytes);
     }
     packed
 }
@@ -196,7 +206,8 @@ impl CheckpointsBefore {
 
 fn unpack<T>(mut packed: Bytes, mut take: impl FnMut(&mut Bytes) -> Option<T>) -> Result<Vec<T>, StoreError> {
     match packed.try_get_u8() {
-        Ok(LAYOUT) => {}
+        Ok(PLAIN) => {}
+        Ok(COMPRESSED) => packed = decompress(packed)?,
         layout => return Err(corrupt(format!("a packed row has the unknown layout {layout:?}"))),
     }
     let mut rows = Vec::new();
@@ -204,6 +215,29 @@ fn unpack<T>(mut packed: Bytes, mut take: impl FnMut(&mut Bytes) -> Option<T>) -
         rows.push(take(&mut packed).ok_or_else(|| corrupt("a packed row ends in the middle of a value"))?);
     }
     Ok(rows)
+}
+
+fn compress(packed: &mut Vec<u8>) {
+    if packed.len() < COMPRESSED_BYTES_MIN {
+        return;
+    }
+    let plain = &packed[1..];
+    let block = lz4_flex::block::compress(plain);
+    if block.len() + size_of::<u32>() < plain.len() {
+        let length = plain.len() as u32;
+        packed.clear();
+        packed.put_u8(COMPRESSED);
+        packed.put_u32(length);
+        packed.put_slice(&block);
+    }
+}
+
+fn decompress(mut packed: Bytes) -> Result<Bytes, StoreError> {
+    let plain = packed.try_get_u32().ok().and_then(|length| {
+        let length = length as usize;
+        lz4_flex::block::decompress(&packed, length).ok().filter(|plain| plain.len() == length)
+    });
+    plain.map(Bytes::from).ok_or_else(|| corrupt("a packed row can't be decompressed"))
 }
 
 fn put_value(packed: &mut Vec<u8>, value: &Bytes) {
@@ -244,6 +278,19 @@ mod tests {
             assert!(matches!(unpack_updates(Bytes::copy_from_slice(&packed[..cut])), Err(StoreError::Corrupt { .. })));
         }
         assert!(matches!(unpack_updates(Bytes::from_static(&[9])), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn rows_that_say_the_same_again_are_compressed() {
+        let said = format!("{{\"text\":\"{}\"}}", "in other words, ".repeat(20));
+        let rows: Vec<_> =
+            (1..=5).map(|number| UpdateRow { update: Bytes::from(said.clone()), ..update(number) }).collect();
+        let packed = pack_updates(&rows).remove(0).bytes;
+        assert!(packed.len() < said.len(), "{} bytes", packed.len());
+        assert_eq!(unpack_updates(Bytes::from(packed.clone())).unwrap(), rows);
+        for cut in 2..packed.len() {
+            assert!(matches!(unpack_updates(Bytes::copy_from_slice(&packed[..cut])), Err(StoreError::Corrupt { .. })));
+        }
     }
 
     proptest! {

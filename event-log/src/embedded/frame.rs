@@ -1,14 +1,17 @@
-//! A commit group as one row: which partitions it holds (`spans`), and their records (`records`). Frozen as version 1.
+//! A commit group as one row: which partitions it holds (`spans`), and their records (`records`). Frozen as version 2;
+//! version 1, which is read still, had no `length` and was never compressed.
 //!
 //! ```text
-//! spans    version, base timestamp, where the dictionary lies, sections {topic, partition, first, count, place}, checksum
+//! spans    version, base timestamp, where the dictionary lies, sections {topic, partition, first, count, place},
+//!          length of `records` before it was compressed (0: it is not), checksum
 //! records  section: record {timestamp - base, key, headers {name's number, value}, payload} ..
 //!          dictionary: the headers' names, each once
 //!          checksum, seeded with that of the spans, so that no two rows' halves fit
 //! ```
-//! Opening a log reads spans only; records are read by who has fallen behind.
+//! All but the checksum of `records` is one LZ4 block: a group's records are much alike, and each byte is written twice, into
+//! the write-ahead log and then into the file. Opening a log reads spans only; records are read by who has fallen behind.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -19,7 +22,12 @@ use super::{
 };
 use crate::record::{HeaderName, Headers, Offset, Partition, Record};
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+const VERSION_WITHOUT_LENGTH: u64 = 1;
+/// Rows below it stay as they are.
+const COMPRESSED_BYTES_MIN: usize = 512;
+/// A compacted record's layout.
+const VERSION_OF_ONE: u64 = 1;
 const CHECKSUM_BYTES: usize = 8;
 /// Seeds the checksum of spans. Frozen.
 const SPANS_SEED: u64 = 0x6d69_6c6c_7374_7265;
@@ -89,9 +97,11 @@ impl Packer {
             put(&mut spans, u64::from(span.count));
             put(&mut spans, span.place as u64);
         }
+        let (length, mut records) = compress(self.records);
+        put(&mut spans, length as u64);
         let seal = seal(&mut spans, SPANS_SEED);
-        self::seal(&mut self.records, seal);
-        Row { spans, records: self.records }
+        self::seal(&mut records, seal);
+        Row { spans, records }
     }
 }
 
@@ -100,6 +110,8 @@ pub(super) struct Index {
     pub(super) spans: Vec<Span>,
     base: i64,
     dictionary: usize,
+    /// Of the records before they were compressed; 0 where they are not.
+    length: usize,
     checksum: u64,
 }
 
@@ -108,7 +120,7 @@ impl Index {
         let (body, checksum) = unseal(bytes, SPANS_SEED)?;
         let mut cursor = Cursor::new(body, 0);
         let version = cursor.number()?;
-        if version != VERSION {
+        if ![VERSION, VERSION_WITHOUT_LENGTH].contains(&version) {
             return Err(Failure::Damage(format!("a row has version {version}, which this binary can't read")));
         }
         let base = cursor.signed()?;
@@ -124,7 +136,8 @@ impl Index {
                 place: cursor.number()? as usize,
             });
         }
-        Ok(Index { spans, base, dictionary, checksum })
+        let length = if version == VERSION_WITHOUT_LENGTH { 0 } else { cursor.number()? as usize };
+        Ok(Index { spans, base, dictionary, length, checksum })
     }
 
     /// Hands over the records of a partition at or above `from`, until `take` says no.
@@ -137,6 +150,7 @@ impl Index {
         mut take: impl FnMut(Offset, i64, Record) -> bool,
     ) -> Result<(), Failure> {
         let (body, _) = unseal(records, self.checksum)?;
+        let body = &*self.decompress(body)?;
         let names = self.names(body)?;
         for (at, span) in self.spans.iter().enumerate() {
             if span.topic != topic || span.partition != partition || span.end() <= from {
@@ -158,6 +172,14 @@ impl Index {
         Ok(())
     }
 
+    fn decompress<'a>(&self, body: &'a [u8]) -> Result<Cow<'a, [u8]>, Failure> {
+        if self.length == 0 {
+            return Ok(Cow::Borrowed(body));
+        }
+        let body = lz4_flex::block::decompress(body, self.length);
+        body.map(Cow::Owned).map_err(|error| Failure::Damage(format!("a stored row can't be decompressed: {error}")))
+    }
+
     fn names(&self, body: &[u8]) -> Result<Vec<Arc<str>>, Failure> {
         let mut cursor = Cursor::new(body, self.dictionary);
         let count = cursor.number()?;
@@ -171,7 +193,7 @@ pub(super) fn pack_one(record: &Record) -> Vec<u8> {
     let mut body = Vec::with_capacity(record.size() + 32);
     put_record(&mut body, record, &mut names);
     let mut out = Vec::with_capacity(body.len() + 32);
-    put(&mut out, VERSION);
+    put(&mut out, VERSION_OF_ONE);
     names.put(&mut out);
     out.extend_from_slice(&body);
     seal(&mut out, SPANS_SEED);
@@ -182,13 +204,22 @@ pub(super) fn unpack_one(bytes: &[u8]) -> Result<Record, Failure> {
     let (body, _) = unseal(bytes, SPANS_SEED)?;
     let mut cursor = Cursor::new(body, 0);
     let version = cursor.number()?;
-    if version != VERSION {
+    if version != VERSION_OF_ONE {
         return Err(Failure::Damage(format!("a record has version {version}, which this binary can't read")));
     }
     let count = cursor.number()?;
     let names = (0..count).map(|_| cursor.text().map(Arc::from)).collect::<Result<Vec<Arc<str>>, _>>()?;
     let rest = Bytes::copy_from_slice(&body[cursor.at()..]);
     read_record(&rest, &mut Cursor::new(&rest, 0), |number| names.get(number as usize).cloned())
+}
+
+/// The length before, and what is smaller; a length of 0 where the bytes stay as they were.
+fn compress(bytes: Vec<u8>) -> (usize, Vec<u8>) {
+    if bytes.len() < COMPRESSED_BYTES_MIN {
+        return (0, bytes);
+    }
+    let compressed = lz4_flex::block::compress(&bytes);
+    if compressed.len() < bytes.len() { (bytes.len(), compressed) } else { (0, bytes) }
 }
 
 /// Ends `bytes` with their checksum, and returns it.
@@ -276,7 +307,7 @@ mod tests {
         let record = (
             prop::collection::vec(any::<u8>(), 0..20),
             prop::collection::vec(header, 0..4),
-            prop::collection::vec(any::<u8>(), 0..300),
+            prop_oneof![prop::collection::vec(any::<u8>(), 0..300), Just(b"the same again, ".repeat(40))],
         )
             .prop_map(|(key, headers, payload)| {
                 let mut record = Record::new(key, payload);
@@ -363,6 +394,29 @@ mod tests {
             prop_assert!(unpack_one(&bytes).is_err());
             prop_assert!(Index::parse(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn records_that_are_alike_take_little() {
+        let record = Record::new("a", "what a group's records have in common ".repeat(20));
+        let row = pack(&vec![(0, record.clone()); 50], &[0]);
+        assert!(row.records.len() < 2 * record.payload.len(), "{} bytes", row.records.len());
+    }
+
+    /// `a` at offset 7 of partition 0 of topic 3, as version 1 wrote it.
+    const SPANS_1: &[u8] = &[1, 208, 15, 10, 1, 3, 0, 7, 1, 0, 254, 59, 57, 247, 109, 120, 157, 223];
+    const RECORDS_1: &[u8] =
+        &[10, 1, 97, 1, 0, 1, 120, 2, 123, 125, 1, 5, 99, 101, 95, 105, 100, 231, 245, 84, 226, 47, 52, 65, 66];
+
+    #[test]
+    fn rows_of_version_1_are_read() {
+        let row = Row { spans: SPANS_1.to_vec(), records: RECORDS_1.to_vec() };
+        let found = unpack(&row, 0, 0).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0, found[0].1), (7, 1_005));
+        let mut expect = Record::new("a", "{}");
+        expect.headers.push(Arc::from("ce_id"), "x");
+        assert!(same(&found[0].2, &expect));
     }
 
     #[test]
