@@ -1,19 +1,28 @@
 //! The fold: one event changes the state of its key and says what to put out. Pure and total: no event makes it fail.
 
 mod begin;
+mod edit;
 mod end;
 mod finish;
+mod first;
+mod handle;
+mod interrupt;
+mod issue;
+mod recall;
 mod step;
+mod subgraph;
 mod timers;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
 use crate::{
-    envelope::{Envelope, Millis},
+    envelope::{Envelope, GraphRef, Millis},
     event::Event,
     graph::{Graph, Graphs},
+    graph_loop::{GraphLoop, Recalled, Wanted},
+    ids::LastCheckpoint,
     state::{KeyState, Run},
     task::{Call, Task, TaskId},
     update::{Happened, IssuedTask, RunStatus, Update},
@@ -27,12 +36,19 @@ pub enum Step {
         state: KeyState,
         commands: Vec<Command>,
     },
-    /// The event can't be applied before `spec`, the hash of a graph's spec, is at hand: the state is as it was.
-    /// Call again when it is.
+    /// The event can't be applied before this is at hand: the state is as it was. Call again when it is.
     Need {
         state: KeyState,
-        spec: String,
+        need: Need,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The spec of a graph, by its hash.
+    Spec(String),
+    /// A checkpoint of the thread's past, as [`Command::Archive`] put it out.
+    Checkpoint(Wanted),
 }
 
 /// What an event causes outside of its key's state, in order.
@@ -49,19 +65,40 @@ pub enum Command {
     /// Nobody waits for these tasks of `node` any more.
     Cancel {
         envelope: Arc<Envelope>,
+        /// The subgraph that declares the node; None where the run's own graph does.
+        graph: Option<GraphRef>,
         node: String,
         tasks: Vec<TaskId>,
     },
+    /// A checkpoint of the thread is no longer its namespace's newest: keep it under its namespace and id, for runs and
+    /// edits that begin there. A later one of the same id replaces it.
+    Archive {
+        envelope: Arc<Envelope>,
+        checkpoint: Box<GraphLoop>,
+    },
 }
 
-/// Folds `event`, written at `at`, into the state of its key.
-pub fn advance(graphs: &dyn Graphs, state: KeyState, envelope: &Arc<Envelope>, at: Millis, event: &Event) -> Step {
+/// Folds `event`, written at `at`, into the state of its key. `recalled` is what was asked for with
+/// [`Need::Checkpoint`], if anything.
+pub fn advance(
+    graphs: &dyn Graphs,
+    recalled: &Recalled,
+    state: KeyState,
+    envelope: &Arc<Envelope>,
+    at: Millis,
+    event: &Event,
+) -> Step {
     if let Some(spec) = missing(graphs, &state, envelope, event) {
-        return Step::Need { state, spec };
+        return Step::Need { state, need: Need::Spec(spec) };
     }
-    let mut fold = Fold::new(graphs, state, at);
-    if let (Some(graph), Some(head)) = (fold.graph(), &mut fold.state.head) {
-        head.bind(&graph);
+    if let Some(wanted) = recall::wanted(&state, event, recalled) {
+        return Step::Need { state, need: Need::Checkpoint(wanted) };
+    }
+    // Whether a run that waits lacks something is known only when its turn comes.
+    let before = state.waiting.iter().any(|waiting| waiting.request.checkpoint_id.is_some()).then(|| state.clone());
+    let mut fold = Fold::new(graphs, recalled, state, at);
+    if let (Some(graph), Some(root)) = (fold.graph(), &mut fold.state.root) {
+        root.head.bind(&graph);
     }
     match event {
         Event::Requested(request) => fold.request(envelope, request),
@@ -72,33 +109,47 @@ pub fn advance(graphs: &dyn Graphs, state: KeyState, envelope: &Arc<Envelope>, a
                 timers::GivenBack { id: *task_id, issue: *issue, attempt: *attempt, not_before: *not_before };
             fold.take_back(envelope, given_back, calls);
         }
+        Event::StateEdited(edit) => fold.edit(envelope, edit),
         Event::Cancelled { .. } => fold.cancel(envelope.run_id),
         Event::TimerDue { timer } => fold.fire(timer),
         Event::RunFailed { message } => fold.fail_run(envelope.run_id, message),
     }
     fold.flush(RunStatus::Running);
-    fold.begin_waiting();
+    if let (Some(wanted), Some(state)) = (fold.begin_waiting(), before) {
+        return Step::Need { state, need: Need::Checkpoint(wanted) };
+    }
     Step::Done { state: fold.state, commands: fold.commands }
 }
 
 /// The spec that the event needs and that isn't at hand.
 fn missing(graphs: &dyn Graphs, state: &KeyState, envelope: &Envelope, event: &Event) -> Option<String> {
-    let requested = matches!(event, Event::Requested(_));
+    let requested = matches!(event, Event::Requested(_) | Event::StateEdited(_));
     let runs = state.live_run().into_iter().chain(state.waiting()).map(|envelope| &envelope.graph);
     // A run without input goes on with the version of the head.
     let head = state.head().filter(|_| requested || !state.waiting.is_empty()).map(|head| &head.graph);
     let mut needed = runs.chain(requested.then_some(&envelope.graph)).chain(head);
-    needed.find(|graph| graphs.graph(&graph.hash).is_none()).map(|graph| graph.hash.clone())
+    needed.find_map(|graph| missing_in(graphs, graph))
+}
+
+/// The graph or one of its subgraphs, where it isn't at hand.
+fn missing_in(graphs: &dyn Graphs, graph: &GraphRef) -> Option<String> {
+    match graphs.graph(&graph.hash) {
+        None => Some(graph.hash.clone()),
+        Some(graph) => graph.subgraphs().find_map(|inner| missing_in(graphs, inner)),
+    }
 }
 
 /// One event being folded.
 struct Fold<'a> {
     graphs: &'a dyn Graphs,
+    recalled: &'a Recalled,
     at: Millis,
     state: KeyState,
     commands: Vec<Command>,
     /// What the event did so far to the live run.
     draft: Draft,
+    /// What the live run answers, where that is more than what is stored.
+    output: Option<serde_json::Value>,
 }
 
 /// The update of the live run that the event causes, and the commands that go out after it.
@@ -109,10 +160,55 @@ struct Draft {
     commands: Vec<Command>,
 }
 
+/// The live run at work on its loops: its own graph's, and those of subgraphs inside.
+struct Turn<'a> {
+    graphs: &'a dyn Graphs,
+    at: Millis,
+    last_checkpoint: &'a mut LastCheckpoint,
+    memories: &'a mut BTreeMap<String, GraphLoop>,
+    newest: &'a mut Option<Box<GraphLoop>>,
+    run: &'a mut Run,
+    draft: &'a mut Draft,
+    /// The tasks of outer graphs that the loop at work is in, outermost first.
+    path: Vec<TaskId>,
+}
+
+impl Turn<'_> {
+    fn graph_of(&self, at: &GraphLoop) -> Option<Arc<Graph>> {
+        self.graphs.graph(&at.head.graph.hash)
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        self.draft.happened.push(happened);
+    }
+}
+
 impl<'a> Fold<'a> {
-    fn new(graphs: &'a dyn Graphs, mut state: KeyState, at: Millis) -> Self {
+    fn new(graphs: &'a dyn Graphs, recalled: &'a Recalled, mut state: KeyState, at: Millis) -> Self {
         state.last_at = state.last_at.max(at);
-        Fold { graphs, at: state.last_at, state, commands: Vec::new(), draft: Draft::default() }
+        Fold { graphs, recalled, at: state.last_at, state, commands: Vec::new(), draft: Draft::default(), output: None }
+    }
+
+    /// Lets the live run work on its loop; the run ends with what that gives.
+    fn turn(&mut self, work: impl FnOnce(&mut Turn<'_>, &mut GraphLoop) -> Option<step::End>) {
+        let Some(mut root) = self.state.root.take() else { return };
+        let end = self.state.live.as_deref_mut().and_then(|run| {
+            let mut turn = Turn {
+                graphs: self.graphs,
+                at: self.at,
+                last_checkpoint: &mut self.state.last_checkpoint,
+                memories: &mut self.state.memories,
+                newest: &mut self.state.newest,
+                run,
+                draft: &mut self.draft,
+                path: Vec::new(),
+            };
+            work(&mut turn, &mut root)
+        });
+        self.state.root = Some(root);
+        if let Some(end) = end {
+            self.end_with(end);
+        }
     }
 
     fn is_live(&self, run_id: Uuid) -> bool {

@@ -1,11 +1,16 @@
 //! The end of a superstep: the writes of all its tasks become the channels of the next one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use serde_json::Value;
 
 use crate::{
     channel::{Change, Channel, Kind, UpdateError, Write},
     checkpoint::Checkpoint,
-    graph::{Graph, Node, SENDS},
+    graph::{Graph, Node, SENDS, START_NODE},
     step_task::{Finished, StepTask},
     task::Destination,
 };
@@ -26,10 +31,12 @@ pub(crate) enum Writes<'a> {
 }
 
 /// What an apply did, as far as the fold asks.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Applied {
     /// A channel of the state received a value.
     pub wrote: bool,
+    /// One of the output did.
+    pub wrote_output: bool,
 }
 
 /// Whether the writes make the next step, or only a view of an unfinished one.
@@ -54,6 +61,28 @@ impl<'a> Writer<'a> {
     }
 }
 
+impl<'a> Writer<'a> {
+    /// What a command wrote, by no node and on no trigger.
+    pub fn of_command(command: &'a Finished) -> Self {
+        Writer { node: input_name(), triggers: &[], writes: Writes::Task(command) }
+    }
+
+    /// Its task counts as seen, and what it wrote as not written.
+    pub fn give_up(&mut self) {
+        self.writes = Writes::None;
+    }
+
+    /// New input for START's hidden task.
+    pub fn of_input(input: &'a Arc<Value>) -> Self {
+        Writer { node: input_name(), triggers: &[], writes: Writes::One(START_NODE, Write::Value(input)) }
+    }
+}
+
+fn input_name() -> &'static Arc<str> {
+    static NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("__input__"));
+    &NAME
+}
+
 /// Applies `writers`, in order, as one superstep. On an error nothing has changed.
 pub(crate) fn apply(
     graph: &Graph,
@@ -65,7 +94,7 @@ pub(crate) fn apply(
     let changes = plan(graph, checkpoint, &written)?;
     let next = checkpoint.version + 1;
     let bump = writers.iter().any(|writer| !writer.triggers.is_empty());
-    let mut commit = Commit { graph, checkpoint, next, wrote: false, triggered: false };
+    let mut commit = Commit { graph, checkpoint, next, applied: Applied::default(), triggered: false };
     commit.see(writers);
     commit.consume(writers);
     let updated = commit.update(changes);
@@ -75,7 +104,7 @@ pub(crate) fn apply(
             commit.finish();
         }
     }
-    Ok(Applied { wrote: commit.wrote })
+    Ok(commit.applied)
 }
 
 type Written<'a> = BTreeMap<&'a str, Vec<Write<'a>>>;
@@ -160,7 +189,7 @@ struct Commit<'a> {
     graph: &'a Graph,
     checkpoint: &'a mut Checkpoint,
     next: u64,
-    wrote: bool,
+    applied: Applied,
     /// A channel that changed triggers some node.
     triggered: bool,
 }
@@ -211,7 +240,8 @@ impl Commit<'_> {
             channel.version = self.next;
             self.checkpoint.version = self.next;
             if channel.available(&def.kind) {
-                self.wrote |= def.state;
+                self.applied.wrote |= def.state;
+                self.applied.wrote_output |= def.output;
                 self.triggered |= def.trigger;
                 updated.push(name);
             }

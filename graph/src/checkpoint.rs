@@ -15,16 +15,57 @@ use crate::{
 /// The step that an empty thread stands at.
 pub(crate) const BEFORE_INPUT: i64 = -2;
 
+/// What made a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    #[default]
+    Input,
+    Loop,
+    /// An edit of the state.
+    Update,
+    /// A run that began at an earlier checkpoint, or a copy.
+    Fork,
+}
+
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Input => "input",
+            Source::Loop => "loop",
+            Source::Update => "update",
+            Source::Fork => "fork",
+        }
+    }
+
+    /// Made by a person, and not by a run.
+    pub fn is_edited(self) -> bool {
+        matches!(self, Source::Update | Source::Fork)
+    }
+}
+
+fn is_zero(version: &u64) -> bool {
+    *version == 0
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Nil until the first one is made.
     pub id: Uuid,
     pub step: i64,
+    #[serde(default)]
+    pub(crate) source: Source,
+    /// The checkpoint that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Uuid>,
     /// The version that made it: resuming and continuing keep it.
     pub graph: GraphRef,
     pub rules: u32,
     /// The highest version of any channel.
     pub(crate) version: u64,
+    /// The highest version when a run last went on from here: a breakpoint stops only where something is newer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) passed: u64,
     /// Every channel of the graph is there: not so when it comes from the store.
     #[serde(skip)]
     bound: bool,
@@ -40,9 +81,12 @@ impl Checkpoint {
         Checkpoint {
             id: Uuid::nil(),
             step: BEFORE_INPUT,
+            source: Source::Input,
+            parent: None,
             graph,
             rules,
             version: 0,
+            passed: 0,
             bound: false,
             channels: BTreeMap::new(),
             seen: BTreeMap::new(),

@@ -33,6 +33,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         calls: Vec<crate::task::Call>,
     },
+    /// A client edited the state of a thread. The envelope's run id names the edit: it is no run.
+    StateEdited(Box<Edit>),
     /// A client asked that the run end.
     Cancelled { reason: String },
     /// A timer of the run's state fell due. Its generation tells a timer that was set anew.
@@ -44,7 +46,7 @@ pub enum Event {
 /// The body of `requested`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
-    /// New input, by channel; None with a command or to continue.
+    /// New input, by channel; None with a command or to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,14 +86,35 @@ fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
 }
 
+/// The body of `state edited`: LangGraph's `update_state`, or `bulk_update_state` with several supersteps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Edit {
+    /// The checkpoint that the first superstep is applied to; the newest where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_id: Option<Uuid>,
+    /// Each makes a checkpoint; the updates of one are applied together.
+    pub supersteps: Vec<Vec<StateUpdate>>,
+}
+
+/// Values written as if a node had written them: its edges and conditions decide what is next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StateUpdate {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Arc<Value>>,
+    /// A node's name, `__input__`, `__copy__` or `__end__`; the node that ran last where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_node: Option<String>,
+}
+
 /// LangGraph's `Command` as input.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandInput {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// One answer: to the only question that is open, or to the first that a node asks without an answer of its own.
     pub resume: Option<Arc<Value>>,
-    /// Answers by interrupt id.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub answers: BTreeMap<String, Arc<Value>>,
+    /// Answers by interrupt id; ids that nobody asked under are passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<BTreeMap<String, Arc<Value>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<Arc<Value>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::{
     branch::Branch,
     channel::{Fold, Kind},
+    envelope::GraphRef,
     reads::{Reads, channels_read},
-    spec::{ChannelSpec, END, EdgeSpec, GraphSpec, Limits, Reducer, START},
+    spec::{ChannelSpec, END, EdgeSpec, GraphSpec, Limits, Memory, NodeKind, Reducer, START, SubgraphNode},
 };
 
 /// The channel that new input is written to, and the hidden node that it triggers.
@@ -53,6 +54,17 @@ pub(crate) struct Node {
     pub branches: Vec<Branch>,
     /// What its tasks carry.
     pub reads: Reads,
+    /// The graph that the node is.
+    pub subgraph: Option<Subgraph>,
+    /// The node that handles its failures.
+    pub on_error: Option<Arc<str>>,
+}
+
+/// A node that is a graph.
+#[derive(Debug)]
+pub(crate) struct Subgraph {
+    pub graph: GraphRef,
+    pub memory: Memory,
 }
 
 /// What a channel is; its content lives in the checkpoint.
@@ -93,6 +105,11 @@ impl Graph {
         for node in &spec.nodes {
             if let Some(compiled) = graph.nodes.get_mut(node.name.as_str()) {
                 compiled.reads = channels_read(&spec, node);
+                compiled.on_error = node.on_error.as_deref().map(Arc::from);
+                if let NodeKind::Subgraph(SubgraphNode { hash, graph, memory }) = &node.kind {
+                    let graph = GraphRef { name: graph.clone(), hash: hash.clone() };
+                    compiled.subgraph = Some(Subgraph { graph, memory: *memory });
+                }
             }
         }
         graph.spec = spec;
@@ -115,6 +132,11 @@ impl Graph {
     /// Whether the graph has a node of this name that a task can be issued for.
     pub fn has_node(&self, name: &str) -> bool {
         name != START_NODE && self.nodes.contains_key(name)
+    }
+
+    /// The graphs that its nodes are.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &GraphRef> {
+        self.nodes.values().filter_map(|node| node.subgraph.as_ref().map(|subgraph| &subgraph.graph))
     }
 
     pub(crate) fn has_untracked(&self) -> bool {
@@ -144,6 +166,8 @@ impl Graph {
             edges: Vec::new(),
             branches: Vec::new(),
             reads: Reads::All,
+            subgraph: None,
+            on_error: None,
         };
         self.nodes.insert(name, node);
     }

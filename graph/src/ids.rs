@@ -1,5 +1,6 @@
 //! Ids are derived, not drawn: a replay gives the same ones.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -24,15 +25,34 @@ pub fn partition_of(run: RunId) -> u16 {
     u16::from_be_bytes([bytes[14], bytes[15]])
 }
 
-/// A checkpoint's id: time-ordered like LangGraph's, and the same on every replay.
-///
-/// `at` must not lie below the thread's last; `step` breaks ties within a millisecond.
-pub fn checkpoint_id(at: Millis, run: RunId, step: i64) -> Uuid {
-    let hash = xxh3_128(&[run.as_bytes().as_slice(), &step.to_be_bytes()].concat()).to_be_bytes();
+/// Where the ids of a key's checkpoints stand: the next one is greater than every one before it, in whatever namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastCheckpoint {
+    at: Millis,
+    ordinal: u16,
+}
+
+/// Twelve bits of an id order the checkpoints of one millisecond.
+const ORDINAL_MAX: u16 = 0x0fff;
+
+impl LastCheckpoint {
+    /// A checkpoint's id: time-ordered like LangGraph's, and the same on every replay.
+    pub(crate) fn next(&mut self, at: Millis, run: RunId) -> Uuid {
+        *self = match (at > self.at, self.ordinal < ORDINAL_MAX) {
+            (true, _) => LastCheckpoint { at, ordinal: 0 },
+            (false, true) => LastCheckpoint { ordinal: self.ordinal + 1, ..*self },
+            (false, false) => LastCheckpoint { at: self.at + 1, ordinal: 0 },
+        };
+        checkpoint_id(self.at, run, i64::from(self.ordinal))
+    }
+}
+
+/// `ordinal` orders the checkpoints of one millisecond.
+pub fn checkpoint_id(at: Millis, run: RunId, ordinal: i64) -> Uuid {
+    let hash = xxh3_128(&[run.as_bytes().as_slice(), &ordinal.to_be_bytes()].concat()).to_be_bytes();
     let mut bytes = [0u8; 16];
     bytes[..6].copy_from_slice(&at.to_be_bytes()[2..]);
-    // Twelve bits of step keep the order of checkpoints made by one record; -1 sorts first.
-    let ordinal = ((step + 1).clamp(0, 0x0fff)) as u16;
+    let ordinal = ordinal.clamp(0, i64::from(ORDINAL_MAX)) as u16;
     bytes[6..8].copy_from_slice(&(0x7000 | ordinal).to_be_bytes());
     bytes[8..].copy_from_slice(&hash[..8]);
     bytes[8] = 0x80 | (bytes[8] & 0x3f);
@@ -49,6 +69,20 @@ pub fn pull_task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, triggers:
 /// LangGraph's id of a pushed task: as [`pull_task_id`], with the index of its Send.
 pub fn push_task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, index: u32) -> Uuid {
     task_id(checkpoint, ns, step, node, "__pregel_push", &index.to_string())
+}
+
+/// The id of the task that handles the failure of `failed`.
+pub fn handler_task_id(checkpoint: Uuid, ns: &str, step: i64, handler: &str, failed: Uuid) -> Uuid {
+    task_id(checkpoint, ns, step, handler, "__pregel_push", &format!("node_error_handler{failed}"))
+}
+
+/// LangGraph's id of a question: of the task's namespace and of how many of its questions were answered before.
+pub fn interrupt_id(checkpoint_ns: &str, answered: usize) -> String {
+    let bits = match answered {
+        0 => xxh3_128(checkpoint_ns.as_bytes()),
+        answered => xxh3_128(format!("{checkpoint_ns}|{answered}").as_bytes()),
+    };
+    format!("{bits:032x}")
 }
 
 fn task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, path: &str, tail: &str) -> Uuid {
@@ -73,10 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn checkpoint_ids_sort_by_time_then_step() {
+    fn checkpoint_ids_sort_as_they_were_made() {
+        let mut last = LastCheckpoint::default();
         let run = run_id(5, 9, 0);
-        let ids =
-            [checkpoint_id(5, run, -1), checkpoint_id(5, run, 0), checkpoint_id(5, run, 1), checkpoint_id(6, run, -1)];
-        assert!(ids.is_sorted());
+        let mut ids: Vec<Uuid> = (0..5_000).map(|_| last.next(5, run)).collect();
+        ids.extend([last.next(6, run), last.next(9, run), last.next(8, run)]);
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn questions_of_a_task_have_ids_of_their_own() {
+        // As LangGraph 1.2.22 gives them.
+        assert_eq!(interrupt_id("a:1", 0), "b65aa096a1ddcbb45dc317ce993bf219");
+        assert_eq!(interrupt_id("a:1", 1), "042771d554aae9205414b919024756a7");
     }
 }

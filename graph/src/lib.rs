@@ -28,6 +28,7 @@ pub mod message;
 mod apply;
 pub mod channel;
 pub mod checkpoint;
+pub mod graph_loop;
 mod prepare;
 mod reduce;
 mod snapshot;

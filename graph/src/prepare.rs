@@ -7,7 +7,7 @@ use crate::{
     checkpoint::Checkpoint,
     graph::{Graph, Node, SENDS},
     ids,
-    step_task::{Stand, StepTask, StepTasks},
+    step_task::{StepTask, StepTasks},
     task::TaskPath,
 };
 
@@ -15,29 +15,33 @@ use crate::{
 const PUSH: &str = "__pregel_push";
 
 /// The tasks of the step after `checkpoint`: one for each Send, and one for each node with a trigger that is newer
-/// than what the node has seen.
-pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint) -> StepTasks {
+/// than what the node has seen. `ns` is the graph's own namespace.
+pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint, ns: &str) -> StepTasks {
     let step = checkpoint.step + 1;
     let mut tasks = StepTasks::new();
     let mut add = |id, node: &Arc<str>, path, triggers| {
-        let task = StepTask { id, node: node.clone(), path, triggers, issue: 0, attempt: 0, stand: Stand::Idle };
-        tasks.insert(id, task);
+        tasks.insert(id, StepTask::new(id, node.clone(), path, triggers));
     };
     if let Some(Content::Sends(sends)) = checkpoint.channels.get(SENDS).map(|channel| &channel.content) {
         let triggers: Arc<[Arc<str>]> = Arc::from([Arc::from(PUSH)]);
         for (index, sent) in (0u32..).zip(sends).filter(|(_, sent)| graph.has_node(&sent.node)) {
-            let id = ids::push_task_id(checkpoint.id, &sent.node, step, &sent.node, index);
+            let id = ids::push_task_id(checkpoint.id, &joined(ns, &sent.node), step, &sent.node, index);
             add(id, &sent.node, TaskPath::Push { index, argument: sent.argument.clone() }, triggers.clone());
         }
     }
     for (name, node) in &graph.nodes {
         if is_triggered(graph, checkpoint, node) {
             let triggers: Vec<String> = node.triggers.iter().map(|trigger| trigger.to_string()).collect();
-            let id = ids::pull_task_id(checkpoint.id, name, step, name, &triggers);
+            let id = ids::pull_task_id(checkpoint.id, &joined(ns, name), step, name, &triggers);
             add(id, name, TaskPath::Pull, node.triggers.clone());
         }
     }
     tasks
+}
+
+/// A node behind the namespace of its graph.
+pub(crate) fn joined(ns: &str, node: &str) -> String {
+    if ns.is_empty() { node.to_owned() } else { format!("{ns}|{node}") }
 }
 
 fn is_triggered(graph: &Graph, checkpoint: &Checkpoint, node: &Node) -> bool {
@@ -52,8 +56,8 @@ fn is_triggered(graph: &Graph, checkpoint: &Checkpoint, node: &Node) -> bool {
 }
 
 /// The tasks in the order of snapshots: Sends by index, then nodes as the graph lists them.
-pub(crate) fn in_snapshot_order<'a>(graph: &Graph, tasks: &'a StepTasks) -> Vec<&'a StepTask> {
-    let mut tasks: Vec<&StepTask> = tasks.values().collect();
+pub(crate) fn in_snapshot_order<'a>(graph: &Graph, tasks: impl IntoIterator<Item = &'a StepTask>) -> Vec<&'a StepTask> {
+    let mut tasks: Vec<&StepTask> = tasks.into_iter().collect();
     tasks.sort_by_key(|task| match task.path {
         TaskPath::Push { index, .. } => (0, index as usize),
         TaskPath::Pull => (1, graph.nodes.get(&task.node).map_or(usize::MAX, |node| node.order)),

@@ -9,36 +9,49 @@ use crate::{
     channel::UpdateError,
     checkpoint::Checkpoint,
     graph::Graph,
+    graph_loop::GraphLoop,
     prepare::in_snapshot_order,
-    step_task::StepTasks,
+    step_task::StepTask,
+    task::Interrupt,
 };
 
-/// The checkpoint with the writes of its finished tasks; None where none has finished.
-pub(crate) fn with_pending(
-    graph: &Graph,
-    checkpoint: &Checkpoint,
-    tasks: &StepTasks,
-) -> Result<Option<Checkpoint>, UpdateError> {
-    let writers = Writer::of_tasks(tasks.values().filter(|task| task.finished().is_some()));
-    if writers.is_empty() {
+/// The stored checkpoint with what commands and finished tasks wrote since; None where nothing did.
+pub(crate) fn with_pending(graph: &Graph, at: &GraphLoop) -> Result<Option<Checkpoint>, UpdateError> {
+    let listed = at.is_listed(graph);
+    let writers = Writer::of_tasks(at.tasks.values().filter(|task| task.is_finished() && listed(task)));
+    if writers.is_empty() && at.command.is_none() {
         return Ok(None);
     }
-    let mut view = checkpoint.clone();
-    apply(graph, &mut view, &writers, Purpose::View)?;
+    let mut view = at.stored.as_deref().unwrap_or(&at.head).clone();
+    if let Some(command) = &at.command {
+        apply(graph, &mut view, &[Writer::of_command(command)], Purpose::View)?;
+    }
+    if !writers.is_empty() {
+        apply(graph, &mut view, &writers, Purpose::View)?;
+    }
     Ok(Some(view))
 }
 
 /// The nodes that have yet to finish their task of the step.
-pub(crate) fn next(graph: &Graph, tasks: &StepTasks) -> Vec<String> {
-    let unfinished = in_snapshot_order(graph, tasks).into_iter().filter(|task| task.finished().is_none());
-    unfinished.map(|task| task.node.to_string()).collect()
+pub(crate) fn next(graph: &Graph, at: &GraphLoop) -> Vec<String> {
+    let listed = at.is_listed(graph);
+    let unfinished = at.tasks.values().filter(|task| !task.is_finished() && listed(task));
+    in_snapshot_order(graph, unfinished).into_iter().map(StepTask::name).collect()
+}
+
+/// The questions that wait for an answer.
+pub(crate) fn interrupts(graph: &Graph, at: &GraphLoop) -> Vec<Interrupt> {
+    let asked = at.tasks.values().filter(|task| task.has_asked());
+    in_snapshot_order(graph, asked).into_iter().flat_map(|task| task.interrupts.iter().cloned()).collect()
 }
 
 /// A task's writes to the state as LangGraph's `updates` show them: an object, or a list of objects where a channel
 /// was written twice. None where the state was not written.
-pub(crate) fn update_of(graph: &Graph, writes: &[(String, Arc<Value>)]) -> Option<Value> {
-    let state = |name: &str| graph.channels.get(name).is_some_and(|def| def.state);
-    let written: Vec<_> = writes.iter().filter(|(name, _)| state(name)).collect();
+///
+/// A subgraph shows its output channels only.
+pub(crate) fn update_of(graph: &Graph, is_root: bool, writes: &[(String, Arc<Value>)]) -> Option<Value> {
+    let shown = |name: &str| graph.channels.get(name).is_some_and(|def| if is_root { def.state } else { def.output });
+    let written: Vec<_> = writes.iter().filter(|(name, _)| shown(name)).collect();
     let by_name: BTreeMap<&str, &Value> = written.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
     match written.len() {
         0 => None,

@@ -235,6 +235,27 @@ pub struct SubgraphNode {
     /// The hash of the inner graph, so that the outer hash covers it.
     pub hash: String,
     pub graph: String,
+    #[serde(default, skip_serializing_if = "Memory::is_call")]
+    pub memory: Memory,
+}
+
+/// What a subgraph remembers: LangGraph's `checkpointer` False, None and True.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    /// Nothing: after a pause it begins anew.
+    None,
+    /// Where one call of it stands.
+    #[default]
+    Call,
+    /// One state for the whole thread.
+    Thread,
+}
+
+impl Memory {
+    fn is_call(&self) -> bool {
+        *self == Memory::Call
+    }
 }
 
 /// LangGraph's RetryPolicy, in milliseconds.

@@ -12,9 +12,9 @@ use crate::{
     checkpoint::Checkpoint,
     envelope::{Envelope, Key, Millis, RunId},
     event::{Request, RunConfig, Timer, TimerKind},
-    step_task::{Stand, StepTasks},
+    graph_loop::GraphLoop,
+    ids::LastCheckpoint,
     task::{Call, TaskId, Usage},
-    update::RunError,
 };
 
 /// Ids of ended runs that a key remembers, so that a repeat of their request starts nothing.
@@ -29,12 +29,18 @@ pub struct KeyState {
     pub(crate) key: Key,
     /// The time of the last record, below which no later one is dated.
     pub(crate) last_at: Millis,
+    /// Where the ids of its checkpoints stand.
+    #[serde(default)]
+    pub(crate) last_checkpoint: LastCheckpoint,
     /// Where the thread stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) head: Option<Checkpoint>,
-    /// The tasks of the step after it, finished ones with their writes.
+    pub(crate) root: Option<Box<GraphLoop>>,
+    /// Where subgraphs stand that remember for the whole thread, by namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) tasks: StepTasks,
+    pub(crate) memories: BTreeMap<String, GraphLoop>,
+    /// The thread's newest checkpoint, while a run works on an earlier one that has no successor yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) newest: Option<Box<GraphLoop>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<Box<Run>>,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
@@ -56,14 +62,26 @@ pub struct Run {
     /// What its checkpoints say of it: the primitive ones of metadata and configurable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) metadata: BTreeMap<String, Value>,
-    /// The last step that the recursion limit allows.
-    pub(crate) stop: i64,
     pub(crate) limit: u32,
-    /// Tasks of the step that are neither finished nor failed.
-    pub(crate) unfinished: usize,
-    /// The first failure of the step: the run ends with it when the siblings are done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) interrupt_before: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) interrupt_after: Vec<String>,
+    /// An answer without an id that nobody has taken up yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failure: Option<RunError>,
+    pub(crate) resume: Option<Arc<Value>>,
+    /// The task that was given it, and has not reported since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) offered_to: Option<TaskId>,
+    /// Answers by interrupt id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) answers: Option<BTreeMap<String, Arc<Value>>>,
+    /// Where the tasks of subgraphs stand: the tasks of outer graphs that they are in, outermost first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) within: BTreeMap<TaskId, Arc<[TaskId]>>,
+    /// A run that goes back in time: what subgraphs remembered then, until each is first met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rewound: Option<BTreeMap<String, Option<GraphLoop>>>,
     pub(crate) usage: Usage,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) timers: Vec<Armed>,
@@ -107,8 +125,10 @@ impl KeyState {
         KeyState {
             key,
             last_at: 0,
-            head: None,
-            tasks: StepTasks::new(),
+            last_checkpoint: LastCheckpoint::default(),
+            root: None,
+            memories: BTreeMap::new(),
+            newest: None,
             live: None,
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
@@ -121,7 +141,7 @@ impl KeyState {
 
     /// Nothing is live, waits or has to be remembered: the state may be dropped.
     pub fn is_closed(&self) -> bool {
-        self.is_idle() && self.head.is_none() && self.ended.is_empty()
+        self.is_idle() && self.root.is_none() && self.ended.is_empty()
     }
 
     /// Nothing is live or waits: the state may leave memory.
@@ -140,7 +160,7 @@ impl KeyState {
 
     /// Where the thread stands.
     pub fn head(&self) -> Option<&Checkpoint> {
-        self.head.as_ref()
+        self.root.as_ref().map(|root| &root.head)
     }
 
     /// Every timer that is armed, and when it is due.
@@ -152,9 +172,8 @@ impl KeyState {
 
     /// The tasks whose result is awaited: run, task and issue.
     pub fn open_tasks(&self) -> impl Iterator<Item = (RunId, TaskId, u32)> {
-        let run = self.live.as_ref().map(|run| run.envelope.run_id);
-        let open = self.tasks.values().filter(|task| task.stand == Stand::Open);
-        run.into_iter().flat_map(move |run| open.clone().map(move |task| (run, task.id, task.issue)))
+        let live = self.live.as_ref().map(|run| run.envelope.run_id).zip(self.root.as_deref());
+        live.into_iter().flat_map(|(run, root)| root.open_tasks().map(move |(_, task)| (run, task.id, task.issue)))
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -10,7 +10,8 @@ use crate::{
     channel::Kind,
     checkpoint::strip_untracked,
     graph::{Graph, START_NODE},
-    task::{Destination, TaskError, TaskId, TaskPath, TaskResult},
+    graph_loop::GraphLoop,
+    task::{Destination, Handled, Interrupt, TaskError, TaskId, TaskPath, TaskResult},
     update::IssuedTask,
 };
 
@@ -23,11 +24,29 @@ pub(crate) struct StepTask {
     pub node: Arc<str>,
     pub path: TaskPath,
     pub triggers: Arc<[Arc<str>]>,
+    /// The failed task of the same step that this one handles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<Box<Handled>>,
     /// 0 until it is first issued.
     pub issue: u32,
     /// Attempts that ended before the open issue.
     pub attempt: u32,
     pub stand: Stand,
+    /// What it finished with before, where the run does everything again: stored until the step is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Arc<Finished>>,
+    /// The questions that it asked last, answered or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupts: Vec<Interrupt>,
+    /// Answers that the node has taken up, in the order of its questions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Arc<Value>>,
+    /// The answers of the open issue: those taken up before, and new ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Arc<Value>>,
+    /// Where the subgraph stands that the node is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<Box<GraphLoop>>,
 }
 
 /// How far a task has come.
@@ -40,10 +59,24 @@ pub(crate) enum Stand {
     Open,
     /// It was given back and waits for its next issue.
     Delayed,
+    /// Its subgraph runs.
+    Inside,
     Finished(Arc<Finished>),
+    /// It asked, or a breakpoint stopped its subgraph.
+    Paused {
+        execution: Uuid,
+        asked: bool,
+    },
     Failed {
         execution: Uuid,
         error: TaskError,
+        /// A task of its own deals with the error.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        handled: bool,
+    },
+    /// It left its graph with a command to the outer one.
+    Left {
+        execution: Uuid,
     },
 }
 
@@ -63,11 +96,46 @@ pub(crate) struct Finished {
     pub branch_error: Option<TaskError>,
 }
 
+impl Finished {
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.goto.is_empty() && self.branches.is_empty()
+    }
+
+    /// Forgets what is never stored.
+    pub fn drop_untracked(&mut self, graph: &Graph) {
+        let untracked = |name: &str| graph.channels.get(name).is_some_and(|def| def.kind == Kind::Untracked);
+        let sent = |to: &mut Destination| match to {
+            Destination::Send { argument, .. } => strip_untracked(graph, argument),
+            Destination::Node(_) => {}
+        };
+        self.writes.retain(|(name, _)| !untracked(name));
+        self.goto.iter_mut().chain(&mut self.branches).for_each(sent);
+    }
+}
+
 impl StepTask {
-    /// Pulled tasks by name, then pushed ones by index.
+    pub fn new(id: TaskId, node: Arc<str>, path: TaskPath, triggers: Arc<[Arc<str>]>) -> Self {
+        StepTask {
+            id,
+            node,
+            path,
+            triggers,
+            handles: None,
+            issue: 0,
+            attempt: 0,
+            stand: Stand::Idle,
+            kept: None,
+            interrupts: Vec::new(),
+            answers: Vec::new(),
+            given: Vec::new(),
+            inner: None,
+        }
+    }
+
+    /// Pulled tasks by name, then pushed ones by index; who handles a failure stands where the failed task does.
     pub fn apply_order(&self) -> (u32, &str) {
         match self.path {
-            TaskPath::Pull => (0, &self.node),
+            TaskPath::Pull => (0, self.handles.as_ref().map_or(&*self.node, |handled| &handled.node)),
             TaskPath::Push { index, .. } => (index + 1, ""),
         }
     }
@@ -75,8 +143,37 @@ impl StepTask {
     pub fn finished(&self) -> Option<&Finished> {
         match &self.stand {
             Stand::Finished(finished) => Some(finished),
-            Stand::Idle | Stand::Open | Stand::Delayed | Stand::Failed { .. } => None,
+            Stand::Idle
+            | Stand::Open
+            | Stand::Delayed
+            | Stand::Inside
+            | Stand::Paused { .. }
+            | Stand::Failed { .. }
+            | Stand::Left { .. } => None,
         }
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.finished().is_some()
+    }
+
+    /// Its failure is another task's matter now.
+    pub fn is_handled(&self) -> bool {
+        matches!(self.stand, Stand::Failed { handled: true, .. })
+    }
+
+    pub fn is_paused(&self) -> bool {
+        matches!(self.stand, Stand::Paused { .. })
+    }
+
+    /// It asked, and its result counts as nothing until it is answered.
+    pub fn has_asked(&self) -> bool {
+        !self.is_finished() && !self.interrupts.is_empty()
+    }
+
+    /// A run has left something in it that a later one may need.
+    pub fn is_touched(&self) -> bool {
+        self.stand != Stand::Idle || !self.interrupts.is_empty() || !self.answers.is_empty() || self.inner.is_some()
     }
 
     pub fn is_hidden(&self) -> bool {
@@ -87,10 +184,25 @@ impl StepTask {
     pub fn counted(&self, result: &TaskResult) -> bool {
         let execution = match &self.stand {
             Stand::Finished(finished) => finished.execution,
-            Stand::Failed { execution, .. } => *execution,
-            Stand::Idle | Stand::Open | Stand::Delayed => return false,
+            Stand::Failed { execution, .. } | Stand::Paused { execution, .. } | Stand::Left { execution } => *execution,
+            Stand::Idle | Stand::Open | Stand::Delayed | Stand::Inside => return false,
         };
         self.issue == result.issue && execution == result.execution
+    }
+
+    /// No run works on it any more: what is stored of it stays.
+    pub fn rest(&mut self) {
+        if let Some(kept) = self.kept.take() {
+            self.stand = Stand::Finished(kept);
+        }
+        match self.stand {
+            Stand::Open | Stand::Delayed | Stand::Inside | Stand::Left { .. } => {
+                (self.stand, self.attempt) = (Stand::Idle, 0);
+            }
+            Stand::Failed { .. } | Stand::Paused { .. } => self.attempt = 0,
+            Stand::Idle | Stand::Finished(_) => {}
+        }
+        self.given.clear();
     }
 
     /// Forgets what is never stored.
@@ -98,29 +210,34 @@ impl StepTask {
         if let TaskPath::Push { argument, .. } = &mut self.path {
             strip_untracked(graph, argument);
         }
-        let untracked = |name: &str| graph.channels.get(name).is_some_and(|def| def.kind == Kind::Untracked);
-        let sent = |to: &mut Destination| match to {
-            Destination::Send { argument, .. } => strip_untracked(graph, argument),
-            Destination::Node(_) => {}
-        };
         if let Stand::Finished(finished) = &mut self.stand {
-            let finished = Arc::make_mut(finished);
-            finished.writes.retain(|(name, _)| !untracked(name));
-            finished.goto.iter_mut().chain(&mut finished.branches).for_each(sent);
+            Arc::make_mut(finished).drop_untracked(graph);
         }
     }
 
-    /// `<node>:<task id>`: the namespace of what runs inside.
-    pub fn ns(&self) -> String {
-        format!("{}:{}", self.node, self.id)
+    /// The name that streams and snapshots show.
+    pub fn name(&self) -> String {
+        match &self.handles {
+            Some(handled) => format!("__error_handler__{}", handled.node),
+            None => self.node.to_string(),
+        }
     }
 
-    pub fn issued(&self) -> IssuedTask {
+    /// `<node>:<task id>`, behind the namespace of its graph: that of what runs inside.
+    pub fn ns(&self, outer: &str) -> String {
+        let name = self.name();
+        match outer {
+            "" => format!("{name}:{}", self.id),
+            outer => format!("{outer}|{name}:{}", self.id),
+        }
+    }
+
+    pub fn issued(&self, outer: &str) -> IssuedTask {
         IssuedTask {
             task_id: self.id,
             issue: self.issue,
-            node: self.node.to_string(),
-            ns: self.ns(),
+            node: self.name(),
+            ns: self.ns(outer),
             path: self.path.clone(),
             triggers: self.triggers.iter().map(|trigger| trigger.to_string()).collect(),
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::envelope::Millis;
+use crate::envelope::{GraphRef, Millis};
 
 /// LangGraph's task id (see [`crate::ids::pull_task_id`]): the same on every replay.
 pub type TaskId = Uuid;
@@ -25,6 +25,12 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
     pub node: String,
+    /// The subgraph that declares the node; None where the run's own graph does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphRef>,
+    /// The failure that the node is to handle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handles: Option<Handled>,
     /// The superstep being executed, and the last one that the recursion limit allows.
     pub step: i64,
     pub stop: i64,
@@ -33,7 +39,7 @@ pub struct Task {
     pub checkpoint_ns: String,
     pub path: TaskPath,
     pub triggers: Vec<String>,
-    /// Answers to the node's questions, in the order of its `interrupt()` calls.
+    /// Answers to the node's questions, in the order of its `interrupt()` calls: the call after the last one asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Arc<Value>>,
     /// The channels that the node, its conditions and the reducers of its writes read; an unset one is absent.
@@ -50,6 +56,14 @@ pub struct Task {
 
 fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
+}
+
+/// A task that failed, for the node that its `on_error` names: that one is given the failed task's input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Handled {
+    pub task_id: TaskId,
+    pub node: String,
+    pub error: TaskError,
 }
 
 /// Pulled by its triggers, or pushed by a Send with an argument of its own.
@@ -82,6 +96,13 @@ pub struct TaskResult {
     /// A condition failed after the node had written: the writes are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch_error: Option<TaskError>,
+    /// LangGraph's `Command(graph=Command.PARENT)`: the subgraph ends here, and its node in the outer graph writes and
+    /// goes as this says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentCommand>,
+    /// How many of the task's answers the node's `interrupt()` calls took up.
+    #[serde(default, skip_serializing_if = "is_none_taken")]
+    pub answered: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupts: Vec<Interrupt>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +112,18 @@ pub struct TaskResult {
     pub calls: Vec<Call>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_token: Option<LastToken>,
+}
+
+fn is_none_taken(answered: &u32) -> bool {
+    *answered == 0
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ParentCommand {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<(String, Arc<Value>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goto: Vec<Destination>,
 }
 
 /// One place that a branch, a goto or a Send leads to. `END` is no destination.

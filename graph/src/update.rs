@@ -81,6 +81,8 @@ pub enum Happened {
     Queued(QueuedRun),
     /// The run began.
     Started(StartedRun),
+    /// The run, or a subgraph in it, goes on from a checkpoint.
+    Continued(Box<Continued>),
     TaskDone(Box<TaskDone>),
     /// A superstep (or the input, step -1) is done: its checkpoint.
     StepDone(Box<Checkpointed>),
@@ -90,7 +92,11 @@ pub enum Happened {
         node: String,
         calls: Vec<Call>,
     },
+    /// A breakpoint or a question stopped the run; its end follows.
+    Paused(Box<Paused>),
     Ended(Box<Ended>),
+    /// The state of a thread was edited, or the edit refused: the only update of its id ends with it.
+    Edited(Box<Edited>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -109,6 +115,38 @@ pub struct StartedRun {
     pub resumes: Option<Uuid>,
     /// When the request was appended.
     pub requested_at: Millis,
+}
+
+/// Where a run goes on, with what its command wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Continued {
+    pub ns: String,
+    pub checkpoint_id: Uuid,
+    /// A stream's first `values`.
+    pub values: BTreeMap<String, Arc<Value>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub untracked: BTreeMap<String, Arc<Value>>,
+    /// A command's writes are stored with the checkpoint: its values are these from now on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commanded: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Paused {
+    /// By `interrupt_before` or `interrupt_after`, and not by a question.
+    pub breakpoint: bool,
+    /// What the channels would hold with what finished tasks wrote; None where they wrote none of the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<BTreeMap<String, Arc<Value>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Edited {
+    /// The checkpoint that the edit made; None where it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,6 +171,9 @@ pub struct TaskDone {
     /// Finished in an earlier run of the thread and not run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored: bool,
+    /// The task left its graph with a command to the outer one: it counts as not finished.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_parent: bool,
 }
 
 /// A checkpoint as clients see it; what the fold itself needs of it stays in its state.

@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Fold, end::Ending};
+use super::{Fold, end::Ending, recall};
 use crate::{
-    apply::{Purpose, Writer, Writes, apply},
-    channel::Write,
     checkpoint::Checkpoint,
     envelope::{Envelope, Millis},
     event::{Multitask, Request, Timer, TimerKind},
-    graph::{DEFAULT_RECURSION_LIMIT, Graph, START_NODE},
+    graph::{DEFAULT_RECURSION_LIMIT, Graph},
+    graph_loop::{GraphLoop, Wanted},
     message,
     state::{Armed, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
@@ -21,6 +20,14 @@ use crate::{
 
 /// The first timer of every run.
 const DEADLINE_GENERATION: u32 = 1;
+
+/// Where a run begins.
+struct Place {
+    /// The request named a checkpoint.
+    addressed: bool,
+    /// That one, where the thread has moved past it.
+    earlier: Option<Arc<GraphLoop>>,
+}
 
 impl Fold<'_> {
     pub(super) fn request(&mut self, envelope: &Arc<Envelope>, request: &Request) {
@@ -56,19 +63,29 @@ impl Fold<'_> {
         self.tell(envelope, Some(1), RunStatus::Pending, queued);
     }
 
-    /// Begins the run that has waited longest, and the one after it where that ends at once.
-    pub(super) fn begin_waiting(&mut self) {
+    /// Begins the run that has waited longest, and the one after it where that ends at once. Gives what a run lacks that
+    /// begins at a checkpoint of the past.
+    pub(super) fn begin_waiting(&mut self) -> Option<Wanted> {
         while self.state.live.is_none()
             && let Some(waiting) = self.state.waiting.pop_front()
         {
             let Waiting { envelope, request, requested_at, number, deadline: _ } = waiting;
+            if let Some(id) = request.checkpoint_id
+                && let Some(wanted) = recall::wanted_at(&self.state, id, true, self.recalled)
+            {
+                return Some(wanted);
+            }
             self.begin(envelope, &request, requested_at, number);
             self.flush(RunStatus::Running);
         }
+        None
     }
 
     fn begin(&mut self, envelope: Arc<Envelope>, request: &Request, requested_at: Millis, number: u64) {
-        let envelope = self.continued(envelope, request);
+        let place = self.place(request);
+        let earlier = place.as_ref().ok().and_then(|place| place.earlier.as_deref());
+        let head = earlier.map(|earlier| &earlier.head).or(self.state.head());
+        let envelope = continued(envelope, request, head);
         let Some(graph) = self.graphs.graph(&envelope.graph.hash) else { return };
         let limit = limit(&graph, request);
         let mut run = Run {
@@ -77,10 +94,14 @@ impl Fold<'_> {
             config: request.config.clone(),
             context: request.context.clone(),
             metadata: metadata(&envelope, request),
-            stop: 0,
             limit,
-            unfinished: 0,
-            failure: None,
+            interrupt_before: request.interrupt_before.clone(),
+            interrupt_after: request.interrupt_after.clone(),
+            resume: None,
+            offered_to: None,
+            answers: None,
+            within: BTreeMap::new(),
+            rewound: None,
             usage: Usage::default(),
             timers: Vec::new(),
             generation: DEADLINE_GENERATION - 1,
@@ -92,71 +113,34 @@ impl Fold<'_> {
             resumes: request.resumes,
             requested_at,
         }));
+        let (version, rules) = (run.envelope.graph.clone(), run.envelope.rules);
         self.state.live = Some(Box::new(run));
-        if let Some(option) = unbuilt(&graph, request) {
-            return self.end(Ending::error(not_built(option)));
-        }
+        let place = match place {
+            Ok(place) => place,
+            Err(error) => return self.end(Ending::error(error)),
+        };
         if limit == 0 {
             return self.end(Ending::error(invalid_value("ValueError", "recursion_limit must be at least 1")));
         }
-        match &request.input {
-            Some(input) => self.begin_with_input(&graph, input),
-            None => self.go_on(&graph),
+        let Place { addressed, earlier } = place;
+        let superseded = earlier.is_some();
+        if let Some(earlier) = earlier {
+            self.state.newest = self.state.root.replace(Box::new(GraphLoop::clone(&earlier)));
         }
+        self.state.root.get_or_insert_with(|| Box::new(GraphLoop::empty(String::new(), version, rules)));
+        let recalled = self.recalled;
+        self.turn(|turn, root| turn.first(root, request, addressed, superseded, recalled));
     }
 
-    /// Only new input takes the graph's current version: what continues keeps that of its checkpoint.
-    fn continued(&self, envelope: Arc<Envelope>, request: &Request) -> Arc<Envelope> {
-        let Some(head) = self.state.head().filter(|_| request.input.is_none()) else { return envelope };
-        if head.graph == envelope.graph && head.rules == envelope.rules {
-            return envelope;
+    /// Where the request begins: at the newest checkpoint unless it names one.
+    fn place(&self, request: &Request) -> Result<Place, RunError> {
+        let Some(id) = request.checkpoint_id else { return Ok(Place { addressed: false, earlier: None }) };
+        if self.state.head().is_some_and(|head| head.id == id) {
+            return Ok(Place { addressed: true, earlier: None });
         }
-        Arc::new(Envelope { graph: head.graph.clone(), rules: head.rules, ..Envelope::clone(&envelope) })
-    }
-
-    /// New input gives up what the thread had yet to do.
-    fn begin_with_input(&mut self, graph: &Graph, input: &Arc<Value>) {
-        let Some(run) = self.state.live.as_deref() else { return };
-        if !input.is_object() {
-            let message = "the input must be an object of channels and values";
-            return self.end(Ending::error(invalid_value("InvalidUpdateError", message)));
-        }
-        let (version, rules) = (run.envelope.graph.clone(), run.envelope.rules);
-        let mut head = self.state.head.take().unwrap_or_else(|| Checkpoint::empty(version.clone(), rules));
-        head.bind(graph);
-        (head.graph, head.rules) = (version, rules);
-        let mut given_up = std::mem::take(&mut self.state.tasks);
-        given_up.values_mut().for_each(|task| task.stand = crate::step_task::Stand::Idle);
-        let input_node: Arc<str> = Arc::from("__input__");
-        let mut writers = Writer::of_tasks(given_up.values());
-        writers.push(Writer { node: &input_node, triggers: &[], writes: Writes::One(START_NODE, Write::Value(input)) });
-        let applied = apply(graph, &mut head, &writers, Purpose::Step);
-        self.state.head = Some(head);
-        if let Err(error) = applied {
-            return self.end(Ending::error(super::step::invalid_update(error)));
-        }
-        self.set_stop();
-        self.checkpoint(graph, "input", false);
-        self.tick(graph);
-    }
-
-    /// Goes on where the thread stands: what had finished isn't run again.
-    fn go_on(&mut self, graph: &Graph) {
-        let Some(head) = &mut self.state.head else {
-            let message = "Received no input for __start__; give `input`, for the thread is empty";
-            return self.end(Ending::error(invalid_value("EmptyInputError", message)));
-        };
-        head.bind(graph);
-        self.set_stop();
-        self.restore(graph);
-        self.tick(graph);
-    }
-
-    /// LangGraph's count: the step that begins, and as many after it as the limit says.
-    fn set_stop(&mut self) {
-        let step = self.state.head.as_ref().map_or(-1, |head| head.step + 1);
-        if let Some(run) = self.live() {
-            run.stop = step + i64::from(run.limit) + 1;
+        match self.recalled.get(&Wanted::Checkpoint(id)) {
+            Some(Some(found)) => Ok(Place { addressed: true, earlier: Some(found.clone()) }),
+            Some(None) | None => Err(unknown_checkpoint(id)),
         }
     }
 
@@ -168,6 +152,15 @@ impl Fold<'_> {
         let ended = Ending::error(error).without_state();
         self.tell(envelope, Some(1), RunStatus::Error, Happened::Ended(Box::new(ended)));
     }
+}
+
+/// Only new input takes the graph's current version: what continues keeps that of its checkpoint.
+fn continued(envelope: Arc<Envelope>, request: &Request, head: Option<&Checkpoint>) -> Arc<Envelope> {
+    let Some(head) = head.filter(|_| request.input.is_none()) else { return envelope };
+    if head.graph == envelope.graph && head.rules == envelope.rules {
+        return envelope;
+    }
+    Arc::new(Envelope { graph: head.graph.clone(), rules: head.rules, ..Envelope::clone(&envelope) })
 }
 
 /// What START's hidden task writes: the channels of the input schema.
@@ -187,21 +180,6 @@ fn limit(graph: &Graph, request: &Request) -> u32 {
     request.config.recursion_limit.or(graph.limits().recursion_limit).unwrap_or(DEFAULT_RECURSION_LIMIT)
 }
 
-/// The first option of the request or the graph that is parsed and not built.
-fn unbuilt(graph: &Graph, request: &Request) -> Option<&'static str> {
-    let spec = graph.spec();
-    let asks_before = !request.interrupt_before.is_empty() || !spec.interrupt_before.is_empty();
-    let asks_after = !request.interrupt_after.is_empty() || !spec.interrupt_after.is_empty();
-    [
-        (request.command.is_some(), "command"),
-        (request.checkpoint_id.is_some(), "checkpoint_id"),
-        (asks_before, "interrupt_before"),
-        (asks_after, "interrupt_after"),
-    ]
-    .into_iter()
-    .find_map(|(asked, name)| asked.then_some(name))
-}
-
 /// Primitive values under keys of the caller's own, as LangGraph keeps them with each checkpoint.
 fn metadata(envelope: &Envelope, request: &Request) -> BTreeMap<String, Value> {
     let own = |key: &str| {
@@ -213,7 +191,7 @@ fn metadata(envelope: &Envelope, request: &Request) -> BTreeMap<String, Value> {
     given.filter(|(key, value)| own(key) && primitive(value)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn busy() -> RunError {
+pub(super) fn busy() -> RunError {
     let message = "the thread has a run that isn't done; wait for it, cancel it, or ask with multitask: enqueue";
     RunError { code: "thread_busy".to_owned(), message: message.to_owned(), node: None, kind: None, retryable: false }
 }
@@ -236,7 +214,7 @@ fn not_built(option: &str) -> RunError {
     }
 }
 
-fn invalid_value(kind: &str, message: &str) -> RunError {
+pub(super) fn invalid_value(kind: &str, message: &str) -> RunError {
     RunError {
         code: "invalid_value".to_owned(),
         message: message.to_owned(),
@@ -244,4 +222,9 @@ fn invalid_value(kind: &str, message: &str) -> RunError {
         kind: Some(kind.to_owned()),
         retryable: false,
     }
+}
+
+pub(super) fn unknown_checkpoint(id: uuid::Uuid) -> RunError {
+    let message = format!("the thread has no checkpoint {id}; list them with GET /threads/{{thread_id}}/history");
+    invalid_value("UnknownCheckpoint", &message)
 }

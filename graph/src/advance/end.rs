@@ -2,11 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Command, Fold};
+use super::{
+    Command, Fold,
+    step::{End, failure, node_failure},
+};
 use crate::{
+    envelope::GraphRef,
     graph::Graph,
+    graph_loop::GraphLoop,
     snapshot,
-    step_task::Stand,
+    spec::Memory,
     task::{TaskId, Usage},
     update::{Ended, Happened, RunError, RunStatus},
 };
@@ -24,6 +29,10 @@ impl Ending {
 
     pub fn error(error: RunError) -> Self {
         Ending { status: RunStatus::Error, error: Some(error) }
+    }
+
+    pub fn interrupted() -> Self {
+        Ending { status: RunStatus::Interrupted, error: None }
     }
 
     pub fn cancelled() -> Self {
@@ -59,42 +68,61 @@ fn plain(code: &str, message: &str) -> RunError {
 }
 
 impl Fold<'_> {
+    /// The live run's own loop ended.
+    pub(super) fn end_with(&mut self, end: End) {
+        match end {
+            End::Done => self.end(Ending::success()),
+            End::Paused(interrupts) => {
+                let breakpoint = interrupts.is_empty();
+                self.turn(|turn, root| turn.pause(root, breakpoint));
+                self.end(Ending::interrupted());
+            }
+            End::Failed { node, error } => self.end(Ending::error(node_failure(node, &error))),
+            End::Left(_) => {
+                let message = "a node gave a command to the outer graph, and there is none";
+                self.end(Ending::error(node_failure(None, &failure("node_failed", message.to_owned(), "ParentCommand"))));
+            }
+        }
+    }
+
     /// Ends the live run; the next one begins once all of this event is folded.
     pub(super) fn end(&mut self, ending: Ending) {
         let Some(graph) = self.graph() else { return };
-        let Some(run) = self.state.live.as_deref() else { return };
-        let usage = run.usage;
+        if self.state.live.is_none() {
+            return;
+        }
+        self.cancel_open();
+        self.rest();
+        let usage = self.state.live.as_deref().map(|run| run.usage).unwrap_or_default();
         let ended = self.ended(&graph, ending, usage);
         let status = ended.status;
-        self.happened(Happened::Ended(Box::new(ended)));
-        self.cancel_open();
+        self.draft.happened.push(Happened::Ended(Box::new(ended)));
         self.flush(status);
         let Some(run) = self.state.live.take() else { return };
         if run.claimed {
             self.state.remember(run.envelope.run_id);
         }
-        match run.envelope.thread_id {
-            Some(_) => self.leave_thread(&graph),
-            None => {
-                self.state.head = None;
-                self.state.tasks.clear();
-            }
+        if run.envelope.thread_id.is_none() {
+            self.state.root = None;
+            self.state.memories.clear();
         }
     }
 
-    fn ended(&self, graph: &Graph, ending: Ending, usage: Usage) -> Ended {
+    fn ended(&mut self, graph: &Graph, ending: Ending, usage: Usage) -> Ended {
         let Ending { status, error } = ending;
-        let Some(head) = self.state.head() else { return Ended { usage, ..Ending { status, error }.without_state() } };
+        let Some(root) = self.state.root.as_deref().filter(|root| root.has_begun()) else {
+            return Ended { usage, ..Ending { status, error }.without_state() };
+        };
         // Writes that conflict are kept and seen by no one.
-        let pending = snapshot::with_pending(graph, head, &self.state.tasks).ok().flatten();
-        let output = pending.as_ref().unwrap_or(head).output(graph);
-        let values = pending.map(|pending| pending.tracked(graph)).filter(|values| *values != head.tracked(graph));
+        let pending = snapshot::with_pending(graph, root).ok().flatten();
+        let output = self.output.take().unwrap_or_else(|| pending.as_ref().unwrap_or(&root.head).output(graph));
+        let values = pending.map(|pending| pending.tracked(graph)).filter(|values| *values != root.head.tracked(graph));
         Ended {
             status,
             output: Some(Arc::new(output)),
             error,
-            interrupts: Vec::new(),
-            next: snapshot::next(graph, &self.state.tasks),
+            interrupts: snapshot::interrupts(graph, root),
+            next: snapshot::next(graph, root),
             values,
             usage,
         }
@@ -102,29 +130,59 @@ impl Fold<'_> {
 
     /// Tells the workers of tasks whose result nobody waits for.
     fn cancel_open(&mut self) {
-        let Some(run) = self.state.live.as_deref() else { return };
-        let mut open: BTreeMap<&Arc<str>, Vec<TaskId>> = BTreeMap::new();
-        for task in self.state.tasks.values().filter(|task| task.stand == Stand::Open) {
-            open.entry(&task.node).or_default().push(task.id);
+        let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
+        let mut open: BTreeMap<(Option<(String, String)>, Arc<str>), Vec<TaskId>> = BTreeMap::new();
+        for (at, task) in root.open_tasks() {
+            let graph = at.declares().map(|graph| (graph.name, graph.hash));
+            open.entry((graph, task.node.clone())).or_default().push(task.id);
         }
-        for (node, tasks) in open {
-            let cancel = Command::Cancel { envelope: run.envelope.clone(), node: node.to_string(), tasks };
+        for ((graph, node), tasks) in open {
+            let graph = graph.map(|(name, hash)| GraphRef { name, hash });
+            let cancel = Command::Cancel { envelope: run.envelope.clone(), graph, node: node.to_string(), tasks };
             self.draft.commands.push(cancel);
         }
     }
 
     /// A thread keeps where it stands and what tasks of an unfinished step have finished.
-    fn leave_thread(&mut self, graph: &Graph) {
-        if graph.has_untracked() {
-            self.state.head.iter_mut().for_each(|head| head.drop_untracked(graph));
-            self.state.tasks.values_mut().for_each(|task| task.drop_untracked(graph));
-        }
-        for task in self.state.tasks.values_mut() {
-            match task.stand {
-                Stand::Open | Stand::Delayed => (task.stand, task.attempt) = (Stand::Idle, 0),
-                Stand::Failed { .. } => task.attempt = 0,
-                Stand::Idle | Stand::Finished(_) => {}
+    fn rest(&mut self) {
+        let graphs = self.graphs;
+        let graph_of = |hash: &str| graphs.graph(hash);
+        let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref_mut()) else { return };
+        // What the run answers shows what is never stored, too.
+        self.output = graphs.graph(&root.head.graph.hash).filter(|graph| graph.has_untracked()).map(|graph| {
+            let pending = snapshot::with_pending(&graph, root).ok().flatten();
+            pending.as_ref().unwrap_or(&root.head).output(&graph)
+        });
+        remember_all(&mut self.state.memories, root, &graph_of);
+        root.rest(&graph_of);
+        if let Some(mut newest) = self.state.newest.take() {
+            if let Some(graph) = graphs.graph(&newest.head.graph.hash) {
+                newest.head.bind(&graph);
             }
+            // The run made no checkpoint: what it stored at an earlier one goes back there.
+            let earlier = self.state.root.replace(newest);
+            if let (Some(mut earlier), true) = (earlier, run.envelope.thread_id.is_some()) {
+                earlier.tasks.retain(|_, task| task.is_touched());
+                let archive = Command::Archive { envelope: run.envelope.clone(), checkpoint: earlier };
+                self.draft.commands.push(archive);
+            }
+        }
+    }
+}
+
+/// Subgraphs that remember for the thread leave what they know there, wherever they stand.
+fn remember_all(
+    memories: &mut BTreeMap<String, GraphLoop>,
+    at: &mut GraphLoop,
+    graph_of: &impl Fn(&str) -> Option<Arc<Graph>>,
+) {
+    for inner in at.tasks.values_mut().filter_map(|task| task.inner.as_deref_mut()) {
+        remember_all(memories, inner, graph_of);
+        let newer = memories.get(&inner.ns).is_none_or(|memory| memory.head.id <= inner.head.id);
+        if inner.memory() == Memory::Thread && !inner.head.id.is_nil() && newer {
+            let mut memory = inner.clone();
+            memory.rest(graph_of);
+            memories.insert(memory.ns.clone(), memory);
         }
     }
 }

@@ -2,74 +2,97 @@
 
 use std::sync::Arc;
 
-use super::{Fold, step::node_failure};
+use super::{Fold, Turn};
 use crate::{
     envelope::Envelope,
     graph::Graph,
+    graph_loop::{Failure, GraphLoop},
     message, snapshot,
-    step_task::{Finished, Stand},
-    task::{TaskError, TaskResult},
+    step_task::{Finished, Stand, StepTask},
+    task::{TaskId, TaskResult},
     update::{Happened, TaskDone},
 };
 
 impl Fold<'_> {
     pub(super) fn finish_task(&mut self, envelope: &Arc<Envelope>, result: &TaskResult) {
         let live = self.is_live(envelope.run_id);
-        let Some(graph) = self.graph().filter(|_| live) else {
-            return self.spend(envelope, result.task_id, &result.node, &result.calls);
-        };
-        let Some(task) = self.state.tasks.get(&result.task_id) else {
+        let Some(task) = self.task(result.task_id).filter(|_| live) else {
             return self.spend(envelope, result.task_id, &result.node, &result.calls);
         };
         if task.counted(result) {
             return;
         }
+        let counts = task.stand == Stand::Open && task.issue == result.issue;
         if let Some(run) = self.state.live.as_deref_mut() {
             run.spend(&result.calls);
         }
-        if task.stand != Stand::Open || task.issue != result.issue {
+        if !counts {
             return self.spend(envelope, result.task_id, &result.node, &result.calls);
         }
-        self.take_result(&graph, result);
+        let path = self.path_to(result.task_id);
+        self.turn(|turn, root| turn.within(root, &path, &mut |turn, at| turn.take_result(at, result)));
     }
 
-    fn take_result(&mut self, graph: &Graph, result: &TaskResult) {
-        let Some(task) = self.state.tasks.get_mut(&result.task_id) else { return };
-        let Some(run) = self.state.live.as_deref_mut() else { return };
-        let error = if result.interrupts.is_empty() { result.error.clone() } else { Some(asks()) };
-        let failed = error.as_ref().or(result.branch_error.as_ref());
-        if let (None, Some(error)) = (&run.failure, failed) {
-            run.failure = Some(node_failure(&task.node, error));
-        }
+    /// A task of the live run's step, in a subgraph too.
+    pub(super) fn task(&self, id: TaskId) -> Option<&StepTask> {
+        self.state.root.as_deref()?.inside(&self.path_to(id))?.tasks.get(&id)
+    }
+
+    /// The tasks of outer graphs that a task is in.
+    pub(super) fn path_to(&self, id: TaskId) -> Arc<[TaskId]> {
+        let path = self.state.live.as_ref().and_then(|run| run.within.get(&id));
+        path.cloned().unwrap_or_default()
+    }
+}
+
+impl Turn<'_> {
+    fn take_result(&mut self, at: &mut GraphLoop, result: &TaskResult) {
+        let Some(graph) = self.graph_of(at) else { return };
+        let id = result.task_id;
+        let ns = at.ns.clone();
+        let is_root = at.is_root();
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        self.take_up_answers(task, result.answered);
+        self.run.disarm_task(id);
+        let name = task.name();
         let mut done = TaskDone {
-            task_id: result.task_id,
+            task_id: id,
             issue: result.issue,
             execution: result.execution,
             attempt: result.attempt,
-            node: task.node.to_string(),
-            ns: task.ns(),
+            node: name.clone(),
+            ns: task.ns(&ns),
             update: None,
-            error: failed.cloned(),
+            error: result.error.clone().or_else(|| result.branch_error.clone()),
             interrupts: Vec::new(),
             last_token: result.last_token,
             calls: result.calls.clone(),
             restored: false,
+            to_parent: false,
         };
-        task.stand = match error {
-            Some(error) => Stand::Failed { execution: result.execution, error },
-            None => {
-                let finished = finished(graph, result);
-                done.update = snapshot::update_of(graph, &finished.writes).map(Arc::new);
-                Stand::Finished(Arc::new(finished))
-            }
-        };
-        run.disarm_task(result.task_id);
-        run.unfinished = run.unfinished.saturating_sub(1);
-        let last = run.unfinished == 0;
-        self.happened(Happened::TaskDone(Box::new(done)));
-        if last {
-            self.close_step(graph);
+        let execution = result.execution;
+        if let Some(error) = &result.error {
+            self.happened(Happened::TaskDone(Box::new(done)));
+            return self.fail_task(&graph, at, id, Some(name), error.clone(), execution);
         }
+        if let Some(command) = &result.parent {
+            task.stand = Stand::Left { execution };
+            done.to_parent = true;
+            at.fail(Failure::Left(command.clone()));
+        } else if !result.interrupts.is_empty() {
+            task.interrupts.clone_from(&result.interrupts);
+            task.stand = Stand::Paused { execution, asked: true };
+            done.interrupts.clone_from(&result.interrupts);
+        } else {
+            let finished = finished(&graph, result);
+            done.update = snapshot::update_of(&graph, is_root, &finished.writes).map(Arc::new);
+            task.stand = Stand::Finished(Arc::new(finished));
+            if let Some(error) = &result.branch_error {
+                at.fail(Failure::Error { node: Some(name), error: error.clone() });
+            }
+        }
+        self.happened(Happened::TaskDone(Box::new(done)));
+        at.one_less();
     }
 }
 
@@ -87,15 +110,5 @@ fn finished(graph: &Graph, result: &TaskResult) -> Finished {
         goto: result.goto.clone(),
         branches: result.branches.clone(),
         branch_error: result.branch_error.clone(),
-    }
-}
-
-fn asks() -> TaskError {
-    TaskError {
-        class: "not_implemented".to_owned(),
-        message: "the node asked a question: interrupts are not built yet".to_owned(),
-        kind: None,
-        retryable: false,
-        retry_after_ms: None,
     }
 }

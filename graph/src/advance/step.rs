@@ -1,105 +1,178 @@
 //! The loop of supersteps: issue a step's tasks, and when all are done apply what they wrote.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::{Command, Fold, begin::input_writes, end::Ending};
+use super::{Command, Turn};
 use crate::{
-    apply::{Purpose, Writer, apply},
-    branch,
+    apply::{Applied, Purpose, Writer, apply},
     channel::UpdateError,
-    checkpoint::Checkpoint,
-    envelope::Envelope,
-    graph::{Graph, START_NODE},
-    ids,
-    prepare::{in_snapshot_order, prepare},
+    checkpoint::{Checkpoint, Source},
+    graph::Graph,
+    graph_loop::{Failure, GraphLoop},
+    prepare::in_snapshot_order,
     snapshot,
-    state::Run,
-    step_task::{Finished, Stand, StepTask},
-    task::{Task, TaskError, TaskId},
-    update::{Checkpointed, Happened, RunError, TaskDone},
+    step_task::{Stand, StepTask, StepTasks},
+    task::{Interrupt, ParentCommand, TaskError},
+    update::{Checkpointed, Happened, Paused, RunError, TaskDone},
 };
 
-impl Fold<'_> {
-    /// Starts the step after the head, or ends the run: nothing to do, or no step left.
-    pub(super) fn tick(&mut self, graph: &Graph) {
-        // Only steps that need no worker go round: the hidden start, and tasks that had all finished before.
-        loop {
-            let (Some(head), Some(run)) = (&self.state.head, self.state.live.as_deref()) else { return };
-            if head.step + 1 > run.stop {
-                return self.end(Ending::error(recursion_limit(run.limit)));
-            }
-            if self.state.tasks.is_empty() {
-                return self.end(Ending::success());
-            }
-            self.issue_all(graph);
-            let Some(run) = self.state.live.as_deref_mut() else { return };
-            if run.unfinished > 0 {
-                return;
-            }
-            if let Some(failure) = run.failure.take() {
-                return self.end(Ending::error(failure));
-            }
-            if !self.apply_step(graph) {
-                return;
-            }
-        }
+/// How a loop ends.
+pub(super) enum End {
+    Done,
+    /// Tasks asked; without a question a breakpoint stopped it.
+    Paused(Vec<Interrupt>),
+    Failed { node: Option<String>, error: TaskError },
+    /// A task left it with a command to the outer graph.
+    Left(ParentCommand),
+}
+
+impl End {
+    pub fn error(error: TaskError) -> Self {
+        End::Failed { node: None, error }
     }
 
-    /// The step's last task is done: what follows?
-    pub(super) fn close_step(&mut self, graph: &Graph) {
-        let Some(run) = self.live() else { return };
-        if let Some(failure) = run.failure.take() {
-            return self.end(Ending::error(failure));
+    /// A request that can't be carried out.
+    pub fn run_error(error: RunError) -> Self {
+        let RunError { code, message, node, kind, retryable } = error;
+        End::Failed { node, error: TaskError { class: code, message, kind, retryable, retry_after_ms: None } }
+    }
+}
+
+impl Turn<'_> {
+    /// Starts the step after the head, or ends the loop: nothing to do, or no step left.
+    pub(super) fn tick(&mut self, graph: &Graph, at: &mut GraphLoop) -> Option<End> {
+        let stop = at.progress.as_ref().map_or(0, |progress| progress.stop);
+        if at.head.step + 1 > stop {
+            return Some(End::error(recursion_limit(self.run.limit)));
         }
-        if self.apply_step(graph) {
-            self.tick(graph);
+        if at.tasks.is_empty() {
+            return Some(End::Done);
         }
+        if self.stops_before(graph, at) {
+            return Some(End::Paused(Vec::new()));
+        }
+        self.announce(graph, at);
+        self.issue_all(graph, at);
+        None
     }
 
-    /// Makes the next checkpoint; false where the writes conflict and the run has ended.
-    fn apply_step(&mut self, graph: &Graph) -> bool {
-        let Some(head) = &mut self.state.head else { return false };
-        let writers = Writer::of_tasks(self.state.tasks.values());
-        match apply(graph, head, &writers, Purpose::Step) {
-            Ok(applied) => {
-                self.checkpoint(graph, "loop", applied.wrote);
-                true
+    /// Goes on for as long as no task is awaited.
+    pub(super) fn proceed(&mut self, at: &mut GraphLoop) -> Option<End> {
+        let graph = self.graph_of(at)?;
+        while at.unfinished() == 0 {
+            if self.answer_another(&graph, at) {
+                continue;
             }
-            Err(error) => {
-                self.end(Ending::error(invalid_update(error)));
-                false
+            if let Some(failure) = at.progress.as_deref_mut().and_then(|progress| progress.failure.take()) {
+                return Some(match failure {
+                    Failure::Error { node, error } => End::Failed { node, error },
+                    Failure::Left(command) => End::Left(command),
+                });
+            }
+            if at.tasks.values().any(StepTask::is_paused) {
+                return Some(End::Paused(questions(at)));
+            }
+            let ran = match self.apply_step(&graph, at) {
+                Ok(ran) => ran,
+                Err(error) => return Some(End::error(invalid_update(error))),
+            };
+            if self.stops_after(&graph, at, &ran) {
+                return Some(End::Paused(Vec::new()));
+            }
+            if let Some(end) = self.tick(&graph, at) {
+                return Some(end);
             }
         }
+        None
+    }
+
+    /// Makes the next checkpoint; gives the names of the tasks that led to it.
+    fn apply_step(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<Vec<Arc<str>>, UpdateError> {
+        let before = self.before(at);
+        let writers = Writer::of_tasks(at.tasks.values());
+        let applied = apply(graph, &mut at.head, &writers, Purpose::Step)?;
+        let tasks = std::mem::take(&mut at.tasks);
+        let names = tasks.values().filter(|task| task.handles.is_none()).map(|task| task.node.clone()).collect();
+        if at.is_root() {
+            // LangGraph drops an answer that nobody took with the step.
+            self.run.resume = None;
+            self.run.within.clear();
+        } else {
+            tasks.keys().for_each(|id| {
+                self.run.within.remove(id);
+            });
+        }
+        self.archive(before, tasks);
+        self.checkpoint(graph, at, Source::Loop, applied);
+        if let Some(progress) = at.progress.as_deref_mut() {
+            (progress.resuming, progress.asks_anew) = (false, false);
+        }
+        Ok(names)
+    }
+
+    /// The loop as it is stored, for the archive: its head is about to change. None where nothing is archived.
+    pub(super) fn before(&mut self, at: &GraphLoop) -> Option<GraphLoop> {
+        let kept = self.run.envelope.thread_id.is_some() && self.remembers(at) && !at.head.id.is_nil();
+        kept.then(|| GraphLoop {
+            ns: at.ns.clone(),
+            head: at.stored.as_deref().unwrap_or(&at.head).clone(),
+            stored: None,
+            command: at.command.clone(),
+            resume: at.resume.clone(),
+            tasks: StepTasks::new(),
+            progress: None,
+        })
+    }
+
+    /// A checkpoint has a successor: it leaves the state, with what was stored of its tasks.
+    pub(super) fn archive(&mut self, before: Option<GraphLoop>, tasks: StepTasks) {
+        let Some(mut before) = before else { return };
+        before.tasks = tasks;
+        before.tasks.retain(|_, task| task.is_touched());
+        before.rest(&|hash| self.graphs.graph(hash));
+        if before.is_root()
+            && let Some(newest) = self.newest.take()
+        {
+            self.put_away(*newest);
+        }
+        self.put_away(before);
+    }
+
+    pub(super) fn put_away(&mut self, checkpoint: GraphLoop) {
+        let envelope = self.run.envelope.clone();
+        self.draft.commands.push(Command::Archive { envelope, checkpoint: Box::new(checkpoint) });
     }
 
     /// The head becomes a checkpoint of its own, with the tasks that it asks for.
-    pub(super) fn checkpoint(&mut self, graph: &Graph, source: &str, wrote: bool) {
-        let (Some(head), Some(run)) = (&mut self.state.head, self.state.live.as_deref()) else { return };
-        let parent_id = (!head.id.is_nil()).then_some(head.id);
-        head.step += 1;
-        head.id = ids::checkpoint_id(self.at, run.envelope.run_id, head.step);
-        self.state.tasks = prepare(graph, head);
-        let next = in_snapshot_order(graph, &self.state.tasks).into_iter().map(StepTask::issued).collect();
-        let done = Checkpointed {
-            checkpoint_id: head.id,
-            parent_id,
-            ns: String::new(),
-            step: head.step,
-            source: source.to_owned(),
-            values: head.tracked(graph),
-            untracked: head.untracked(graph),
-            next,
-            metadata: run.metadata.clone(),
-            wrote,
-        };
+    pub(super) fn checkpoint(&mut self, graph: &Graph, at: &mut GraphLoop, source: Source, applied: Applied) {
+        let parent = (!at.head.id.is_nil()).then_some(at.head.id);
+        at.head.id = self.last_checkpoint.next(self.at, self.run.envelope.run_id);
+        (at.head.step, at.head.source, at.head.parent) = (at.head.step + 1, source, parent);
+        (at.stored, at.command, at.resume) = (None, None, None);
+        at.prepare(graph);
+        let wrote = if at.is_root() { applied.wrote } else { applied.wrote_output };
+        if wrote {
+            self.show(graph, at);
+        }
+        let done = checkpointed(graph, at, wrote, self.run.metadata.clone());
         self.happened(Happened::StepDone(Box::new(done)));
     }
 
+    /// A subgraph's node writes what was shown of it last.
+    pub(super) fn show(&mut self, graph: &Graph, at: &mut GraphLoop) {
+        if at.is_root() {
+            return;
+        }
+        let shown = at.head.read(graph, |_, def| def.output);
+        if let Some(progress) = at.progress.as_deref_mut() {
+            progress.shown = Some(shown);
+        }
+    }
+
     /// Says of every task that an earlier run finished that it isn't run again.
-    pub(super) fn restore(&mut self, graph: &Graph) {
-        let mut tasks: Vec<&StepTask> = self.state.tasks.values().filter(|task| !task.is_hidden()).collect();
+    fn announce(&mut self, graph: &Graph, at: &GraphLoop) {
+        let mut tasks: Vec<&StepTask> =
+            at.tasks.values().filter(|task| task.is_finished() && !task.is_hidden()).collect();
         tasks.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
         for task in tasks {
             let Some(finished) = task.finished() else { continue };
@@ -108,159 +181,96 @@ impl Fold<'_> {
                 issue: task.issue,
                 execution: finished.execution,
                 attempt: finished.attempt,
-                node: task.node.to_string(),
-                ns: task.ns(),
-                update: snapshot::update_of(graph, &finished.writes).map(Arc::new),
+                node: task.name(),
+                ns: task.ns(&at.ns),
+                update: snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new),
                 error: None,
                 interrupts: Vec::new(),
                 last_token: None,
                 calls: Vec::new(),
                 restored: true,
+                to_parent: false,
             };
-            self.draft.happened.push(Happened::TaskDone(Box::new(done)));
+            self.happened(Happened::TaskDone(Box::new(done)));
         }
     }
 
-    /// Issues every task of the step that hasn't finished; START's is done at once.
-    fn issue_all(&mut self, graph: &Graph) {
-        let (Some(head), Some(run)) = (&self.state.head, self.state.live.as_deref_mut()) else { return };
-        let issuer = Issuer::new(graph, head, run);
-        run.unfinished = 0;
-        let mut order: Vec<TaskId> = self.state.tasks.keys().copied().collect();
-        order.sort_by_cached_key(|id| issue_order(&self.state.tasks[id]));
-        for id in order {
-            let Some(task) = self.state.tasks.get_mut(&id) else { continue };
-            if task.finished().is_some() {
-                continue;
-            }
-            if task.is_hidden() {
-                let (finished, failure) = start(graph, head, run, task.id);
-                task.stand = Stand::Finished(Arc::new(finished));
-                run.failure = run.failure.take().or(failure);
-                continue;
-            }
-            run.unfinished += 1;
-            issuer.issue(task, &run.envelope, &mut self.draft);
+    /// The run's own loop stopped: what it would hold with what finished tasks wrote. Writes that conflict fail the run.
+    pub(super) fn pause(&mut self, root: &GraphLoop, breakpoint: bool) -> Option<End> {
+        let graph = self.graph_of(root)?;
+        let mut values = None;
+        if root.tasks.values().any(StepTask::is_finished) {
+            let mut view = root.head.clone();
+            let writers = Writer::of_tasks(root.tasks.values());
+            let applied = match apply(&graph, &mut view, &writers, Purpose::Step) {
+                Ok(applied) => applied,
+                Err(error) => return Some(End::error(invalid_update(error))),
+            };
+            values = applied.wrote.then(|| {
+                let mut values = view.tracked(&graph);
+                values.extend(view.untracked(&graph));
+                values
+            });
         }
-    }
-
-    /// Issues one task of the step again.
-    pub(super) fn issue_again(&mut self, id: TaskId) {
-        let Some(graph) = self.graph() else { return };
-        let (Some(head), Some(run)) = (&self.state.head, self.state.live.as_deref()) else { return };
-        let Some(task) = self.state.tasks.get_mut(&id) else { return };
-        Issuer::new(&graph, head, run).issue(task, &run.envelope, &mut self.draft);
+        self.happened(Happened::Paused(Box::new(Paused { breakpoint, values })));
+        None
     }
 }
 
-/// What the tasks of one step have in common.
-struct Issuer<'a> {
-    graph: &'a Graph,
-    head: &'a Checkpoint,
-    stop: i64,
-    context: Arc<Value>,
-    configurable: BTreeMap<String, Value>,
-    model_config: Arc<Value>,
-}
-
-impl<'a> Issuer<'a> {
-    fn new(graph: &'a Graph, head: &'a Checkpoint, run: &Run) -> Self {
-        Issuer {
-            graph,
-            head,
-            stop: run.stop,
-            context: run.context.clone(),
-            configurable: run.config.configurable.clone(),
-            model_config: run.config.model.clone(),
-        }
-    }
-
-    fn issue(&self, task: &mut StepTask, envelope: &Arc<Envelope>, draft: &mut super::Draft) {
-        task.issue += 1;
-        task.stand = Stand::Open;
-        draft.issued.push(task.issued());
-        let task = Task {
-            id: task.id,
-            issue: task.issue,
-            attempt: task.attempt,
-            repeat: false,
-            node: task.node.to_string(),
-            step: self.head.step + 1,
-            stop: self.stop,
-            checkpoint_id: self.head.id,
-            checkpoint_ns: task.ns(),
-            path: task.path.clone(),
-            triggers: task.triggers.iter().map(|trigger| trigger.to_string()).collect(),
-            answers: Vec::new(),
-            channels: self.channels_for(&task.node),
-            context: self.context.clone(),
-            configurable: self.configurable.clone(),
-            model_config: self.model_config.clone(),
-        };
-        draft.commands.push(Command::Issue { envelope: envelope.clone(), task });
-    }
-
-    /// The channels that a node and its conditions read.
-    fn channels_for(&self, node: &str) -> BTreeMap<String, Arc<Value>> {
-        let Some(node) = self.graph.nodes.get(node) else { return BTreeMap::new() };
-        self.head.read(self.graph, |name, _| node.reads.contains(name))
+/// A checkpoint as clients see it.
+pub(super) fn checkpointed(
+    graph: &Graph,
+    at: &GraphLoop,
+    wrote: bool,
+    metadata: std::collections::BTreeMap<String, serde_json::Value>,
+) -> Checkpointed {
+    let Checkpoint { id, step, source, parent, .. } = at.head;
+    Checkpointed {
+        checkpoint_id: id,
+        parent_id: parent,
+        ns: at.ns.clone(),
+        step,
+        source: source.as_str().to_owned(),
+        values: at.head.tracked(graph),
+        untracked: at.head.untracked(graph),
+        next: in_snapshot_order(graph, at.tasks.values()).into_iter().map(|task| task.issued(&at.ns)).collect(),
+        metadata,
+        wrote,
     }
 }
 
-/// Sends by index, then nodes by name: the order in which LangGraph starts tasks.
-fn issue_order(task: &StepTask) -> (bool, u32, Arc<str>) {
-    let (index, _) = task.apply_order();
-    (index == 0, index, task.node.clone())
-}
-
-/// START's task: it writes the input, and its conditions are decided here.
-fn start(graph: &Graph, head: &Checkpoint, run: &Run, task: TaskId) -> (Finished, Option<RunError>) {
-    let input = head.channels.get(START_NODE).and_then(|channel| channel.value());
-    let mut finished = input.map(|input| input_writes(graph, input, task)).unwrap_or_default();
-    match branch::decide(graph, START_NODE, &head.values(graph), &finished.writes, &run.context) {
-        Ok(branches) => {
-            finished.branches = branches;
-            (finished, None)
-        }
-        Err(error) => {
-            let failure = node_failure(crate::spec::START, &error);
-            finished.branch_error = Some(error);
-            (finished, Some(failure))
-        }
-    }
+/// What the step's tasks asked, pulled ones first.
+fn questions(at: &GraphLoop) -> Vec<Interrupt> {
+    let asked = |task: &&StepTask| matches!(task.stand, Stand::Paused { asked: true, .. });
+    let mut asked: Vec<&StepTask> = at.tasks.values().filter(asked).collect();
+    asked.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
+    asked.into_iter().flat_map(|task| task.interrupts.iter().cloned()).collect()
 }
 
 /// The codes of a failed task that a run ends with; every other is `node_failed`.
-const RUN_CODES: [&str; 4] = ["invalid_update", "value_missing", "cel_too_costly", "not_implemented"];
+const RUN_CODES: [&str; 6] =
+    ["invalid_update", "value_missing", "cel_too_costly", "not_implemented", "recursion_limit", "invalid_value"];
 
 /// How a run ends whose task failed.
-pub(super) fn node_failure(node: &str, error: &TaskError) -> RunError {
+pub(super) fn node_failure(node: Option<String>, error: &TaskError) -> RunError {
     let code = if RUN_CODES.contains(&error.class.as_str()) { &error.class } else { "node_failed" };
     let kind = error.kind.clone().or_else(|| (error.class != code).then(|| error.class.clone()));
-    RunError {
-        code: code.to_owned(),
-        message: error.message.clone(),
-        node: Some(node.to_owned()),
-        kind,
-        retryable: error.retryable,
-    }
+    RunError { code: code.to_owned(), message: error.message.clone(), node, kind, retryable: error.retryable }
 }
 
-pub(super) fn invalid_update(error: UpdateError) -> RunError {
+pub(super) fn invalid_update(error: UpdateError) -> TaskError {
     let UpdateError { kind, message } = error;
-    RunError { code: "invalid_update".to_owned(), message, node: None, kind: Some(kind.to_owned()), retryable: false }
+    failure("invalid_update", message, kind)
 }
 
-fn recursion_limit(limit: u32) -> RunError {
+fn recursion_limit(limit: u32) -> TaskError {
     let message = format!(
         "Recursion limit of {limit} reached without hitting a stop condition. You can increase the limit by setting the \
          `recursion_limit` config key."
     );
-    RunError {
-        code: "recursion_limit".to_owned(),
-        message,
-        node: None,
-        kind: Some("GraphRecursionError".to_owned()),
-        retryable: false,
-    }
+    failure("recursion_limit", message, "GraphRecursionError")
+}
+
+pub(super) fn failure(class: &str, message: String, kind: &str) -> TaskError {
+    TaskError { class: class.to_owned(), message, kind: Some(kind.to_owned()), retryable: false, retry_after_ms: None }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Fold, end::Ending};
+use super::{Fold, Turn, end::Ending};
 use crate::{
     envelope::{Envelope, Millis},
     event::{Timer, TimerKind},
+    graph_loop::GraphLoop,
     step_task::Stand,
     task::{Call, TaskId},
     update::{Happened, RunStatus},
@@ -40,15 +41,25 @@ impl Fold<'_> {
         }
         self.spend_given_back(envelope, id, calls);
         let at = self.at;
-        let (Some(run), Some(task)) = (self.state.live.as_deref_mut(), self.state.tasks.get_mut(&id)) else { return };
-        run.spend(calls);
-        run.disarm_task(id);
-        task.attempt = attempt;
-        if not_before <= at {
-            return self.issue_again(id);
-        }
-        task.stand = Stand::Delayed;
-        run.arm(TimerKind::Retry(id), not_before);
+        let path = self.path_to(id);
+        self.turn(|turn, root| {
+            turn.within(root, &path, &mut |turn, within| {
+                let Some(task) = within.tasks.get_mut(&id) else { return };
+                turn.run.spend(calls);
+                turn.run.disarm_task(id);
+                task.attempt = attempt;
+                if not_before <= at {
+                    return turn.issue_again(within, id);
+                }
+                task.stand = Stand::Delayed;
+                turn.run.arm(TimerKind::Retry(id), not_before);
+            })
+        });
+    }
+
+    fn issue_again(&mut self, id: TaskId) {
+        let path = self.path_to(id);
+        self.turn(|turn, root| turn.within(root, &path, &mut |turn, within| turn.issue_again(within, id)));
     }
 
     pub(super) fn fire(&mut self, timer: &Timer) {
@@ -95,12 +106,21 @@ impl Fold<'_> {
     }
 
     fn is_open(&self, run_id: Uuid, id: TaskId, issue: u32) -> bool {
-        let task = self.state.tasks.get(&id);
+        let task = self.task(id);
         self.is_live(run_id) && task.is_some_and(|task| task.stand == Stand::Open && task.issue == issue)
     }
 
     fn spend_given_back(&mut self, envelope: &Arc<Envelope>, id: TaskId, calls: &[Call]) {
-        let node = self.state.tasks.get(&id).map(|task| task.node.clone());
+        let node = self.task(id).map(|task| task.node.clone());
         self.spend(envelope, id, node.as_deref().unwrap_or_default(), calls);
+    }
+}
+
+impl Turn<'_> {
+    /// Issues one task of the step again, with the answers that it had.
+    fn issue_again(&mut self, at: &mut GraphLoop, id: TaskId) {
+        if let Some(graph) = self.graph_of(at) {
+            self.issue(&graph, at, id);
+        }
     }
 }

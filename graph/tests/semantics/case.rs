@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, io::Read, path::Path};
 
 use graph::spec::{
-    Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, NodeKind, NodeSpec, Reducer, RustNode, SendSpec, Target,
+    Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, Memory, NodeKind, NodeSpec, Reducer, RustNode, SendSpec,
+    SubgraphNode, Target,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,6 +25,10 @@ pub struct CaseGraph {
     pub channels: BTreeMap<String, String>,
     pub input: Option<Vec<String>>,
     pub output: Option<Vec<String>>,
+    #[serde(default)]
+    pub interrupt_before: Vec<String>,
+    #[serde(default)]
+    pub interrupt_after: Vec<String>,
     /// In the order of registration.
     pub nodes: Map<String, Value>,
     pub edges: Vec<(Value, String)>,
@@ -38,6 +43,16 @@ pub struct CaseNode {
     pub defer: bool,
     #[serde(default = "once")]
     pub retries: u32,
+    pub on_error: Option<Handler>,
+    pub graph: Option<Box<CaseGraph>>,
+    #[serde(default)]
+    pub memory: Memory,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Handler {
+    #[serde(rename = "do")]
+    pub steps: Vec<Step>,
 }
 
 fn once() -> u32 {
@@ -51,11 +66,21 @@ pub struct CaseBranch {
     pub cases: Vec<Vec<Value>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Call {
     pub call: String,
     pub input: Option<Value>,
     pub recursion_limit: Option<u32>,
+    /// From the N-th checkpoint, oldest first, modulo their number.
+    pub at: Option<usize>,
+    /// Of a resume.
+    pub value: Option<Value>,
+    pub by_id: Option<Vec<Value>>,
+    pub update: Option<Value>,
+    pub goto: Option<Value>,
+    /// Of an edit.
+    pub values: Option<Value>,
+    pub as_node: Option<String>,
 }
 
 /// All cases of a file under `graph/semantics`.
@@ -67,32 +92,77 @@ pub fn read(name: &str) -> Vec<Case> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
+/// A node's program, by the hash of the graph that declares it and the node's name.
+pub type Programs = BTreeMap<(String, String), Program>;
+
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub steps: Vec<Step>,
+    pub attempts: u32,
+}
+
 impl CaseGraph {
-    pub fn node(&self, name: &str) -> CaseNode {
+    fn node(&self, name: &str) -> CaseNode {
         serde_json::from_value(self.nodes[name].clone()).expect("a node of a case")
     }
 
-    pub fn spec(&self) -> GraphSpec {
+    /// The graph with all graphs inside of it, outermost last, and the programs of their nodes.
+    pub fn specs(&self, specs: &mut Vec<GraphSpec>, programs: &mut Programs) -> String {
         let channel = |(name, reducer): (&String, &String)| {
             let reducer: Reducer = serde_json::from_value(Value::String(reducer.clone())).expect("a reducer");
             (name.clone(), ChannelSpec { reducer, ..ChannelSpec::default() })
         };
-        GraphSpec {
+        let mut nodes = Vec::new();
+        let mut handlers = Vec::new();
+        let mut own = Vec::new();
+        for name in self.nodes.keys() {
+            let node = self.node(name);
+            let kind = match &node.graph {
+                Some(inner) => NodeKind::Subgraph(SubgraphNode {
+                    hash: inner.specs(specs, programs),
+                    graph: format!("case.{name}"),
+                    memory: node.memory,
+                }),
+                // The programs are part of the hash.
+                None => rust(&self.nodes[name]),
+            };
+            own.push((name.clone(), Program { steps: node.steps, attempts: node.retries }));
+            let mut spec = node_spec(name, kind, node.defer);
+            if let Some(handler) = node.on_error {
+                let handles = format!("{name} failed");
+                handlers.push(node_spec(&handles, rust(&Value::Null), false));
+                own.push((handles.clone(), Program { steps: handler.steps, attempts: 1 }));
+                spec.on_error = Some(handles);
+            }
+            nodes.push(spec);
+        }
+        nodes.extend(handlers);
+        let spec = GraphSpec {
             name: "case".to_owned(),
             channels: self.channels.iter().map(channel).collect(),
             input: self.input.clone(),
             output: self.output.clone(),
-            nodes: self.nodes.keys().map(|name| node(name, self.node(name).defer)).collect(),
+            nodes,
             edges: self.edges.iter().map(plain).chain(self.branches.iter().map(branch)).collect(),
+            interrupt_before: self.interrupt_before.clone(),
+            interrupt_after: self.interrupt_after.clone(),
             ..GraphSpec::default()
-        }
+        };
+        let hash = spec.hash();
+        programs.extend(own.into_iter().map(|(name, program)| ((hash.clone(), name), program)));
+        specs.push(spec);
+        hash
     }
 }
 
-fn node(name: &str, defer: bool) -> NodeSpec {
+fn rust(settings: &Value) -> NodeKind {
+    NodeKind::Rust(RustNode { settings: settings.clone(), ..RustNode::default() })
+}
+
+fn node_spec(name: &str, kind: NodeKind, defer: bool) -> NodeSpec {
     NodeSpec {
         name: name.to_owned(),
-        kind: NodeKind::Rust(RustNode::default()),
+        kind,
         input: None,
         update: None,
         retry: None,

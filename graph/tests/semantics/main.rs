@@ -11,57 +11,65 @@ use std::collections::BTreeMap;
 use case::Case;
 use world::World;
 
-/// Flags of what is not built yet: a case that has one of them is left out.
-const NOT_BUILT: [&str; 11] = [
-    "interrupt",
-    "interrupt_before",
-    "interrupt_after",
-    "parent",
-    "subgraph",
-    "update_state",
-    "fork",
-    "resume_by_id",
-    "command_in",
-    "on_error",
-    "nested",
-];
-
 /// Why a case fails, or nothing.
 fn check(case: &Case) -> Result<(), String> {
     let mut world = World::new(case);
+    let mut unreadable: Option<&str> = None;
     for (place, (call, expected)) in case.calls.iter().zip(&case.expect).enumerate() {
+        // The recorder reads the ids of questions from the state: where that raised, the call was never made.
+        let kind = unreadable.and_then(|error| error.split(':').next());
+        unreadable = expected.get("state_error").and_then(|error| error.as_str());
+        if call.by_id.is_some() && kind.is_some() && expected["error"]["type"].as_str() == kind {
+            continue;
+        }
         let got = world.call(call);
-        compare::call(&got, expected).map_err(|why| format!("{} call {place} {:?}: {why}", case.id, call.call))?;
+        compare::call(&got, expected).map_err(|why| format!("{} call {place} {:?} {}: {why}", case.id, call.call, case.flags.join(" ")))?;
     }
     Ok(())
 }
 
 fn run(name: &str) -> (usize, Vec<String>) {
-    let cases = case::read(name);
-    // `at_…`: a call that begins at an earlier checkpoint.
-    let not_built = |flag: &String| NOT_BUILT.contains(&flag.as_str()) || flag.starts_with("at_");
-    let built: Vec<&Case> = cases.iter().filter(|case| !case.flags.iter().any(not_built)).collect();
-    let failures = built.iter().filter_map(|case| check(case).err()).collect();
-    (built.len(), failures)
+    let mut cases = case::read(name);
+    if let Ok(only) = std::env::var("CASE") {
+        cases.retain(|case| case.id == only);
+    }
+    let half = cases.len().div_ceil(2).max(1);
+    // A case that panics is a case that fails.
+    let failures = |cases: &[Case]| -> Vec<String> {
+        let one = |case: &Case| {
+            if std::env::var("NAMES").is_ok() {
+                eprintln!("case {}", case.id);
+            }
+            let checked = std::panic::catch_unwind(|| check(case));
+            checked.unwrap_or_else(|_| Err(format!("{} panic: ", case.id))).err()
+        };
+        cases.iter().filter_map(one).collect()
+    };
+    let failures = std::thread::scope(|scope| {
+        let parts: Vec<_> = cases.chunks(half).map(|part| scope.spawn(move || failures(part))).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("a thread of cases")).collect()
+    });
+    (cases.len(), failures)
 }
 
 #[test]
 fn plain_cases_hold() {
     let (count, failures) = run("cases.jsonl.gz");
     report(count, &failures);
-    assert!(count >= 180, "only {count} cases were run");
 }
 
 #[test]
 fn rich_cases_hold() {
     let (count, failures) = run("rich.jsonl.gz");
     report(count, &failures);
-    assert!(count >= 15, "only {count} cases were run");
 }
 
 fn report(count: usize, failures: &[String]) {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     failures.iter().for_each(|why| *kinds.entry(why.split(": ").nth(1).unwrap_or_default()).or_default() += 1);
     let shortest = failures.iter().min_by_key(|why| why.len());
+    if let Ok(path) = std::env::var("FAILED") {
+        std::fs::write(path, failures.join("\n\n")).expect("a file for failures");
+    }
     assert!(failures.is_empty(), "{} of {count} cases fail: {kinds:?}\n{shortest:#?}", failures.len());
 }

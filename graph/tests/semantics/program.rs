@@ -15,8 +15,9 @@ pub enum Step {
         overwrite: bool,
     },
     Interrupt {
-        #[allow(dead_code, reason = "questions are not built yet")]
         value: Value,
+        #[serde(rename = "as")]
+        name: String,
     },
     Fail {
         first: u32,
@@ -24,6 +25,8 @@ pub enum Step {
     },
     Goto {
         to: Value,
+        #[serde(default)]
+        parent: bool,
     },
 }
 
@@ -34,28 +37,52 @@ pub struct Outcome {
     pub update: Vec<(String, Value)>,
     /// Targets: names, or {node, argument}.
     pub goto: Vec<(String, Option<Value>)>,
+    /// The goto is for the outer graph.
+    pub to_parent: bool,
+    /// How many of its questions were answered.
+    pub answered: usize,
+}
+
+/// How a program ended without an outcome.
+#[derive(Debug)]
+pub enum Stop {
+    Asked { question: Value, answered: usize },
+    Failed { message: String, answered: usize },
 }
 
 /// Runs `program` on a node's input; `execution` counts the runs of the task, from 1.
-pub fn run(program: &[Step], input: &Value, execution: u32) -> Result<Outcome, String> {
+pub fn run(program: &[Step], input: &Value, execution: u32, answers: &[Value]) -> Result<Outcome, Stop> {
     let mut outcome = Outcome::default();
+    let mut names = BTreeMap::new();
     for step in program {
         match step {
             Step::Write { to, value, overwrite } => {
-                let value = evaluate(value, input, &BTreeMap::new());
+                let value = evaluate(value, input, &names);
                 let value = if *overwrite { json!({"__overwrite__": value}) } else { value };
                 match outcome.update.iter_mut().find(|(name, _)| name == to) {
                     Some((_, before)) => *before = value,
                     None => outcome.update.push((to.clone(), value)),
                 }
             }
-            Step::Interrupt { .. } => panic!("a case that asks was not left out"),
-            Step::Fail { first, message } if execution <= *first => return Err(message.clone()),
+            Step::Interrupt { value, name } => match answers.get(outcome.answered) {
+                Some(answer) => {
+                    outcome.answered += 1;
+                    names.insert(name.clone(), answer.clone());
+                }
+                None => {
+                    let question = evaluate(value, input, &names);
+                    return Err(Stop::Asked { question, answered: outcome.answered });
+                }
+            },
+            Step::Fail { first, message } if execution <= *first => {
+                return Err(Stop::Failed { message: message.clone(), answered: outcome.answered });
+            }
             Step::Fail { .. } => {}
-            Step::Goto { to } => {
+            Step::Goto { to, parent } => {
                 let single = std::slice::from_ref(to);
                 let targets = to.as_array().map_or(single, Vec::as_slice);
                 targets.iter().for_each(|target| outcome.goto.extend(destinations(target, input)));
+                outcome.to_parent |= parent;
             }
         }
     }
@@ -93,6 +120,7 @@ fn evaluate(expression: &Value, input: &Value, names: &BTreeMap<String, Value>) 
             value.or(parts.get(2)).cloned().unwrap_or_default()
         }
         "item" => names.get("item").cloned().unwrap_or_default(),
+        "var" => parts[1].as_str().and_then(|name| names.get(name)).cloned().unwrap_or_default(),
         "obj" => {
             let fields = parts[1].as_object().expect("fields");
             let each = |(name, value): (&String, &Value)| (name.clone(), evaluate(value, input, names));

@@ -6,10 +6,11 @@ use std::{
 };
 
 use graph::{
-    task::TaskId,
-    update::{Checkpointed, Ended, Happened, TaskDone, Update},
+    task::{Interrupt, TaskId},
+    update::{Checkpointed, Continued, Edited, Ended, Happened, IssuedTask, TaskDone, Update},
 };
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 /// What one call gave.
 pub struct Called {
@@ -22,17 +23,26 @@ pub struct Called {
 
 #[derive(Default)]
 pub struct View {
-    checkpoints: Vec<Checkpointed>,
+    /// Of the thread's own graph: ids are in the order of time.
+    checkpoints: BTreeMap<Uuid, Checkpointed>,
     failed: BTreeSet<TaskId>,
+    finished: BTreeSet<TaskId>,
+    asked: BTreeMap<TaskId, Vec<Interrupt>>,
+    /// The state as the stream showed it last.
+    shown: BTreeMap<String, Arc<Value>>,
     steps: Vec<Value>,
     updates: Vec<Value>,
     ended: Option<Ended>,
+    edited: Option<Edited>,
+    /// Of the run that ended last.
+    latest: Option<Ended>,
     last_number: u64,
 }
 
 impl View {
     pub fn begin(&mut self) {
-        (self.steps, self.updates, self.ended, self.last_number) = (Vec::new(), Vec::new(), None, 0);
+        (self.steps, self.updates, self.ended, self.edited) = (Vec::new(), Vec::new(), None, None);
+        self.last_number = 0;
     }
 
     pub fn see(&mut self, update: Update) {
@@ -40,54 +50,129 @@ impl View {
         self.last_number += 1;
         for happened in update.happened {
             match happened {
-                // What continues first shows where the thread stands.
-                Happened::Started(started) if started.input.is_none() => {
-                    if let Some(last) = self.checkpoints.last() {
-                        let values = object(&last.values);
-                        self.step(values);
-                    }
-                }
                 Happened::Started(_) | Happened::Queued(_) | Happened::Spent { .. } => {}
+                Happened::Continued(continued) => self.continued(*continued),
                 Happened::TaskDone(done) => self.task_done(&done),
-                Happened::StepDone(done) => {
-                    if done.wrote {
-                        let mut values = done.values.clone();
-                        values.extend(done.untracked.clone());
-                        self.step(object(&values));
+                Happened::StepDone(done) => self.step_done(*done),
+                Happened::Paused(paused) => {
+                    if let Some(values) = &paused.values {
+                        self.step(object(values));
                     }
-                    self.checkpoints.push(*done);
+                    if paused.breakpoint {
+                        self.updates.push(json!({"__interrupt__": [], "in": []}));
+                    }
                 }
-                Happened::Ended(ended) => self.ended = Some(*ended),
+                Happened::Ended(ended) => {
+                    self.latest = Some(Ended::clone(&ended));
+                    self.ended = Some(*ended);
+                }
+                Happened::Edited(edited) => {
+                    if edited.error.is_none() {
+                        self.latest = None;
+                    }
+                    self.edited = Some(*edited);
+                }
             }
         }
     }
 
+    fn continued(&mut self, continued: Continued) {
+        if !continued.ns.is_empty() {
+            return;
+        }
+        if let Some(checkpoint) = self.checkpoints.get_mut(&continued.checkpoint_id)
+            && continued.commanded
+        {
+            checkpoint.values.clone_from(&continued.values);
+        }
+        self.shown = continued.values;
+        self.shown.extend(continued.untracked);
+        self.step(object(&self.shown.clone()));
+    }
+
+    fn step_done(&mut self, done: Checkpointed) {
+        if !done.ns.is_empty() {
+            return;
+        }
+        self.shown.clone_from(&done.values);
+        self.shown.extend(done.untracked.clone());
+        if done.wrote {
+            self.step(object(&self.shown.clone()));
+        }
+        self.checkpoints.insert(done.checkpoint_id, done);
+    }
+
     fn task_done(&mut self, done: &TaskDone) {
+        // The last part of the namespace is the task's own.
+        let mut path: Vec<&str> = done.ns.split('|').map(|part| part.split(':').next().unwrap_or(part)).collect();
+        path.pop();
         if done.error.is_some() {
             self.failed.insert(done.task_id);
         }
+        if !done.interrupts.is_empty() {
+            self.asked.insert(done.task_id, done.interrupts.clone());
+            let questions: Vec<Value> =
+                done.interrupts.iter().map(|interrupt| json!({"interrupt": *interrupt.value})).collect();
+            self.updates.push(json!({"__interrupt__": questions, "in": path}));
+            if path.is_empty() {
+                self.step(object(&self.shown.clone()));
+            }
+            return;
+        }
+        if done.to_parent || (done.error.is_some() && done.update.is_none()) {
+            return;
+        }
+        self.finished.insert(done.task_id);
         let update = done.update.as_deref().map_or(Value::Null, plain_overwrites);
-        let mut chunk = json!({done.node.as_str(): update, "in": []});
+        let mut chunk = json!({done.node.as_str(): update, "in": path});
         if done.restored {
             chunk["__metadata__"] = json!({"cached": true});
         }
         self.updates.push(chunk);
     }
 
+    /// One entry for each `values` event; questions of parallel tasks are gathered into one.
     fn step(&mut self, values: Value) {
         let updates = std::mem::take(&mut self.updates);
         self.steps.push(json!({"updates": updates, "values": values}));
     }
 
+    /// The N-th checkpoint, oldest first, modulo their number.
+    pub fn checkpoint(&self, place: usize) -> Option<Uuid> {
+        let count = self.checkpoints.len();
+        (count > 0).then(|| *self.checkpoints.keys().nth(place % count).expect("a checkpoint"))
+    }
+
+    /// The ids of the questions that a snapshot shows: of the latest state, or of a checkpoint.
+    pub fn questions(&self, at: Option<Uuid>) -> Vec<String> {
+        let checkpoint = match at {
+            Some(id) => self.checkpoints.get(&id),
+            None => self.checkpoints.values().next_back(),
+        };
+        let tasks = checkpoint.into_iter().flat_map(|checkpoint| &checkpoint.next);
+        tasks.flat_map(|task| self.asked_by(task, at.is_none())).map(|interrupt| interrupt.id.clone()).collect()
+    }
+
+    fn asked_by(&self, task: &IssuedTask, latest: bool) -> &[Interrupt] {
+        if latest && self.finished.contains(&task.task_id) {
+            return &[];
+        }
+        self.asked.get(&task.task_id).map_or(&[], Vec::as_slice)
+    }
+
     pub fn called(&mut self) -> Called {
-        let ended = self.ended.clone().expect("the run ended");
-        if ended.error.is_none() && !self.updates.is_empty() {
+        let error = match (&self.ended, &self.edited) {
+            (Some(ended), _) => ended.error.clone(),
+            (None, Some(edited)) => edited.error.clone(),
+            (None, None) => panic!("nothing ended"),
+        };
+        if error.is_none() && !self.updates.is_empty() {
             self.step(Value::Null);
         }
-        let error = ended.error.as_ref().map(|error| error.kind.clone().unwrap_or_else(|| error.code.clone()));
-        let history: Vec<Value> = self.checkpoints.iter().map(|checkpoint| self.snapshot(checkpoint, None)).collect();
-        let state = match self.checkpoints.last() {
-            Some(last) => self.snapshot(last, Some(&ended)),
+        let error = error.map(|error| error.kind.unwrap_or(error.code));
+        let history: Vec<Value> = self.checkpoints.values().map(|checkpoint| self.snapshot(checkpoint, false)).collect();
+        let state = match self.checkpoints.values().next_back() {
+            Some(last) => self.snapshot(last, true),
             None => {
                 json!({"values": {}, "next": [], "tasks": [], "interrupts": [], "source": null, "step": null})
             }
@@ -96,18 +181,31 @@ impl View {
     }
 
     /// A checkpoint as saved, or as the end of a run left it.
-    fn snapshot(&self, checkpoint: &Checkpointed, latest: Option<&Ended>) -> Value {
-        let next: Vec<&str> = match latest {
+    fn snapshot(&self, checkpoint: &Checkpointed, latest: bool) -> Value {
+        let ended = self.latest.as_ref().filter(|_| latest);
+        let next: Vec<&str> = match ended {
             Some(ended) => ended.next.iter().map(String::as_str).collect(),
             None => checkpoint.next.iter().map(|task| task.node.as_str()).collect(),
         };
-        let values = latest.and_then(|ended| ended.values.as_ref()).unwrap_or(&checkpoint.values);
-        let task = |task: &graph::update::IssuedTask| json!({"name": task.node, "error": self.failed.contains(&task.task_id), "interrupts": []});
+        let values = ended.and_then(|ended| ended.values.as_ref()).unwrap_or(&checkpoint.values);
+        let ordered = |interrupts: &mut dyn Iterator<Item = &Interrupt>| {
+            let mut values: Vec<Value> = interrupts.map(|interrupt| Value::clone(&interrupt.value)).collect();
+            values.sort_by_key(Value::to_string);
+            values
+        };
+        let task = |task: &IssuedTask| {
+            json!({
+                "name": task.node,
+                "error": self.failed.contains(&task.task_id),
+                "interrupts": ordered(&mut self.asked_by(task, latest).iter()),
+            })
+        };
+        let all = &mut checkpoint.next.iter().flat_map(|task| self.asked_by(task, latest));
         json!({
             "values": object(values),
             "next": next,
             "tasks": checkpoint.next.iter().map(task).collect::<Vec<_>>(),
-            "interrupts": [],
+            "interrupts": ordered(all),
             "source": checkpoint.source,
             "step": checkpoint.step,
         })
@@ -120,6 +218,9 @@ fn object(values: &BTreeMap<String, Arc<Value>>) -> Value {
 
 /// The recordings show an Overwrite as {overwrite}.
 fn plain_overwrites(update: &Value) -> Value {
+    if let Value::Array(updates) = update {
+        return updates.iter().map(plain_overwrites).collect();
+    }
     let Value::Object(fields) = update else { return update.clone() };
     let plain = |(name, value): (&String, &Value)| match value.get("__overwrite__") {
         Some(value) => (name.clone(), json!({"overwrite": value})),

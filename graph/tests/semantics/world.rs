@@ -1,27 +1,24 @@
-//! The world around `advance` for one case: a log, workers that run the nodes' programs, and what a sink sees.
+//! The world around `advance` for one case: a log, workers that run the nodes' programs, a store, and what a sink sees.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    advance::{Command, Step, advance},
+    advance::{Command, Need, Step, advance},
     branch::decide,
     envelope::{Envelope, GraphRef, Key, Lane, Principal, RULES},
-    event::{Event, Request, RunConfig},
+    event::{CommandInput, Edit, Event, Request, RunConfig, StateUpdate},
     graph::{Graph, Graphs},
+    graph_loop::{GraphLoop, Recalled, Wanted},
     ids,
-    spec::GraphSpec,
     state::KeyState,
-    task::{Destination, Task, TaskError, TaskId, TaskPath, TaskResult},
+    task::{Destination, Interrupt, ParentCommand, Task, TaskError, TaskId, TaskPath, TaskResult},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    case::{Call, Case},
-    program,
+    case::{Call, Case, Programs},
+    program::{self, Stop},
     view::{Called, View},
 };
 
@@ -30,31 +27,41 @@ const RECURSION_LIMIT: u32 = 12;
 
 pub struct World<'a> {
     case: &'a Case,
-    graph: Arc<Graph>,
+    graphs: Catalog,
+    hash: String,
+    programs: Programs,
     state: Option<KeyState>,
+    /// What left the state, by namespace and id, as bytes.
+    archive: BTreeMap<(String, Uuid), Vec<u8>>,
     executions: BTreeMap<TaskId, u32>,
     view: View,
     clock: i64,
     runs: u64,
 }
 
-struct Only(Arc<Graph>);
+struct Catalog(BTreeMap<String, Arc<Graph>>);
 
-impl Graphs for Only {
+impl Graphs for Catalog {
     fn graph(&self, hash: &str) -> Option<Arc<Graph>> {
-        (hash == self.0.hash()).then(|| self.0.clone())
+        self.0.get(hash).cloned()
     }
 }
 
 impl<'a> World<'a> {
     pub fn new(case: &'a Case) -> Self {
-        let spec: GraphSpec = case.graph.spec();
-        let graph = Arc::new(Graph::new(spec).unwrap_or_else(|error| panic!("{}: {error}", case.id)));
-        let key = Key::thread("default", &case.id);
+        let (mut specs, mut programs) = (Vec::new(), Programs::new());
+        let hash = case.graph.specs(&mut specs, &mut programs);
+        let compiled = specs.into_iter().map(|spec| {
+            let graph = Graph::new(spec).unwrap_or_else(|error| panic!("{}: {error}", case.id));
+            (graph.hash().to_owned(), Arc::new(graph))
+        });
         World {
             case,
-            graph,
-            state: Some(KeyState::new(key)),
+            graphs: Catalog(compiled.collect()),
+            hash,
+            programs,
+            state: Some(KeyState::new(Key::thread("default", &case.id))),
+            archive: BTreeMap::new(),
             executions: BTreeMap::new(),
             view: View::default(),
             clock: 1_763_721_600_000,
@@ -66,25 +73,60 @@ impl<'a> World<'a> {
     pub fn call(&mut self, call: &Call) -> Called {
         self.runs += 1;
         let envelope = Arc::new(self.envelope());
-        let input = match call.call.as_str() {
-            "invoke" => Some(Arc::new(call.input.clone().expect("an input"))),
-            "continue" => None,
-            other => panic!("the call {other} is not built yet"),
+        let checkpoint_id = call.at.and_then(|place| self.view.checkpoint(place));
+        let event = self.event(call, checkpoint_id);
+        self.view.begin();
+        // Tasks that fail end after all others, failures of programs last: as the recorder had it.
+        let mut results: Vec<(u8, TaskResult)> = Vec::new();
+        let mut tasks = self.fold(&envelope, event);
+        loop {
+            for task in tasks.drain(..) {
+                let result = self.execute(&task);
+                let rank = match (&result.error, &result.branch_error) {
+                    (Some(_), _) => 2,
+                    (None, Some(_)) => 1,
+                    (None, None) => 0,
+                };
+                results.push((rank, result));
+            }
+            let Some(next) = (0..results.len()).min_by_key(|place| (results[*place].0, *place)) else { break };
+            let (_, result) = results.remove(next);
+            tasks = self.fold(&envelope, Event::TaskFinished(Box::new(result)));
+        }
+        self.view.called()
+    }
+
+    fn event(&self, call: &Call, checkpoint_id: Option<Uuid>) -> Event {
+        let shared = |value: &Value| Arc::new(value.clone());
+        if call.call == "update_state" {
+            let update = StateUpdate { values: call.values.as_ref().map(shared), as_node: call.as_node.clone() };
+            return Event::StateEdited(Box::new(Edit { checkpoint_id, supersteps: vec![vec![update]] }));
+        }
+        let goto = match &call.goto {
+            None => Vec::new(),
+            Some(Value::Array(names)) => names.iter().map(to_node).collect(),
+            Some(name) => vec![to_node(name)],
+        };
+        let update = call.update.as_ref().map(shared);
+        let (input, command) = match call.call.as_str() {
+            "invoke" => (call.input.as_ref().map(shared), None),
+            "continue" => (None, None),
+            "command" => (None, Some(CommandInput { update, goto, ..CommandInput::default() })),
+            "resume" => {
+                let answers = call.by_id.as_ref().map(|answers| {
+                    let ids = self.view.questions(checkpoint_id).into_iter();
+                    ids.zip(answers.iter().map(shared)).collect::<BTreeMap<_, _>>()
+                });
+                let resume = call.value.as_ref().filter(|_| answers.is_none()).map(shared);
+                (None, Some(CommandInput { resume, answers, update, goto }))
+            }
+            other => panic!("the call {other} is not known"),
         };
         let config = RunConfig {
             recursion_limit: Some(call.recursion_limit.unwrap_or(RECURSION_LIMIT)),
             ..RunConfig::default()
         };
-        self.view.begin();
-        let mut tasks =
-            self.fold(&envelope, Event::Requested(Box::new(Request { input, config, ..Request::default() })));
-        while !tasks.is_empty() {
-            let results = self.work(std::mem::take(&mut tasks));
-            for result in results {
-                tasks.extend(self.fold(&envelope, Event::TaskFinished(Box::new(result))));
-            }
-        }
-        self.view.called()
+        Event::Requested(Box::new(Request { input, command, checkpoint_id, config, ..Request::default() }))
     }
 
     fn envelope(&self) -> Envelope {
@@ -94,7 +136,7 @@ impl<'a> World<'a> {
             endpoint: "/threads/{thread_id}/runs".to_owned(),
             run_id: ids::run_id(self.clock, self.runs, 0),
             thread_id: Some(self.case.id.clone()),
-            graph: GraphRef { name: "case".to_owned(), hash: self.graph.hash().to_owned() },
+            graph: GraphRef { name: "case".to_owned(), hash: self.hash.clone() },
             rules: RULES,
             lane: Lane::Interactive,
             priority: 0,
@@ -111,48 +153,68 @@ impl<'a> World<'a> {
         self.clock += 1;
         let state = self.state.take().expect("a state");
         // What is stored must be enough to go on with.
-        let state = KeyState::decode(&state.encode()).expect("a state that was encoded can be decoded");
-        let Step::Done { state, commands } = advance(&Only(self.graph.clone()), state, envelope, self.clock, &event)
-        else {
-            panic!("the graph is at hand")
+        let mut state = KeyState::decode(&state.encode()).expect("a state that was encoded can be decoded");
+        let mut recalled = Recalled::new();
+        let commands = loop {
+            match advance(&self.graphs, &recalled, state, envelope, self.clock, &event) {
+                Step::Done { state, commands } => {
+                    self.state = Some(state);
+                    break commands;
+                }
+                Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
+                    state = same;
+                    let found = self.recall(&wanted);
+                    recalled.insert(wanted, found);
+                }
+                Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
+            }
         };
-        self.state = Some(state);
         let mut tasks = Vec::new();
+        if std::env::var("TRACE").is_ok() {
+            eprintln!("{event:?}");
+            for command in &commands {
+                match command {
+                    Command::Issue { task, .. } => eprintln!("   issue {} {} {}", task.checkpoint_ns, task.node, task.step),
+                    Command::Update { update, .. } => update.happened.iter().for_each(|happened| eprintln!("   {happened:?}")),
+                    other => eprintln!("   {:.60}", format!("{other:?}")),
+                }
+            }
+        }
         for command in commands {
             match command {
                 Command::Issue { task, .. } => tasks.push(task),
                 Command::Update { update, .. } => self.view.see(update),
                 Command::Cancel { .. } => panic!("nothing is cancelled here"),
+                Command::Archive { checkpoint, .. } => {
+                    let key = (checkpoint.ns().to_owned(), checkpoint.checkpoint_id());
+                    self.archive.insert(key, checkpoint.encode());
+                }
             }
         }
         tasks
     }
 
-    /// Runs tasks as the recorder did: those that fail end after all others, failures of programs last.
-    fn work(&mut self, tasks: Vec<Task>) -> Vec<TaskResult> {
-        let mut results: VecDeque<(u8, TaskResult)> = VecDeque::new();
-        for task in tasks {
-            let result = self.execute(&task);
-            let rank = match (&result.error, &result.branch_error) {
-                (Some(_), _) => 2,
-                (None, Some(_)) => 1,
-                (None, None) => 0,
-            };
-            results.push_back((rank, result));
-        }
-        let mut results: Vec<_> = results.into();
-        results.sort_by_key(|(rank, _)| *rank);
-        results.into_iter().map(|(_, result)| result).collect()
+    fn recall(&self, wanted: &Wanted) -> Option<Arc<GraphLoop>> {
+        let bytes = match wanted {
+            Wanted::Checkpoint(id) => self.archive.get(&(String::new(), *id)),
+            Wanted::Before { ns, id } => {
+                let older = (ns.clone(), Uuid::nil())..(ns.clone(), *id);
+                self.archive.range(older).next_back().map(|(_, bytes)| bytes)
+            }
+        };
+        bytes.map(|bytes| Arc::new(GraphLoop::decode(bytes).expect("an archived checkpoint can be decoded")))
     }
 
     fn execute(&mut self, task: &Task) -> TaskResult {
-        let node = self.case.graph.node(&task.node);
+        let hash = task.graph.as_ref().map_or(&self.hash, |graph| &graph.hash);
+        let program = &self.programs[&(hash.clone(), task.node.clone())];
         let input = match &task.path {
             TaskPath::Push { argument, .. } => Value::clone(argument),
             TaskPath::Pull => {
                 json!(task.channels.iter().map(|(name, value)| (name.clone(), &**value)).collect::<BTreeMap<_, _>>())
             }
         };
+        let answers: Vec<Value> = task.answers.iter().map(|answer| Value::clone(answer)).collect();
         let mut result = TaskResult {
             task_id: task.id,
             issue: task.issue,
@@ -164,13 +226,25 @@ impl<'a> World<'a> {
             result.attempt += 1;
             let execution = self.executions.entry(task.id).or_default();
             *execution += 1;
-            match program::run(&node.steps, &input, *execution) {
+            let answered = |answered: usize| u32::try_from(answered).expect("few answers");
+            match program::run(&program.steps, &input, *execution, &answers) {
                 Ok(outcome) => {
-                    self.finish(task, outcome, &mut result);
+                    result.answered = answered(outcome.answered);
+                    finish(&self.graphs.0[hash], task, outcome, &mut result);
                     return result;
                 }
-                Err(_) if result.attempt < node.retries => {}
-                Err(message) => {
+                Err(Stop::Asked { question, answered: taken }) => {
+                    result.answered = answered(taken);
+                    result.interrupts = vec![Interrupt {
+                        id: ids::interrupt_id(&task.checkpoint_ns, taken),
+                        value: Arc::new(question),
+                        response_schema: None,
+                    }];
+                    return result;
+                }
+                Err(Stop::Failed { .. }) if result.attempt < program.attempts => {}
+                Err(Stop::Failed { message, answered: taken }) => {
+                    result.answered = answered(taken);
                     result.error = Some(TaskError {
                         class: "node_failed".to_owned(),
                         message,
@@ -183,17 +257,26 @@ impl<'a> World<'a> {
             }
         }
     }
+}
 
-    fn finish(&self, task: &Task, outcome: program::Outcome, result: &mut TaskResult) {
-        result.writes = outcome.update.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
-        let to = |(node, argument): (String, Option<Value>)| match argument {
-            Some(argument) => Destination::Send { node, argument: Arc::new(argument) },
-            None => Destination::Node(node),
-        };
-        result.goto = outcome.goto.into_iter().map(to).collect();
-        match decide(&self.graph, &task.node, &task.channels, &result.writes, &task.context) {
-            Ok(branches) => result.branches = branches,
-            Err(error) => result.branch_error = Some(error),
-        }
+fn finish(graph: &Graph, task: &Task, outcome: program::Outcome, result: &mut TaskResult) {
+    let writes = outcome.update.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
+    let to = |(node, argument): (String, Option<Value>)| match argument {
+        Some(argument) => Destination::Send { node, argument: Arc::new(argument) },
+        None => Destination::Node(node),
+    };
+    let goto = outcome.goto.into_iter().map(to).collect();
+    if outcome.to_parent {
+        result.parent = Some(ParentCommand { writes, goto });
+        return;
     }
+    (result.writes, result.goto) = (writes, goto);
+    match decide(graph, &task.node, &task.channels, &result.writes, &task.context) {
+        Ok(branches) => result.branches = branches,
+        Err(error) => result.branch_error = Some(error),
+    }
+}
+
+fn to_node(name: &Value) -> Destination {
+    Destination::Node(name.as_str().expect("a node's name").to_owned())
 }

@@ -1,0 +1,99 @@
+//! Questions and breakpoints: who is given which answer, and where a run stops by itself.
+
+use std::sync::Arc;
+
+use super::Turn;
+use crate::{
+    graph::{Graph, START_NODE},
+    graph_loop::GraphLoop,
+    ids,
+    step_task::{Stand, StepTask},
+    task::TaskId,
+};
+
+impl Turn<'_> {
+    /// Sets the answers of a task that is about to be issued: those that it took up before, then one by id, or the one
+    /// that came without an id. That one goes to a single task at a time.
+    pub(super) fn give_answers(&mut self, at: &mut GraphLoop, id: TaskId) {
+        let anew = at.progress.as_ref().is_some_and(|progress| progress.asks_anew);
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        task.given = if anew { Vec::new() } else { task.answers.clone() };
+        let ns = task.ns(&at.ns);
+        let answers = self.run.answers.as_ref();
+        // The first id answers any later question too, as it did before questions had ids of their own.
+        let by_id = answers.and_then(|answers| {
+            let next = answers.get(&ids::interrupt_id(&ns, task.given.len()));
+            next.or_else(|| answers.get(&ids::interrupt_id(&ns, 0)))
+        });
+        if let Some(answer) = by_id {
+            task.given.push(answer.clone());
+        } else if let (Some(answer), None) = (&self.run.resume, self.run.offered_to) {
+            task.given.push(answer.clone());
+            self.run.offered_to = Some(id);
+        }
+    }
+
+    /// A task reported: what it took up of its answers is stored, and what it left is there for another.
+    pub(super) fn take_up_answers(&mut self, task: &mut StepTask, answered: u32) {
+        let given = std::mem::take(&mut task.given);
+        let taken = given.len().min(answered as usize);
+        if self.run.offered_to == Some(task.id) {
+            self.run.offered_to = None;
+            if taken == given.len() {
+                self.run.resume = None;
+            }
+        }
+        if taken > 0 {
+            task.answers = given;
+            task.answers.truncate(taken);
+        }
+    }
+
+    /// Who has asked is issued first, so that the answer without an id goes there.
+    pub(super) fn who_asked_first(&self, at: &GraphLoop, order: &mut [TaskId]) {
+        if self.run.resume.is_none() || self.run.offered_to.is_some() {
+            return;
+        }
+        let asked = |id: &TaskId| at.tasks.get(id).is_some_and(|task| !task.interrupts.is_empty());
+        if let Some(place) = order.iter().position(asked) {
+            order[..=place].rotate_right(1);
+        }
+    }
+
+    /// An answer without an id is left and a task has asked meanwhile: it is issued again with it.
+    pub(super) fn answer_another(&mut self, graph: &Graph, at: &mut GraphLoop) -> bool {
+        if self.run.resume.is_none() || self.run.offered_to.is_some() {
+            return false;
+        }
+        let asked = |task: &&StepTask| matches!(task.stand, Stand::Paused { asked: true, .. }) && task.inner.is_none();
+        let Some(id) = at.tasks.values().filter(asked).min_by_key(|task| task.apply_order()).map(|task| task.id) else {
+            return false;
+        };
+        if let Some(progress) = at.progress.as_deref_mut() {
+            progress.unfinished += 1;
+        }
+        self.give_answers(at, id);
+        self.issue(graph, at, id);
+        true
+    }
+
+    /// `interrupt_before`: something changed since the run last went on, and a task of the next step is named.
+    pub(super) fn stops_before(&self, graph: &Graph, at: &GraphLoop) -> bool {
+        let names = &graph.spec().interrupt_before;
+        let own = if at.is_root() { self.run.interrupt_before.as_slice() } else { &[] };
+        let listed = |task: &StepTask| task.handles.is_none() && is_named(names.iter().chain(own), &task.node);
+        at.head.version > at.head.passed && at.tasks.values().any(listed)
+    }
+
+    /// `interrupt_after`: the same of the step that was just made.
+    pub(super) fn stops_after(&self, graph: &Graph, at: &GraphLoop, ran: &[Arc<str>]) -> bool {
+        let names = &graph.spec().interrupt_after;
+        let own = if at.is_root() { self.run.interrupt_after.as_slice() } else { &[] };
+        at.head.version > at.head.passed && ran.iter().any(|node| is_named(names.iter().chain(own), node))
+    }
+}
+
+/// `*` names every node but the hidden start.
+fn is_named<'a>(mut names: impl Iterator<Item = &'a String>, node: &str) -> bool {
+    names.any(|name| name == node || (name == "*" && node != START_NODE))
+}

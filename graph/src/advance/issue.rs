@@ -1,0 +1,124 @@
+//! Tasks go out: to workers, or into a subgraph's loop.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::{Command, Turn, begin::input_writes};
+use crate::{
+    branch,
+    graph::{Graph, START_NODE},
+    graph_loop::{Failure, GraphLoop},
+    step_task::{Finished, Stand, StepTask},
+    task::{Task, TaskError, TaskId},
+};
+
+impl Turn<'_> {
+    /// Issues every task of the step that hasn't finished; START's is done at once.
+    pub(super) fn issue_all(&mut self, graph: &Graph, at: &mut GraphLoop) {
+        let mut order: Vec<TaskId> =
+            at.tasks.values().filter(|task| !task.is_finished() && !task.is_handled()).map(|task| task.id).collect();
+        order.sort_by_cached_key(|id| issue_order(&at.tasks[id]));
+        self.who_asked_first(at, &mut order);
+        if let Some(progress) = at.progress.as_deref_mut() {
+            progress.unfinished = order.len();
+        }
+        for id in order {
+            self.begin_task(graph, at, id);
+        }
+    }
+
+    pub(super) fn begin_task(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
+        let Some(task) = at.tasks.get(&id) else { return };
+        if task.is_hidden() {
+            self.start(graph, at, id);
+        } else if graph.nodes.get(&task.node).is_some_and(|node| node.subgraph.is_some()) {
+            self.enter(graph, at, id);
+        } else {
+            self.give_answers(at, id);
+            self.issue(graph, at, id);
+        }
+    }
+
+    /// Issues a task to its node's workers.
+    pub(super) fn issue(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
+        let stop = at.progress.as_ref().map_or(0, |progress| progress.stop);
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        task.issue += 1;
+        task.stand = Stand::Open;
+        let Some(task) = at.tasks.get(&id) else { return };
+        self.draft.issued.push(task.issued(&at.ns));
+        if !self.path.is_empty() {
+            self.run.within.insert(id, Arc::from(self.path.as_slice()));
+        }
+        let task = Task {
+            id: task.id,
+            issue: task.issue,
+            attempt: task.attempt,
+            repeat: false,
+            node: task.node.to_string(),
+            graph: at.declares(),
+            handles: task.handles.as_deref().cloned(),
+            step: at.head.step + 1,
+            stop,
+            checkpoint_id: at.head.id,
+            checkpoint_ns: task.ns(&at.ns),
+            path: task.path.clone(),
+            triggers: task.triggers.iter().map(|trigger| trigger.to_string()).collect(),
+            answers: task.given.clone(),
+            channels: channels_for(graph, at, task),
+            context: self.run.context.clone(),
+            configurable: self.run.config.configurable.clone(),
+            model_config: self.run.config.model.clone(),
+        };
+        self.draft.commands.push(Command::Issue { envelope: self.run.envelope.clone(), task });
+    }
+
+    /// START's task: it writes the input, and its conditions are decided here.
+    fn start(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
+        let input = at.head.channels.get(START_NODE).and_then(|channel| channel.value());
+        let mut finished = input.map(|input| input_writes(graph, input, id)).unwrap_or_default();
+        if let Some(progress) = at.progress.as_deref_mut() {
+            finished.goto = std::mem::take(&mut progress.entry);
+        }
+        if let Err(error) = self.decide(graph, at, START_NODE, &mut finished) {
+            at.fail(Failure::Error { node: Some(crate::spec::START.to_owned()), error });
+        }
+        if let Some(task) = at.tasks.get_mut(&id) {
+            task.stand = Stand::Finished(Arc::new(finished));
+        }
+        at.one_less();
+    }
+
+    /// Decides the conditional edges of a node that no worker ran.
+    pub(super) fn decide(
+        &self,
+        graph: &Graph,
+        at: &GraphLoop,
+        node: &str,
+        finished: &mut Finished,
+    ) -> Result<(), TaskError> {
+        match branch::decide(graph, node, &at.head.values(graph), &finished.writes, &self.run.context) {
+            Ok(branches) => {
+                finished.branches = branches;
+                Ok(())
+            }
+            Err(error) => {
+                finished.branch_error = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The channels that a node and its conditions read.
+fn channels_for(graph: &Graph, at: &GraphLoop, task: &StepTask) -> BTreeMap<String, Arc<Value>> {
+    let Some(node) = graph.nodes.get(&task.node) else { return BTreeMap::new() };
+    at.head.read(graph, |name, _| node.reads.contains(name))
+}
+
+/// Sends by index, then nodes by name: the order in which LangGraph starts tasks. Who handles a failure comes last.
+fn issue_order(task: &StepTask) -> (bool, bool, u32, Arc<str>) {
+    let (index, _) = task.apply_order();
+    (task.handles.is_some(), index == 0, index, task.node.clone())
+}

@@ -1,0 +1,50 @@
+//! What a run or an edit needs of the thread's past: the checkpoint that it begins at, and what subgraphs that remember
+//! for the thread knew then.
+
+use uuid::Uuid;
+
+use crate::{
+    event::Event,
+    graph_loop::{GraphLoop, Recalled, Wanted},
+    state::KeyState,
+};
+
+/// The first checkpoint that folding `event` takes and that isn't at hand. What waits for a live run needs nothing yet.
+pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Option<Wanted> {
+    if state.live.is_some() {
+        return None;
+    }
+    match event {
+        Event::Requested(request) => wanted_at(state, request.checkpoint_id?, true, recalled),
+        Event::StateEdited(edit) => wanted_at(state, edit.checkpoint_id?, false, recalled),
+        Event::TaskFinished(_)
+        | Event::TaskKept { .. }
+        | Event::TaskGivenBack { .. }
+        | Event::Cancelled { .. }
+        | Event::TimerDue { .. }
+        | Event::RunFailed { .. } => None,
+    }
+}
+
+/// What it takes to begin at checkpoint `id`, with the memories of that time or without them.
+pub(super) fn wanted_at(state: &KeyState, id: Uuid, memories: bool, recalled: &Recalled) -> Option<Wanted> {
+    let at = match state.root.as_deref().filter(|root| root.head.id == id) {
+        Some(root) => root,
+        None => match recalled.get(&Wanted::Checkpoint(id)) {
+            None => return Some(Wanted::Checkpoint(id)),
+            Some(found) => found.as_deref()?,
+        },
+    };
+    let bound = bound(at);
+    let old = |(ns, memory): (&String, &GraphLoop)| {
+        let wanted = Wanted::Before { ns: ns.clone(), id: bound };
+        (memory.head.id >= bound && !recalled.contains_key(&wanted)).then_some(wanted)
+    };
+    state.memories.iter().filter(|_| memories).find_map(old)
+}
+
+/// Subgraphs go back to what they knew before this: an edited checkpoint stands for the one that was edited.
+pub(super) fn bound(at: &GraphLoop) -> Uuid {
+    let edited = at.head.source.is_edited();
+    at.head.parent.filter(|_| edited).unwrap_or(at.head.id)
+}

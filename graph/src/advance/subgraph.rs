@@ -1,0 +1,195 @@
+//! A node that is a graph: its loop runs inside its task, in a namespace of its own.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{Turn, step::End};
+use crate::{
+    graph::Graph,
+    graph_loop::{Failure, GraphLoop, Progress},
+    prepare::joined,
+    snapshot,
+    spec::Memory,
+    step_task::{Finished, Stand},
+    task::{ParentCommand, TaskId, TaskPath},
+    update::{Happened, TaskDone},
+};
+
+impl Turn<'_> {
+    /// Begins the subgraph of a task, or goes on with it; a subgraph that ends at once ends its task.
+    pub(super) fn enter(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
+        let resuming = at.progress.as_ref().is_some_and(|progress| progress.resuming) && self.run.rewound.is_none();
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        let Some(subgraph) = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref()) else { return };
+        let Some(inner_graph) = self.graphs.graph(&subgraph.graph.hash) else { return };
+        let input = match &task.path {
+            TaskPath::Push { argument, .. } => argument.clone(),
+            TaskPath::Pull => {
+                let wanted = |name: &str| inner_graph.channels.get(name).is_some_and(|def| def.state);
+                let fields = at.head.read(graph, |name, _| wanted(name)).into_iter();
+                Arc::new(Value::Object(fields.map(|(name, value)| (name, Value::clone(&value))).collect::<Map<_, _>>()))
+            }
+        };
+        task.issue += 1;
+        task.stand = Stand::Inside;
+        self.draft.issued.push(task.issued(&at.ns));
+        let rules = self.run.envelope.rules;
+        let ns = match subgraph.memory {
+            Memory::Thread => joined(&without_tasks(&at.ns), &task.node),
+            Memory::None | Memory::Call => task.ns(&at.ns),
+        };
+        let remembered = match subgraph.memory {
+            Memory::None => None,
+            Memory::Call => task.inner.take().filter(|_| self.run.rewound.is_none()),
+            Memory::Thread => self.memory(&ns).map(Box::new),
+        };
+        let mut inner =
+            remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
+        inner.head.bind(&inner_graph);
+        let stop = inner.head.step + 1 + i64::from(self.run.limit) + 1;
+        inner.progress = Some(Box::new(Progress::new(stop, subgraph.memory)));
+        self.path.push(id);
+        let end = if resuming && inner.has_begun() {
+            self.resume_inner(&inner_graph, &mut inner)
+        } else {
+            self.take_input(&inner_graph, &mut inner, &input, (subgraph.graph.clone(), rules))
+        };
+        self.path.pop();
+        if let Some(task) = at.tasks.get_mut(&id) {
+            task.inner = Some(inner);
+        }
+        if let Some(end) = end {
+            self.leave(at, id, end);
+        }
+    }
+
+    /// Works on the loop that `path` leads to, and lets every outer one go on with what that gives.
+    pub(super) fn within(
+        &mut self,
+        at: &mut GraphLoop,
+        path: &[TaskId],
+        work: &mut dyn FnMut(&mut Self, &mut GraphLoop),
+    ) -> Option<End> {
+        match path {
+            [] => work(self, at),
+            [id, rest @ ..] => {
+                let mut inner = at.tasks.get_mut(id).and_then(|task| task.inner.take())?;
+                if let Some(graph) = self.graph_of(&inner) {
+                    inner.head.bind(&graph);
+                }
+                self.path.push(*id);
+                let end = self.within(&mut inner, rest, work);
+                self.path.pop();
+                if let Some(task) = at.tasks.get_mut(id) {
+                    task.inner = Some(inner);
+                }
+                if let Some(end) = end {
+                    self.leave(at, *id, end);
+                }
+            }
+        }
+        self.proceed(at)
+    }
+
+    /// What a subgraph that remembers for the thread knows: now, or at the checkpoint that the run went back to.
+    fn memory(&mut self, ns: &str) -> Option<GraphLoop> {
+        match self.run.rewound.as_mut().and_then(|rewound| rewound.remove(ns)) {
+            Some(then) => then,
+            None => self.memories.get(ns).cloned(),
+        }
+    }
+
+    /// Whether a loop's checkpoints are stored.
+    pub(super) fn remembers(&self, at: &GraphLoop) -> bool {
+        at.memory() != Memory::None
+    }
+
+    /// The subgraph of a task ended.
+    pub(super) fn leave(&mut self, at: &mut GraphLoop, id: TaskId, end: End) {
+        let Some(graph) = self.graph_of(at) else { return };
+        self.remember(at, id);
+        let Some(node) = at.tasks.get(&id).map(|task| task.node.clone()) else { return };
+        match end {
+            End::Done => {
+                let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
+                let writes = shown.into_iter().flatten();
+                let known = |(name, _): &(String, Arc<Value>)| graph.channels.get(name.as_str()).is_some_and(|def| def.state);
+                self.finish_inside(&graph, at, id, &node, Finished { writes: writes.filter(known).collect(), ..Finished::default() });
+            }
+            End::Left(ParentCommand { writes, goto }) => {
+                self.finish_inside(&graph, at, id, &node, Finished { writes, goto, ..Finished::default() });
+            }
+            End::Paused(interrupts) => {
+                let Some(task) = at.tasks.get_mut(&id) else { return };
+                let asked = !interrupts.is_empty();
+                task.stand = Stand::Paused { execution: id, asked };
+                if asked {
+                    task.interrupts.clone_from(&interrupts);
+                    let done = TaskDone { interrupts, ..self.done(at, id) };
+                    self.happened(Happened::TaskDone(Box::new(done)));
+                }
+                at.one_less();
+            }
+            End::Failed { node: inner, error } => {
+                let done = TaskDone { error: Some(error.clone()), ..self.done(at, id) };
+                self.happened(Happened::TaskDone(Box::new(done)));
+                self.fail_task(&graph, at, id, inner.or(Some(node.to_string())), error, id);
+            }
+        }
+    }
+
+    /// A subgraph that remembers for the thread leaves what it knows there.
+    fn remember(&mut self, at: &mut GraphLoop, id: TaskId) {
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        let Some(inner) = task.inner.as_deref_mut().filter(|inner| inner.memory() == Memory::Thread) else { return };
+        let older = self.memories.get(&inner.ns).is_none_or(|memory| memory.head.id <= inner.head.id);
+        if older && !inner.head.id.is_nil() {
+            let mut memory = inner.clone();
+            memory.rest(&|hash| self.graphs.graph(hash));
+            self.memories.insert(inner.ns.clone(), memory);
+        }
+    }
+
+    fn finish_inside(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId, node: &str, mut finished: Finished) {
+        finished.execution = id;
+        let decided = self.decide(graph, at, node, &mut finished);
+        let update = snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new);
+        let error = decided.err();
+        let done = TaskDone { update, error: error.clone(), ..self.done(at, id) };
+        self.happened(Happened::TaskDone(Box::new(done)));
+        if let Some(error) = error {
+            at.fail(Failure::Error { node: Some(node.to_owned()), error });
+        }
+        if let Some(task) = at.tasks.get_mut(&id) {
+            task.stand = Stand::Finished(Arc::new(finished));
+        }
+        at.one_less();
+    }
+
+    /// The end of a task that no worker ran.
+    fn done(&self, at: &GraphLoop, id: TaskId) -> TaskDone {
+        let task = at.tasks.get(&id);
+        TaskDone {
+            task_id: id,
+            issue: task.map_or(0, |task| task.issue),
+            execution: id,
+            attempt: 1,
+            node: task.map(|task| task.name()).unwrap_or_default(),
+            ns: task.map(|task| task.ns(&at.ns)).unwrap_or_default(),
+            update: None,
+            error: None,
+            interrupts: Vec::new(),
+            last_token: None,
+            calls: Vec::new(),
+            restored: false,
+            to_parent: false,
+        }
+    }
+}
+
+/// `a:1|b:2` as `a|b`.
+fn without_tasks(ns: &str) -> String {
+    let names = ns.split('|').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
+    names.collect::<Vec<_>>().join("|")
+}
