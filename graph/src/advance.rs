@@ -98,7 +98,7 @@ pub fn advance(
     let before = state.waiting.iter().any(|waiting| waiting.request.checkpoint_id.is_some()).then(|| state.clone());
     let mut fold = Fold::new(graphs, recalled, state, at);
     if let (Some(graph), Some(root)) = (fold.graph(), &mut fold.state.root) {
-        root.head.bind(&graph);
+        root.bind(&graph);
     }
     match event {
         Event::Requested(request) => fold.request(envelope, request),

@@ -5,10 +5,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use serde_json::Value;
-
 use crate::{
-    channel::{Change, Channel, Kind, UpdateError, Write},
+    channel::{Change, Channel, Fields, Kind, UpdateError, Write},
     checkpoint::Checkpoint,
     graph::{Graph, Node, SENDS, START_NODE},
     step_task::{Finished, StepTask},
@@ -73,8 +71,8 @@ impl<'a> Writer<'a> {
     }
 
     /// New input for START's hidden task.
-    pub fn of_input(input: &'a Arc<Value>) -> Self {
-        Writer { node: input_name(), triggers: &[], writes: Writes::One(START_NODE, Write::Value(input)) }
+    pub fn of_input(input: &'a Fields) -> Self {
+        Writer { node: input_name(), triggers: &[], writes: Writes::One(START_NODE, Write::Fields(input)) }
     }
 }
 
@@ -178,7 +176,7 @@ impl Planned {
     fn names(kind: &Kind, writes: &[Write<'_>]) -> Option<Self> {
         let names = writes.iter().filter_map(|write| match write {
             Write::Name(name) => Some((*name).clone()),
-            Write::Value(_) | Write::Signal | Write::Send { .. } => None,
+            Write::Value(_) | Write::Fields(_) | Write::Signal | Write::Send { .. } => None,
         });
         kind.is_barrier().then(|| Planned::Names(names.collect()))
     }

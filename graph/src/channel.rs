@@ -3,7 +3,10 @@
 //! A change is planned first and made later, so that a step whose writes conflict leaves every channel as it was
 //! and a list can grow in place.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,6 +96,8 @@ pub(crate) enum Content {
     #[default]
     Empty,
     Value(Arc<Value>),
+    /// New input: what START's task takes up.
+    Fields(Fields),
     Names(BTreeSet<Arc<str>>),
     Sends(Vec<Sent>),
 }
@@ -102,6 +107,9 @@ impl Content {
         *self == Content::Empty
     }
 }
+
+/// Values by channel.
+pub(crate) type Fields = BTreeMap<String, Arc<Value>>;
 
 /// A Send that waits for its superstep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +122,8 @@ pub struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) enum Write<'a> {
     Value(&'a Arc<Value>),
+    /// New input.
+    Fields(&'a Fields),
     /// An edge: only that it was written counts.
     Signal,
     /// An edge into a barrier.
@@ -168,7 +178,7 @@ impl Channel {
     pub(crate) fn value(&self) -> Option<&Arc<Value>> {
         match &self.content {
             Content::Value(value) => Some(value),
-            Content::Empty | Content::Names(_) | Content::Sends(_) => None,
+            Content::Empty | Content::Fields(_) | Content::Names(_) | Content::Sends(_) => None,
         }
     }
 
@@ -258,7 +268,7 @@ impl Channel {
     pub(crate) fn plan_names(&self, writes: &[Write<'_>]) -> Option<Change> {
         let mut names = match &self.content {
             Content::Names(names) => names.clone(),
-            Content::Empty | Content::Value(_) | Content::Sends(_) => BTreeSet::new(),
+            Content::Empty | Content::Value(_) | Content::Fields(_) | Content::Sends(_) => BTreeSet::new(),
         };
         let before = names.len();
         for write in writes {
@@ -299,7 +309,7 @@ impl Channel {
     fn value_mut(&mut self) -> Option<&mut Value> {
         match &mut self.content {
             Content::Value(value) => Some(Arc::make_mut(value)),
-            Content::Empty | Content::Names(_) | Content::Sends(_) => None,
+            Content::Empty | Content::Fields(_) | Content::Names(_) | Content::Sends(_) => None,
         }
     }
 
@@ -351,13 +361,14 @@ impl<'a> Write<'a> {
     fn value(&self) -> Option<&'a Arc<Value>> {
         match self {
             Write::Value(value) => Some(value),
-            Write::Signal | Write::Name(_) | Write::Send { .. } => None,
+            Write::Fields(_) | Write::Signal | Write::Name(_) | Write::Send { .. } => None,
         }
     }
 
     fn content(&self) -> Content {
         match self {
             Write::Value(value) => Content::Value((*value).clone()),
+            Write::Fields(fields) => Content::Fields((*fields).clone()),
             Write::Signal | Write::Name(_) | Write::Send { .. } => Content::Value(Arc::new(Value::Null)),
         }
     }

@@ -124,6 +124,12 @@ impl GraphLoop {
         self.ns.is_empty()
     }
 
+    /// Gives every channel that was never written its start: stored bytes leave those out.
+    pub(crate) fn bind(&mut self, graph: &Graph) {
+        self.head.bind(graph);
+        self.stored.iter_mut().for_each(|stored| stored.bind(graph));
+    }
+
     /// The graph that declares its nodes, where it isn't the run's own.
     pub(crate) fn declares(&self) -> Option<GraphRef> {
         (!self.is_root()).then(|| self.head.graph.clone())

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Fold, end::Ending, recall};
 use crate::{
+    channel::Fields,
     checkpoint::Checkpoint,
     envelope::{Envelope, Millis},
     event::{Multitask, Request, Timer, TimerKind},
@@ -164,16 +165,21 @@ fn continued(envelope: Arc<Envelope>, request: &Request, head: Option<&Checkpoin
 }
 
 /// What START's hidden task writes: the channels of the input schema.
-pub(super) fn input_writes(graph: &Graph, input: &Value, seed: uuid::Uuid) -> Finished {
+pub(super) fn input_writes(graph: &Graph, input: &Fields, seed: uuid::Uuid) -> Finished {
     let mut writes = Vec::new();
-    for (name, value) in input.as_object().into_iter().flatten() {
+    for (name, value) in input {
         if let Some(def) = graph.channels.get(name.as_str()).filter(|def| def.input) {
-            let value = Arc::new(value.clone());
-            let value = if def.kind.holds_messages() { message::with_ids(&value, seed, name) } else { value };
-            writes.push((name.clone(), value));
+            let holds_messages = def.kind.holds_messages();
+            writes.push((name.clone(), if holds_messages { message::with_ids(value, seed, name) } else { value.clone() }));
         }
     }
     Finished { writes, ..Finished::default() }
+}
+
+/// An object as channels and values.
+pub(super) fn fields(object: &Value) -> Option<Fields> {
+    let object = object.as_object()?;
+    Some(object.iter().map(|(name, value)| (name.clone(), Arc::new(value.clone()))).collect())
 }
 
 fn limit(graph: &Graph, request: &Request) -> u32 {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Command, Fold,
-    begin::{busy, invalid_value, unknown_checkpoint},
+    begin::{busy, fields, invalid_value, unknown_checkpoint},
     first::update_writes,
 
     step::{checkpointed, invalid_update, node_failure},
@@ -56,7 +56,7 @@ impl Fold<'_> {
         }
         let mut at = self.edited(envelope, edit)?;
         let graph = self.graphs.graph(&at.head.graph.hash).ok_or_else(|| unknown_checkpoint(at.head.id))?;
-        at.head.bind(&graph);
+        at.bind(&graph);
         // An earlier checkpoint lies in the archive already.
         let mut archived = self.state.root.as_deref().filter(|root| root.has_begun()).cloned().into_iter().collect();
         for (place, superstep) in edit.supersteps.iter().enumerate() {
@@ -116,13 +116,13 @@ impl Fold<'_> {
             }
             [first, ..] if first.as_node.as_deref() == Some(INPUT) => {
                 alone("updating as input")?;
-                let Some(input) = &first.values else {
+                let Some(input) = first.values.as_deref().and_then(fields) else {
                     return Err(invalid_value("InvalidUpdateError", "Received no input writes for __start__"));
                 };
                 if before.is_nil() {
                     at.head.step = crate::checkpoint::BEFORE_INPUT;
                 }
-                apply(graph, &mut at.head, &[Writer::of_input(input)], Purpose::Step).map_err(conflict)?;
+                apply(graph, &mut at.head, &[Writer::of_input(&input)], Purpose::Step).map_err(conflict)?;
                 source = Source::Input;
             }
             [first, ..] if first.as_node.as_deref() == Some(COPY) => {

@@ -157,7 +157,7 @@ impl Fold<'_> {
         root.rest(&graph_of);
         if let Some(mut newest) = self.state.newest.take() {
             if let Some(graph) = graphs.graph(&newest.head.graph.hash) {
-                newest.head.bind(&graph);
+                newest.bind(&graph);
             }
             // The run made no checkpoint: what it stored at an earlier one goes back there.
             let earlier = self.state.root.replace(newest);

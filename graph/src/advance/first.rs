@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::{
     Turn,
-    begin::invalid_value,
+    begin::{fields, invalid_value},
     recall::bound,
     step::{End, invalid_update},
 };
 use crate::{
     apply::{Applied, Purpose, Writer, apply},
-    channel::UpdateError,
+    channel::{Fields, UpdateError},
     checkpoint::Source,
     event::{CommandInput, Request},
     graph::Graph,
@@ -63,7 +63,7 @@ impl Turn<'_> {
         };
         let stop = root.head.step + 1 + i64::from(self.run.limit) + 1;
         root.progress = Some(Box::new(Progress::new(stop, Memory::Call)));
-        root.head.bind(&graph);
+        root.bind(&graph);
         if let Err(error) = write_commands(&graph, root, carried.as_ref()) {
             return Some(End::error(invalid_update(error)));
         }
@@ -71,20 +71,20 @@ impl Turn<'_> {
             self.resume(&graph, root, forks, travels, superseded)
         } else {
             let input = match (&request.input, command) {
-                (Some(input), _) if !input.is_object() => {
-                    let message = "the input must be an object of channels and values";
-                    return Some(End::run_error(invalid_value("InvalidUpdateError", message)));
-                }
-                (Some(input), _) => input.clone(),
+                (Some(input), _) => fields(input),
                 // On an empty thread a command is input too.
                 (None, Some(command)) => {
                     root.progress.iter_mut().for_each(|progress| progress.entry.clone_from(&entry));
-                    command.update.clone().unwrap_or_else(|| Arc::new(Value::Object(serde_json::Map::new())))
+                    Some(command.update.as_deref().and_then(fields).unwrap_or_default())
                 }
                 (None, None) => {
                     let message = "Received no input for __start__; give `input`, for the thread is empty";
                     return Some(End::run_error(invalid_value("EmptyInputError", message)));
                 }
+            };
+            let Some(input) = input else {
+                let message = "the input must be an object of channels and values";
+                return Some(End::run_error(invalid_value("InvalidUpdateError", message)));
             };
             let version = self.run.envelope.graph.clone();
             let rules = self.run.envelope.rules;
@@ -171,7 +171,7 @@ impl Turn<'_> {
         &mut self,
         graph: &Graph,
         at: &mut GraphLoop,
-        input: &Arc<Value>,
+        input: &Fields,
         (version, rules): (crate::envelope::GraphRef, u32),
     ) -> Option<End> {
         if at.command.is_some() {

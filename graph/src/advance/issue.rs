@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Command, Turn, begin::input_writes};
 use crate::{
     branch,
+    channel::Content,
     graph::{Graph, START_NODE},
     graph_loop::{Failure, GraphLoop},
     step_task::{Finished, Stand, StepTask},
@@ -76,8 +77,10 @@ impl Turn<'_> {
 
     /// START's task: it writes the input, and its conditions are decided here.
     fn start(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
-        let input = at.head.channels.get(START_NODE).and_then(|channel| channel.value());
-        let mut finished = input.map(|input| input_writes(graph, input, id)).unwrap_or_default();
+        let mut finished = match at.head.channels.get(START_NODE).map(|channel| &channel.content) {
+            Some(Content::Fields(input)) => input_writes(graph, input, id),
+            Some(_) | None => Finished::default(),
+        };
         if let Some(progress) = at.progress.as_deref_mut() {
             finished.goto = std::mem::take(&mut progress.entry);
         }

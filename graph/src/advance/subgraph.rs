@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Turn, step::End};
+use super::{Turn, begin::fields, step::End};
 use crate::{
     graph::Graph,
     graph_loop::{Failure, GraphLoop, Progress},
@@ -24,11 +24,10 @@ impl Turn<'_> {
         let Some(subgraph) = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref()) else { return };
         let Some(inner_graph) = self.graphs.graph(&subgraph.graph.hash) else { return };
         let input = match &task.path {
-            TaskPath::Push { argument, .. } => argument.clone(),
+            TaskPath::Push { argument, .. } => fields(argument).unwrap_or_default(),
             TaskPath::Pull => {
                 let wanted = |name: &str| inner_graph.channels.get(name).is_some_and(|def| def.state);
-                let fields = at.head.read(graph, |name, _| wanted(name)).into_iter();
-                Arc::new(Value::Object(fields.map(|(name, value)| (name, Value::clone(&value))).collect::<Map<_, _>>()))
+                at.head.read(graph, |name, _| wanted(name))
             }
         };
         task.issue += 1;
@@ -46,7 +45,7 @@ impl Turn<'_> {
         };
         let mut inner =
             remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
-        inner.head.bind(&inner_graph);
+        inner.bind(&inner_graph);
         let stop = inner.head.step + 1 + i64::from(self.run.limit) + 1;
         inner.progress = Some(Box::new(Progress::new(stop, subgraph.memory)));
         self.path.push(id);
@@ -76,7 +75,7 @@ impl Turn<'_> {
             [id, rest @ ..] => {
                 let mut inner = at.tasks.get_mut(id).and_then(|task| task.inner.take())?;
                 if let Some(graph) = self.graph_of(&inner) {
-                    inner.head.bind(&graph);
+                    inner.bind(&graph);
                 }
                 self.path.push(*id);
                 let end = self.within(&mut inner, rest, work);

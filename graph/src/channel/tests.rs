@@ -30,15 +30,8 @@ fn task(graph: &Graph, place: usize, writes: &[Value]) -> StepTask {
     let name = ["a", "b", "c"][place];
     let node = &graph.nodes[name];
     let writes = writes.iter().map(|value| ("x".to_owned(), Arc::new(value.clone()))).collect();
-    StepTask {
-        id: Uuid::from_u128(place as u128),
-        node: node.name.clone(),
-        path: TaskPath::Pull,
-        triggers: node.triggers.clone(),
-        issue: 1,
-        attempt: 0,
-        stand: Stand::Finished(Arc::new(Finished { writes, ..Finished::default() })),
-    }
+    let task = StepTask::new(Uuid::from_u128(place as u128), node.name.clone(), TaskPath::Pull, node.triggers.clone());
+    StepTask { stand: Stand::Finished(Arc::new(Finished { writes, ..Finished::default() })), ..task }
 }
 
 fn step(graph: &Graph, checkpoint: &mut Checkpoint, writes: &Writes) -> Result<Applied, UpdateError> {

@@ -234,7 +234,7 @@ impl Play {
     fn fold(&mut self, run: &Arc<Envelope>, event: Event) -> Vec<Command> {
         let stored = KeyState::decode(&self.rig.state().encode()).expect("a state that was encoded");
         let commands = self.rig.fold(run, event.clone());
-        let Step::Done { state, commands: again } = advance(&self.rig.graphs, stored, run, self.rig.at, &event) else {
+        let Step::Done { state, commands: again } = advance(&self.rig.graphs, &self.rig.recalled, stored, run, self.rig.at, &event) else {
             panic!("a graph is missing")
         };
         assert_eq!(commands, again, "a crash before the event changes nothing");
@@ -276,7 +276,7 @@ impl Seen {
                     assert!(!self.finished.contains(&task.id), "what finished isn't run again");
                     assert!(!self.ended.contains(&envelope.run_id), "an ended run issues nothing");
                 }
-                Command::Cancel { .. } => {}
+                Command::Cancel { .. } | Command::Archive { .. } => {}
                 Command::Update { envelope, update } => {
                     assert!(told.insert(envelope.run_id), "one event, one update of a run");
                     let Some(number) = update.number else {
@@ -306,7 +306,13 @@ impl Seen {
                 assert!(status.is_terminal() && ended.status == status);
                 assert!(self.ended.insert(run.run_id), "a run ends once");
             }
-            Happened::TaskDone(_) | Happened::StepDone(_) | Happened::Queued(_) | Happened::Spent { .. } => {}
+            Happened::TaskDone(_)
+            | Happened::StepDone(_)
+            | Happened::Queued(_)
+            | Happened::Continued(_)
+            | Happened::Paused(_)
+            | Happened::Edited(_)
+            | Happened::Spent { .. } => {}
         }
     }
 }
@@ -387,7 +393,7 @@ fn a_replay_gives_the_same_bytes() {
         let mut state = KeyState::new(play.rig.state().key().clone());
         let mut all = Vec::new();
         for (run, at, event) in &play.rig.log {
-            let Step::Done { state: next, commands } = advance(&play.rig.graphs, state, run, *at, event) else {
+            let Step::Done { state: next, commands } = advance(&play.rig.graphs, &play.rig.recalled, state, run, *at, event) else {
                 panic!("a graph is missing")
             };
             state = next;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graph::{
-    advance::{Command, Step, advance},
+    advance::{Command, Need, Step, advance},
     event::{CommandInput, Event, Multitask, Request, RunConfig},
     graph::Graph,
     state::KeyState,
@@ -30,7 +30,7 @@ fn a_second_request_waits_for_its_turn() {
         .iter()
         .filter_map(|command| match command {
             Command::Update { envelope, update } => Some((envelope.run_id, update.number, update.status)),
-            Command::Issue { .. } | Command::Cancel { .. } => None,
+            Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } => None,
         })
         .collect();
     let expected = [(first.run_id, Some(3), RunStatus::Success), (second.run_id, Some(2), RunStatus::Running)];
@@ -147,11 +147,11 @@ fn a_graph_that_is_not_at_hand_is_asked_for() {
     let graphs = std::mem::take(&mut rig.graphs);
     let event = Event::Requested(Box::new(Request { input: input(), ..Request::default() }));
     let before = KeyState::new(run.key());
-    let Step::Need { state, spec } = advance(&rig.graphs, before.clone(), &run, rig.at, &event) else {
+    let Step::Need { state, need } = advance(&rig.graphs, &rig.recalled, before.clone(), &run, rig.at, &event) else {
         panic!("a run began without its graph")
     };
-    assert_eq!((state, spec.as_str()), (before.clone(), rig.graph.hash()));
-    assert!(matches!(advance(&graphs, before, &run, rig.at, &event), Step::Done { .. }));
+    assert_eq!((state, need), (before.clone(), Need::Spec(rig.graph.hash().to_owned())));
+    assert!(matches!(advance(&graphs, &rig.recalled, before, &run, rig.at, &event), Step::Done { .. }));
 }
 
 #[test]

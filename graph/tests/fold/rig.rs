@@ -7,6 +7,7 @@ use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
     event::{Event, Request, Timer},
     graph::{Graph, Graphs},
+    graph_loop::{Recalled, Wanted},
     ids,
     spec::GraphSpec,
     state::KeyState,
@@ -62,6 +63,8 @@ pub struct Rig {
     pub updates: Vec<(Arc<Envelope>, Update)>,
     pub issued: Vec<(Arc<Envelope>, Task)>,
     pub cancelled: Vec<TaskId>,
+    /// What left the state, at hand for every event.
+    pub recalled: Recalled,
     thread: Option<String>,
     runs: u64,
 }
@@ -87,6 +90,7 @@ impl Rig {
             updates: Vec::new(),
             issued: Vec::new(),
             cancelled: Vec::new(),
+            recalled: Recalled::new(),
             thread: thread.map(str::to_owned),
             runs: 0,
         };
@@ -125,7 +129,7 @@ impl Rig {
     pub fn fold(&mut self, envelope: &Arc<Envelope>, event: Event) -> Vec<Command> {
         self.at += 1;
         let state = self.state.take().expect("a state");
-        let Step::Done { state, commands } = advance(&self.graphs, state, envelope, self.at, &event) else {
+        let Step::Done { state, commands } = advance(&self.graphs, &self.recalled, state, envelope, self.at, &event) else {
             panic!("a graph is missing")
         };
         self.state = Some(state);
@@ -135,6 +139,10 @@ impl Rig {
                 Command::Issue { envelope, task } => self.issued.push((envelope, task)),
                 Command::Update { envelope, update } => self.updates.push((envelope, update)),
                 Command::Cancel { tasks, .. } => self.cancelled.extend(tasks),
+                Command::Archive { checkpoint, .. } => {
+                    let wanted = Wanted::Checkpoint(checkpoint.checkpoint_id());
+                    self.recalled.insert(wanted, Some(Arc::from(checkpoint)));
+                }
             }
         }
         commands

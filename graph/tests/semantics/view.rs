@@ -21,6 +21,30 @@ pub struct Called {
     pub history: Vec<Value>,
 }
 
+/// What one task gave to a step.
+enum Chunk {
+    Questions { path: Vec<String>, values: Vec<Value> },
+    Breakpoint,
+    Update { path: Vec<String>, node: String, update: Option<Arc<Value>>, restored: bool },
+}
+
+impl Chunk {
+    fn shown(self) -> Value {
+        match self {
+            Chunk::Questions { path, values } => json!({"__interrupt__": values, "in": path}),
+            Chunk::Breakpoint => json!({"__interrupt__": [], "in": []}),
+            Chunk::Update { path, node, update, restored } => {
+                let mut chunk = json!({"in": path});
+                chunk[node] = update.as_deref().map_or(Value::Null, plain_overwrites);
+                if restored {
+                    chunk["__metadata__"] = json!({"cached": true});
+                }
+                chunk
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct View {
     /// Of the thread's own graph: ids are in the order of time.
@@ -31,7 +55,7 @@ pub struct View {
     /// The state as the stream showed it last.
     shown: BTreeMap<String, Arc<Value>>,
     steps: Vec<Value>,
-    updates: Vec<Value>,
+    updates: Vec<Chunk>,
     ended: Option<Ended>,
     edited: Option<Edited>,
     /// Of the run that ended last.
@@ -41,7 +65,8 @@ pub struct View {
 
 impl View {
     pub fn begin(&mut self) {
-        (self.steps, self.updates, self.ended, self.edited) = (Vec::new(), Vec::new(), None, None);
+        (self.steps, self.ended, self.edited) = (Vec::new(), None, None);
+        self.updates.clear();
         self.last_number = 0;
     }
 
@@ -59,7 +84,7 @@ impl View {
                         self.step(object(values));
                     }
                     if paused.breakpoint {
-                        self.updates.push(json!({"__interrupt__": [], "in": []}));
+                        self.updates.push(Chunk::Breakpoint);
                     }
                 }
                 Happened::Ended(ended) => {
@@ -104,17 +129,18 @@ impl View {
 
     fn task_done(&mut self, done: &TaskDone) {
         // The last part of the namespace is the task's own.
-        let mut path: Vec<&str> = done.ns.split('|').map(|part| part.split(':').next().unwrap_or(part)).collect();
+        let names = done.ns.split('|').map(|part| part.split(':').next().unwrap_or(part).to_owned());
+        let mut path: Vec<String> = names.collect();
         path.pop();
         if done.error.is_some() {
             self.failed.insert(done.task_id);
         }
         if !done.interrupts.is_empty() {
             self.asked.insert(done.task_id, done.interrupts.clone());
-            let questions: Vec<Value> =
-                done.interrupts.iter().map(|interrupt| json!({"interrupt": *interrupt.value})).collect();
-            self.updates.push(json!({"__interrupt__": questions, "in": path}));
-            if path.is_empty() {
+            let values = done.interrupts.iter().map(|interrupt| json!({"interrupt": *interrupt.value})).collect();
+            let is_root = path.is_empty();
+            self.updates.push(Chunk::Questions { path, values });
+            if is_root {
                 self.step(object(&self.shown.clone()));
             }
             return;
@@ -123,17 +149,13 @@ impl View {
             return;
         }
         self.finished.insert(done.task_id);
-        let update = done.update.as_deref().map_or(Value::Null, plain_overwrites);
-        let mut chunk = json!({done.node.as_str(): update, "in": path});
-        if done.restored {
-            chunk["__metadata__"] = json!({"cached": true});
-        }
-        self.updates.push(chunk);
+        let (node, update, restored) = (done.node.clone(), done.update.clone(), done.restored);
+        self.updates.push(Chunk::Update { path, node, update, restored });
     }
 
     /// One entry for each `values` event; questions of parallel tasks are gathered into one.
     fn step(&mut self, values: Value) {
-        let updates = std::mem::take(&mut self.updates);
+        let updates: Vec<Value> = self.updates.drain(..).map(Chunk::shown).collect();
         self.steps.push(json!({"updates": updates, "values": values}));
     }
 
