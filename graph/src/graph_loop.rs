@@ -38,6 +38,9 @@ pub struct GraphLoop {
     /// The tasks of the step after the head, finished ones with their writes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tasks: StepTasks,
+    /// Tasks of the stored head that a command has taken out of the step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) aside: StepTasks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Box<Progress>>,
 }
@@ -60,6 +63,9 @@ pub(crate) struct Progress {
     pub asks_anew: bool,
     #[serde(default)]
     pub memory: Memory,
+    /// The head's `passed` as it is stored.
+    #[serde(default)]
+    pub passed: u64,
     /// What a subgraph's node writes when it ends: the output channels as they were last shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<BTreeMap<String, Arc<Value>>>,
@@ -99,6 +105,7 @@ impl GraphLoop {
             command: None,
             resume: None,
             tasks: StepTasks::new(),
+            aside: StepTasks::new(),
             progress: None,
         }
     }
@@ -153,9 +160,11 @@ impl GraphLoop {
             }
         }
         // Who handles a failure is asked for by no channel.
-        let listed = |task: &StepTask| task.handles.as_ref().is_some_and(|handled| self.tasks.contains_key(&handled.task_id));
-        let handlers: Vec<StepTask> = before.into_values().filter(listed).collect();
+        let listed =
+            |task: &StepTask| task.handles.as_ref().is_some_and(|handled| self.tasks.contains_key(&handled.task_id));
+        let (handlers, aside): (Vec<StepTask>, Vec<StepTask>) = before.into_values().partition(listed);
         self.tasks.extend(handlers.into_iter().map(|task| (task.id, task)));
+        self.aside.extend(aside.into_iter().map(|task| (task.id, task)));
     }
 
     /// The tasks that the stored checkpoint itself asks for: what snapshots list.
@@ -170,10 +179,13 @@ impl GraphLoop {
 
     /// No run works on it any more: what isn't stored is forgotten.
     pub(crate) fn rest(&mut self, graph_of: &impl Fn(&str) -> Option<Arc<Graph>>) {
-        self.progress = None;
         if let Some(stored) = self.stored.take() {
             self.head = *stored;
         }
+        if let Some(progress) = self.progress.take() {
+            self.head.passed = progress.passed;
+        }
+        self.tasks.append(&mut self.aside);
         for task in self.tasks.values_mut() {
             task.rest();
             task.inner = task.inner.take().filter(|inner| inner.memory() == Memory::Call);

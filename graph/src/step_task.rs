@@ -12,7 +12,7 @@ use crate::{
     graph::{Graph, START_NODE},
     graph_loop::GraphLoop,
     task::{Destination, Handled, Interrupt, TaskError, TaskId, TaskPath, TaskResult},
-    update::IssuedTask,
+    update::{IssuedTask, TaskDone},
 };
 
 /// The tasks of one superstep by id.
@@ -44,6 +44,9 @@ pub(crate) struct StepTask {
     /// The answers of the open issue: those taken up before, and new ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<Arc<Value>>,
+    /// Its question, while an answer without an id may still be for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<TaskDone>>,
     /// Where the subgraph stands that the node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<Box<GraphLoop>>,
@@ -128,6 +131,7 @@ impl StepTask {
             interrupts: Vec::new(),
             answers: Vec::new(),
             given: Vec::new(),
+            held: None,
             inner: None,
         }
     }
@@ -203,6 +207,7 @@ impl StepTask {
             Stand::Idle | Stand::Finished(_) => {}
         }
         self.given.clear();
+        self.held = None;
     }
 
     /// Forgets what is never stored.

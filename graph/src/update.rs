@@ -174,6 +174,9 @@ pub struct TaskDone {
     /// The task left its graph with a command to the outer one: it counts as not finished.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_parent: bool,
+    /// The task asked what a waiting answer is for: it is issued again with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered: bool,
 }
 
 /// A checkpoint as clients see it; what the fold itself needs of it stays in its state.

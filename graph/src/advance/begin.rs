@@ -170,7 +170,10 @@ pub(super) fn input_writes(graph: &Graph, input: &Fields, seed: uuid::Uuid) -> F
     for (name, value) in input {
         if let Some(def) = graph.channels.get(name.as_str()).filter(|def| def.input) {
             let holds_messages = def.kind.holds_messages();
-            writes.push((name.clone(), if holds_messages { message::with_ids(value, seed, name) } else { value.clone() }));
+            writes.push((
+                name.clone(),
+                if holds_messages { message::with_ids(value, seed, name) } else { value.clone() },
+            ));
         }
     }
     Finished { writes, ..Finished::default() }

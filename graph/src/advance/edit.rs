@@ -6,7 +6,6 @@ use super::{
     Command, Fold,
     begin::{busy, fields, invalid_value, unknown_checkpoint},
     first::update_writes,
-
     step::{checkpointed, invalid_update, node_failure},
 };
 use crate::{
@@ -57,6 +56,7 @@ impl Fold<'_> {
         let mut at = self.edited(envelope, edit)?;
         let graph = self.graphs.graph(&at.head.graph.hash).ok_or_else(|| unknown_checkpoint(at.head.id))?;
         at.bind(&graph);
+        at.prepare(&graph);
         // An earlier checkpoint lies in the archive already.
         let mut archived = self.state.root.as_deref().filter(|root| root.has_begun()).cloned().into_iter().collect();
         for (place, superstep) in edit.supersteps.iter().enumerate() {
@@ -138,6 +138,7 @@ impl Fold<'_> {
         (at.head.step, at.head.source, at.head.parent) = (at.head.step + 1, source, parent);
         (at.stored, at.command, at.resume) = (None, None, None);
         at.tasks.clear();
+        at.aside.clear();
         at.prepare(graph);
         Ok(())
     }

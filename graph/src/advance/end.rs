@@ -80,7 +80,10 @@ impl Fold<'_> {
             End::Failed { node, error } => self.end(Ending::error(node_failure(node, &error))),
             End::Left(_) => {
                 let message = "a node gave a command to the outer graph, and there is none";
-                self.end(Ending::error(node_failure(None, &failure("node_failed", message.to_owned(), "ParentCommand"))));
+                self.end(Ending::error(node_failure(
+                    None,
+                    &failure("node_failed", message.to_owned(), "ParentCommand"),
+                )));
             }
         }
     }

@@ -69,6 +69,7 @@ impl Turn<'_> {
             calls: result.calls.clone(),
             restored: false,
             to_parent: false,
+            answered: false,
         };
         let execution = result.execution;
         if let Some(error) = &result.error {
@@ -83,6 +84,11 @@ impl Turn<'_> {
             task.interrupts.clone_from(&result.interrupts);
             task.stand = Stand::Paused { execution, asked: true };
             done.interrupts.clone_from(&result.interrupts);
+            if self.run.resume.is_some() {
+                // An answer waits that may be this task's: nobody is asked before that is known.
+                task.held = Some(Box::new(done));
+                return at.one_less();
+            }
         } else {
             let finished = finished(&graph, result);
             done.update = snapshot::update_of(&graph, is_root, &finished.writes).map(Arc::new);

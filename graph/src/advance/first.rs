@@ -62,7 +62,7 @@ impl Turn<'_> {
             }
         };
         let stop = root.head.step + 1 + i64::from(self.run.limit) + 1;
-        root.progress = Some(Box::new(Progress::new(stop, Memory::Call)));
+        root.progress = Some(Box::new(Progress::new(stop, Memory::Call, root.head.passed)));
         root.bind(&graph);
         if let Err(error) = write_commands(&graph, root, carried.as_ref()) {
             return Some(End::error(invalid_update(error)));
@@ -104,15 +104,11 @@ impl Turn<'_> {
     }
 
     /// What a command writes, and its answers.
-    fn take_command(
-        &mut self,
-        graph: &Graph,
-        root: &GraphLoop,
-        command: &CommandInput,
-    ) -> Result<Finished, RunError> {
+    fn take_command(&mut self, graph: &Graph, root: &GraphLoop, command: &CommandInput) -> Result<Finished, RunError> {
         let CommandInput { resume, answers, update, goto } = command;
         if resume.is_some() && open_questions(root) > 1 {
-            let message = "When there are multiple pending interrupts, you must specify the interrupt id when resuming.";
+            let message =
+                "When there are multiple pending interrupts, you must specify the interrupt id when resuming.";
             return Err(invalid_value("RuntimeError", message));
         }
         self.run.resume.clone_from(resume);
@@ -174,12 +170,11 @@ impl Turn<'_> {
         input: &Fields,
         (version, rules): (crate::envelope::GraphRef, u32),
     ) -> Option<End> {
-        if at.command.is_some() {
-            at.prepare(graph);
-        }
+        // What comes from the archive knows only the tasks that were worked on.
+        at.prepare(graph);
         (at.head.graph, at.head.rules) = (version, rules);
         let before = self.before(at);
-        let given_up = std::mem::take(&mut at.tasks);
+        let mut given_up = std::mem::take(&mut at.tasks);
         let applied = {
             let mut writers: Vec<Writer<'_>> = Writer::of_tasks(given_up.values());
             writers.iter_mut().for_each(Writer::give_up);
@@ -190,6 +185,7 @@ impl Turn<'_> {
             at.tasks = given_up;
             return Some(End::error(invalid_update(error)));
         }
+        given_up.append(&mut at.aside);
         self.archive(before, given_up);
         self.checkpoint(graph, at, Source::Input, Applied::default());
         self.tick(graph, at).or_else(|| self.proceed(at))
@@ -198,7 +194,8 @@ impl Turn<'_> {
     fn fork(&mut self, graph: &Graph, root: &mut GraphLoop) {
         // What a command wrote is part of the fork; the checkpoint that it goes back to stays as it is.
         let before = self.before(root);
-        let tasks = std::mem::take(&mut root.tasks);
+        let mut tasks = std::mem::take(&mut root.tasks);
+        tasks.append(&mut root.aside);
         match self.newest.take() {
             None => self.archive(before, tasks),
             // An earlier checkpoint lies in the archive already.
@@ -221,7 +218,7 @@ impl Turn<'_> {
 }
 
 impl Progress {
-    pub(super) fn new(stop: i64, memory: Memory) -> Self {
+    pub(super) fn new(stop: i64, memory: Memory, passed: u64) -> Self {
         Progress {
             stop,
             unfinished: 0,
@@ -229,6 +226,7 @@ impl Progress {
             resuming: false,
             asks_anew: false,
             memory,
+            passed,
             shown: None,
             entry: Vec::new(),
         }

@@ -26,7 +26,8 @@ impl Turn<'_> {
         let step = at.head.step + 1;
         let Some(task) = at.tasks.get_mut(&id) else { return };
         // What a handler does wrong is nobody's to handle.
-        let handler = graph.nodes.get(&task.node).and_then(|node| node.on_error.as_ref()).filter(|_| task.handles.is_none());
+        let handler =
+            graph.nodes.get(&task.node).and_then(|node| node.on_error.as_ref()).filter(|_| task.handles.is_none());
         let handled = handler.is_some();
         task.stand = Stand::Failed { execution, error: error.clone(), handled };
         let Some(handler) = handler else {

@@ -9,6 +9,7 @@ use crate::{
     ids,
     step_task::{Stand, StepTask},
     task::TaskId,
+    update::{Happened, TaskDone},
 };
 
 impl Turn<'_> {
@@ -72,9 +73,22 @@ impl Turn<'_> {
         if let Some(progress) = at.progress.as_deref_mut() {
             progress.unfinished += 1;
         }
+        if let Some(held) = at.tasks.get_mut(&id).and_then(|task| task.held.take()) {
+            let done = TaskDone { interrupts: Vec::new(), answered: true, ..*held };
+            self.happened(Happened::TaskDone(Box::new(done)));
+        }
         self.give_answers(at, id);
         self.issue(graph, at, id);
         true
+    }
+
+    /// The step is over: questions that no answer was for are asked now.
+    pub(super) fn ask(&mut self, at: &mut GraphLoop) {
+        let mut held: Vec<&mut StepTask> = at.tasks.values_mut().filter(|task| task.held.is_some()).collect();
+        held.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
+        for done in held.into_iter().filter_map(|task| task.held.take()) {
+            self.happened(Happened::TaskDone(done));
+        }
     }
 
     /// `interrupt_before`: something changed since the run last went on, and a task of the next step is named.

@@ -21,7 +21,10 @@ pub(super) enum End {
     Done,
     /// Tasks asked; without a question a breakpoint stopped it.
     Paused(Vec<Interrupt>),
-    Failed { node: Option<String>, error: TaskError },
+    Failed {
+        node: Option<String>,
+        error: TaskError,
+    },
     /// A task left it with a command to the outer graph.
     Left(ParentCommand),
 }
@@ -63,6 +66,7 @@ impl Turn<'_> {
             if self.answer_another(&graph, at) {
                 continue;
             }
+            self.ask(at);
             if let Some(failure) = at.progress.as_deref_mut().and_then(|progress| progress.failure.take()) {
                 return Some(match failure {
                     Failure::Error { node, error } => End::Failed { node, error },
@@ -91,7 +95,7 @@ impl Turn<'_> {
         let before = self.before(at);
         let writers = Writer::of_tasks(at.tasks.values());
         let applied = apply(graph, &mut at.head, &writers, Purpose::Step)?;
-        let tasks = std::mem::take(&mut at.tasks);
+        let mut tasks = std::mem::take(&mut at.tasks);
         let names = tasks.values().filter(|task| task.handles.is_none()).map(|task| task.node.clone()).collect();
         if at.is_root() {
             // LangGraph drops an answer that nobody took with the step.
@@ -102,6 +106,7 @@ impl Turn<'_> {
                 self.run.within.remove(id);
             });
         }
+        tasks.append(&mut at.aside);
         self.archive(before, tasks);
         self.checkpoint(graph, at, Source::Loop, applied);
         if let Some(progress) = at.progress.as_deref_mut() {
@@ -113,13 +118,17 @@ impl Turn<'_> {
     /// The loop as it is stored, for the archive: its head is about to change. None where nothing is archived.
     pub(super) fn before(&mut self, at: &GraphLoop) -> Option<GraphLoop> {
         let kept = self.run.envelope.thread_id.is_some() && self.remembers(at) && !at.head.id.is_nil();
-        kept.then(|| GraphLoop {
+        let passed = at.progress.as_ref().map_or(at.head.passed, |progress| progress.passed);
+        let mut head = kept.then(|| at.stored.as_deref().unwrap_or(&at.head).clone())?;
+        head.passed = passed;
+        Some(GraphLoop {
             ns: at.ns.clone(),
-            head: at.stored.as_deref().unwrap_or(&at.head).clone(),
+            head,
             stored: None,
             command: at.command.clone(),
             resume: at.resume.clone(),
             tasks: StepTasks::new(),
+            aside: StepTasks::new(),
             progress: None,
         })
     }
@@ -149,6 +158,9 @@ impl Turn<'_> {
         at.head.id = self.last_checkpoint.next(self.at, self.run.envelope.run_id);
         (at.head.step, at.head.source, at.head.parent) = (at.head.step + 1, source, parent);
         (at.stored, at.command, at.resume) = (None, None, None);
+        if let Some(progress) = at.progress.as_deref_mut() {
+            progress.passed = at.head.passed;
+        }
         at.prepare(graph);
         let wrote = if at.is_root() { applied.wrote } else { applied.wrote_output };
         if wrote {
@@ -190,6 +202,7 @@ impl Turn<'_> {
                 calls: Vec::new(),
                 restored: true,
                 to_parent: false,
+                answered: false,
             };
             self.happened(Happened::TaskDone(Box::new(done)));
         }

@@ -43,11 +43,10 @@ impl Turn<'_> {
             Memory::Call => task.inner.take().filter(|_| self.run.rewound.is_none()),
             Memory::Thread => self.memory(&ns).map(Box::new),
         };
-        let mut inner =
-            remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
+        let mut inner = remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
         inner.bind(&inner_graph);
         let stop = inner.head.step + 1 + i64::from(self.run.limit) + 1;
-        inner.progress = Some(Box::new(Progress::new(stop, subgraph.memory)));
+        inner.progress = Some(Box::new(Progress::new(stop, subgraph.memory, inner.head.passed)));
         self.path.push(id);
         let end = if resuming && inner.has_begun() {
             self.resume_inner(&inner_graph, &mut inner)
@@ -113,8 +112,15 @@ impl Turn<'_> {
             End::Done => {
                 let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
                 let writes = shown.into_iter().flatten();
-                let known = |(name, _): &(String, Arc<Value>)| graph.channels.get(name.as_str()).is_some_and(|def| def.state);
-                self.finish_inside(&graph, at, id, &node, Finished { writes: writes.filter(known).collect(), ..Finished::default() });
+                let known =
+                    |(name, _): &(String, Arc<Value>)| graph.channels.get(name.as_str()).is_some_and(|def| def.state);
+                self.finish_inside(
+                    &graph,
+                    at,
+                    id,
+                    &node,
+                    Finished { writes: writes.filter(known).collect(), ..Finished::default() },
+                );
             }
             End::Left(ParentCommand { writes, goto }) => {
                 self.finish_inside(&graph, at, id, &node, Finished { writes, goto, ..Finished::default() });
@@ -183,6 +189,7 @@ impl Turn<'_> {
             calls: Vec::new(),
             restored: false,
             to_parent: false,
+            answered: false,
         }
     }
 }

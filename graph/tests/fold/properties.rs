@@ -234,7 +234,9 @@ impl Play {
     fn fold(&mut self, run: &Arc<Envelope>, event: Event) -> Vec<Command> {
         let stored = KeyState::decode(&self.rig.state().encode()).expect("a state that was encoded");
         let commands = self.rig.fold(run, event.clone());
-        let Step::Done { state, commands: again } = advance(&self.rig.graphs, &self.rig.recalled, stored, run, self.rig.at, &event) else {
+        let Step::Done { state, commands: again } =
+            advance(&self.rig.graphs, &self.rig.recalled, stored, run, self.rig.at, &event)
+        else {
             panic!("a graph is missing")
         };
         assert_eq!(commands, again, "a crash before the event changes nothing");
@@ -393,7 +395,9 @@ fn a_replay_gives_the_same_bytes() {
         let mut state = KeyState::new(play.rig.state().key().clone());
         let mut all = Vec::new();
         for (run, at, event) in &play.rig.log {
-            let Step::Done { state: next, commands } = advance(&play.rig.graphs, &play.rig.recalled, state, run, *at, event) else {
+            let Step::Done { state: next, commands } =
+                advance(&play.rig.graphs, &play.rig.recalled, state, run, *at, event)
+            else {
                 panic!("a graph is missing")
             };
             state = next;

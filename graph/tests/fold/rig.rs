@@ -129,7 +129,8 @@ impl Rig {
     pub fn fold(&mut self, envelope: &Arc<Envelope>, event: Event) -> Vec<Command> {
         self.at += 1;
         let state = self.state.take().expect("a state");
-        let Step::Done { state, commands } = advance(&self.graphs, &self.recalled, state, envelope, self.at, &event) else {
+        let Step::Done { state, commands } = advance(&self.graphs, &self.recalled, state, envelope, self.at, &event)
+        else {
             panic!("a graph is missing")
         };
         self.state = Some(state);

@@ -145,7 +145,7 @@ impl View {
             }
             return;
         }
-        if done.to_parent || (done.error.is_some() && done.update.is_none()) {
+        if done.to_parent || done.answered || (done.error.is_some() && done.update.is_none()) {
             return;
         }
         self.finished.insert(done.task_id);
@@ -192,7 +192,8 @@ impl View {
             self.step(Value::Null);
         }
         let error = error.map(|error| error.kind.unwrap_or(error.code));
-        let history: Vec<Value> = self.checkpoints.values().map(|checkpoint| self.snapshot(checkpoint, false)).collect();
+        let history: Vec<Value> =
+            self.checkpoints.values().map(|checkpoint| self.snapshot(checkpoint, false)).collect();
         let state = match self.checkpoints.values().next_back() {
             Some(last) => self.snapshot(last, true),
             None => {
