@@ -175,9 +175,9 @@ impl StepTask {
         !self.is_finished() && !self.interrupts.is_empty()
     }
 
-    /// A run has left something in it that a later one may need.
+    /// A run has worked on it: what it left is needed by one that comes back, if only the number of the last issue.
     pub fn is_touched(&self) -> bool {
-        self.stand != Stand::Idle || !self.interrupts.is_empty() || !self.answers.is_empty() || self.inner.is_some()
+        self.issue > 0 || self.stand != Stand::Idle
     }
 
     pub fn is_hidden(&self) -> bool {

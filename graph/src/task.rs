@@ -30,7 +30,7 @@ pub struct Task {
     pub graph: Option<GraphRef>,
     /// The failure that the node is to handle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handles: Option<Handled>,
+    pub handles: Option<Box<Handled>>,
     /// The superstep being executed, and the last one that the recursion limit allows.
     pub step: i64,
     pub stop: i64,

@@ -104,7 +104,8 @@ impl Executor {
 
 impl Execution<'_> {
     async fn run(&self) -> Event {
-        let graph = match self.executor.specs.get(&self.record.envelope.graph.hash).await {
+        let declares = self.task().graph.as_ref().unwrap_or(&self.record.envelope.graph);
+        let graph = match self.executor.specs.get(&declares.hash).await {
             Ok(graph) => graph,
             Err(SpecError::Unusable { error, .. }) => return self.failed(self.task().attempt + 1, error),
             Err(error @ SpecError::NotYet { .. }) => {

@@ -153,6 +153,7 @@ fn without_texts(mut event: Event) -> Event {
         Event::TaskGivenBack { calls, .. } => calls,
         Event::Requested(_)
         | Event::TaskKept { .. }
+        | Event::StateEdited(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => &mut [],

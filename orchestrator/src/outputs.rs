@@ -142,7 +142,8 @@ impl Outputs {
     fn form_one(&self, cause: Cause, command: Command, formed: &mut Formed) {
         match command {
             Command::Issue { envelope, task } => {
-                let Some(loaded) = self.graphs.get(&envelope.graph.hash) else { return };
+                let declares = task.graph.as_ref().unwrap_or(&envelope.graph);
+                let Some(loaded) = self.graphs.get(&declares.hash) else { return };
                 let Some((topic, partitions)) = loaded.topics.get(&task.node) else { return };
                 let record = TaskRecord { envelope, at: cause.at, task, references: None };
                 metrics::count_task(&record.envelope.graph.name, &record.task.node);
@@ -161,7 +162,9 @@ impl Outputs {
                 let wire = self.referring(record, sent, formed);
                 formed.records.push(Outgoing { topic, partition, wire, is_hint: false });
             }
-            Command::Cancel { envelope, node, tasks } => {
+            // The store has no place for them yet: threads go on from their newest checkpoint only.
+            Command::Archive { .. } => {}
+            Command::Cancel { envelope, graph: _, node, tasks } => {
                 for some in tasks.chunks(CANCELLED_IN_A_HINT_MAX) {
                     let (envelope, node) = (Arc::clone(&envelope), node.clone());
                     let record = SignalRecord { envelope, at: cause.at, cancelled: some.to_vec(), node };

@@ -72,6 +72,8 @@ mod tests {
             last_token: None,
             calls: Vec::new(),
             restored: false,
+            to_parent: false,
+            answered: false,
         };
         let expect = expect.map(|(text, id)| (text.to_owned(), id.to_owned()));
         assert_eq!(whole_text(&done), expect);

@@ -58,7 +58,12 @@ impl Rows {
                 Happened::Spent { node, calls, .. } => {
                     write.usage.extend(calls.iter().map(|call| usage_row(envelope, node, call)));
                 }
-                Happened::Queued(_) | Happened::Started(_) | Happened::Ended(_) => {}
+                Happened::Queued(_)
+                | Happened::Started(_)
+                | Happened::Continued(_)
+                | Happened::Paused(_)
+                | Happened::Ended(_)
+                | Happened::Edited(_) => {}
             }
         }
         self.add_values(envelope.key(), new);

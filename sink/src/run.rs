@@ -72,7 +72,7 @@ impl RunState {
                 }
                 Happened::TaskDone(done) => done.calls.iter().for_each(|call| self.usage += call.usage),
                 Happened::Spent { calls, .. } => calls.iter().for_each(|call| self.usage += call.usage),
-                Happened::StepDone(_) => {}
+                Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) | Happened::Edited(_) => {}
                 Happened::Ended(ended) => {
                     self.output.clone_from(&ended.output);
                     self.error = run_error::of(ended, self.envelope.run_id);

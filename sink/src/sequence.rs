@@ -183,7 +183,13 @@ impl Sequencer {
                     facts.push((place + 2, Fact::Final(of)));
                     place += PLACES_OF_ENDED;
                 }
-                Happened::Queued(_) | Happened::Started(_) | Happened::StepDone(_) | Happened::Spent { .. } => {
+                Happened::Queued(_)
+                | Happened::Started(_)
+                | Happened::Continued(_)
+                | Happened::StepDone(_)
+                | Happened::Paused(_)
+                | Happened::Edited(_)
+                | Happened::Spent { .. } => {
                     facts.push((place, Fact::Happened(Of::happened(record, index))));
                     place += 1;
                 }
@@ -263,7 +269,13 @@ pub fn reset_by(update: &Update, places: u32) -> Option<TaskId> {
             Happened::TaskDone(done) if places == place + 1 => return Some(done.task_id),
             Happened::TaskDone(_) => place += PLACES_OF_DONE,
             Happened::Ended(_) => place += PLACES_OF_ENDED,
-            Happened::Queued(_) | Happened::Started(_) | Happened::StepDone(_) | Happened::Spent { .. } => place += 1,
+            Happened::Queued(_)
+            | Happened::Started(_)
+            | Happened::Continued(_)
+            | Happened::StepDone(_)
+            | Happened::Paused(_)
+            | Happened::Edited(_)
+            | Happened::Spent { .. } => place += 1,
         }
     }
     None

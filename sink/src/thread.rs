@@ -140,7 +140,13 @@ impl ThreadState {
                     (self.view.values, self.view.next) = (None, None);
                 }
                 Happened::Ended(ended) => self.end(ended, run_id, run.started),
-                Happened::Queued(_) | Happened::Started(_) | Happened::StepDone(_) | Happened::Spent { .. } => {}
+                Happened::Queued(_)
+                | Happened::Started(_)
+                | Happened::Continued(_)
+                | Happened::StepDone(_)
+                | Happened::Paused(_)
+                | Happened::Edited(_)
+                | Happened::Spent { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ mod compose;
 mod jars;
 mod packages;
 mod rules;
+mod semantics;
 mod suites;
 mod test;
 
@@ -37,6 +38,11 @@ const VERBS: &[Verb] = &[
         usage: "schemas",
         help: "write anew the files that tests hold to the code: openapi.json, JSON Schemas",
         run: schemas,
+    },
+    Verb {
+        usage: "semantics FILE | fresh SEED COUNT [rich]",
+        help: "hold the fold against recorded cases of LangGraph, or against fresh ones that the real library records now",
+        run: semantics::run,
     },
     Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench::run },
 ];

@@ -11,7 +11,7 @@ use crate::{
     envelope::{Envelope, Millis},
     event::{Multitask, Request, Timer, TimerKind},
     graph::{DEFAULT_RECURSION_LIMIT, Graph},
-    graph_loop::{GraphLoop, Wanted},
+    graph_loop::{GraphLoop, Recalled, Wanted},
     message,
     state::{Armed, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
@@ -72,7 +72,7 @@ impl Fold<'_> {
         {
             let Waiting { envelope, request, requested_at, number, deadline: _ } = waiting;
             if let Some(id) = request.checkpoint_id
-                && let Some(wanted) = recall::wanted_at(&self.state, id, true, self.recalled)
+                && let Some(wanted) = recall::wanted_at(&self.state, id, true, &self.at_hand(id))
             {
                 return Some(wanted);
             }
@@ -83,7 +83,8 @@ impl Fold<'_> {
     }
 
     fn begin(&mut self, envelope: Arc<Envelope>, request: &Request, requested_at: Millis, number: u64) {
-        let place = self.place(request);
+        let recalled = request.checkpoint_id.map(|id| self.at_hand(id)).unwrap_or_default();
+        let place = self.place(request, &recalled);
         let earlier = place.as_ref().ok().and_then(|place| place.earlier.as_deref());
         let head = earlier.map(|earlier| &earlier.head).or(self.state.head());
         let envelope = continued(envelope, request, head);
@@ -128,18 +129,18 @@ impl Fold<'_> {
         if let Some(earlier) = earlier {
             self.state.newest = self.state.root.replace(Box::new(GraphLoop::clone(&earlier)));
         }
-        self.state.root.get_or_insert_with(|| Box::new(GraphLoop::empty(String::new(), version, rules)));
-        let recalled = self.recalled;
-        self.turn(|turn, root| turn.first(root, request, addressed, superseded, recalled));
+        let root = self.state.root.get_or_insert_with(|| Box::new(GraphLoop::empty(String::new(), version, rules)));
+        root.bind(&graph);
+        self.turn(|turn, root| turn.first(root, request, addressed, superseded, &recalled));
     }
 
     /// Where the request begins: at the newest checkpoint unless it names one.
-    fn place(&self, request: &Request) -> Result<Place, RunError> {
+    fn place(&self, request: &Request, recalled: &Recalled) -> Result<Place, RunError> {
         let Some(id) = request.checkpoint_id else { return Ok(Place { addressed: false, earlier: None }) };
         if self.state.head().is_some_and(|head| head.id == id) {
             return Ok(Place { addressed: true, earlier: None });
         }
-        match self.recalled.get(&Wanted::Checkpoint(id)) {
+        match recalled.get(&Wanted::Checkpoint(id)) {
             Some(Some(found)) => Ok(Place { addressed: true, earlier: Some(found.clone()) }),
             Some(None) | None => Err(unknown_checkpoint(id)),
         }

@@ -109,6 +109,7 @@ impl Fold<'_> {
             self.state.root = None;
             self.state.memories.clear();
         }
+        self.state.root = self.state.root.take().filter(|root| root.has_begun());
     }
 
     fn ended(&mut self, graph: &Graph, ending: Ending, usage: Usage) -> Ended {
@@ -134,13 +135,14 @@ impl Fold<'_> {
     /// Tells the workers of tasks whose result nobody waits for.
     fn cancel_open(&mut self) {
         let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
-        let mut open: BTreeMap<(Option<(String, String)>, Arc<str>), Vec<TaskId>> = BTreeMap::new();
+        // By the hash of the subgraph that declares the node, and its name.
+        let mut open: BTreeMap<(Option<String>, Arc<str>), (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
         for (at, task) in root.open_tasks() {
-            let graph = at.declares().map(|graph| (graph.name, graph.hash));
-            open.entry((graph, task.node.clone())).or_default().push(task.id);
+            let graph = at.declares();
+            let hash = graph.as_ref().map(|graph| graph.hash.clone());
+            open.entry((hash, task.node.clone())).or_insert_with(|| (graph, Vec::new())).1.push(task.id);
         }
-        for ((graph, node), tasks) in open {
-            let graph = graph.map(|(name, hash)| GraphRef { name, hash });
+        for ((_, node), (graph, tasks)) in open {
             let cancel = Command::Cancel { envelope: run.envelope.clone(), graph, node: node.to_string(), tasks };
             self.draft.commands.push(cancel);
         }

@@ -59,7 +59,7 @@ impl Turn<'_> {
             repeat: false,
             node: task.node.to_string(),
             graph: at.declares(),
-            handles: task.handles.as_deref().cloned(),
+            handles: task.handles.clone(),
             step: at.head.step + 1,
             stop,
             checkpoint_id: at.head.id,

@@ -1,8 +1,11 @@
 //! What a run or an edit needs of the thread's past: the checkpoint that it begins at, and what subgraphs that remember
 //! for the thread knew then.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
+use super::{Command, Fold};
 use crate::{
     event::Event,
     graph_loop::{GraphLoop, Recalled, Wanted},
@@ -47,4 +50,27 @@ pub(super) fn wanted_at(state: &KeyState, id: Uuid, memories: bool, recalled: &R
 pub(super) fn bound(at: &GraphLoop) -> Uuid {
     let edited = at.head.source.is_edited();
     at.head.parent.filter(|_| edited).unwrap_or(at.head.id)
+}
+
+impl Fold<'_> {
+    /// What was recalled to begin at checkpoint `id`, and what this very event has archived since.
+    pub(super) fn at_hand(&self, id: Uuid) -> Recalled {
+        let mut at_hand = self.recalled.clone();
+        let archived = self.commands.iter().filter_map(|command| match command {
+            Command::Archive { checkpoint, .. } => Some(&**checkpoint),
+            Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } => None,
+        });
+        let keep = |checkpoint: &GraphLoop| Some(Arc::new(checkpoint.clone()));
+        for checkpoint in archived.clone().filter(|checkpoint| checkpoint.is_root()) {
+            at_hand.insert(Wanted::Checkpoint(checkpoint.head.id), keep(checkpoint));
+        }
+        let head = self.state.root.as_deref().filter(|root| root.head.id == id);
+        let found = at_hand.get(&Wanted::Checkpoint(id)).and_then(Option::as_deref);
+        if let Some(bound) = head.or(found).map(bound) {
+            for checkpoint in archived.filter(|checkpoint| !checkpoint.is_root() && checkpoint.head.id < bound) {
+                at_hand.insert(Wanted::Before { ns: checkpoint.ns.clone(), id: bound }, keep(checkpoint));
+            }
+        }
+        at_hand
+    }
 }

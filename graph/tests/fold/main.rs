@@ -2,6 +2,7 @@
 //! and in any other.
 
 mod ends;
+mod interrupts;
 mod properties;
 mod requests;
 mod rig;

@@ -9,10 +9,12 @@ use std::{
 use graph::{
     advance::{Command, Step, advance},
     envelope::Envelope,
-    event::{Event, Multitask, Request, RunConfig, Timer, TimerKind},
+    event::{CommandInput, Edit, Event, Multitask, Request, RunConfig, StateUpdate, Timer, TimerKind},
+    graph_loop::GraphLoop,
+    ids,
     spec::GraphSpec,
     state::KeyState,
-    task::{Destination, Task, TaskResult},
+    task::{Destination, Interrupt, Task, TaskResult},
     update::{Happened, RunStatus},
 };
 use proptest::prelude::*;
@@ -35,6 +37,18 @@ enum Move {
         claimed: bool,
         limit: u32,
     },
+    /// A command: an answer, an update, a goto, or several of them; from an earlier checkpoint too.
+    Command {
+        resume: bool,
+        update: bool,
+        goto: bool,
+        at: Option<usize>,
+    },
+    /// Values by hand.
+    Edit {
+        as_node: Option<usize>,
+        at: Option<usize>,
+    },
     Repeat(usize),
     Finish(usize, How),
     /// A result for any issue that ever was.
@@ -56,6 +70,8 @@ enum How {
     BranchFails,
     Sends,
     Conflicts,
+    /// Asks, and finishes where it is given an answer.
+    Asks,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -66,6 +82,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(How::BranchFails),
         2 => Just(How::Sends),
         1 => Just(How::Conflicts),
+        3 => Just(How::Asks),
     ];
     let multitask = prop_oneof![
         4 => Just(Multitask::Enqueue),
@@ -81,6 +98,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => which.clone().prop_map(Move::Repeat),
         20 => (which.clone(), how).prop_map(|(task, how)| Move::Finish(task, how)),
         4 => which.clone().prop_map(Move::Late),
+        3 => (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(0usize..50)).prop_map(
+            |(resume, update, goto, at)| Move::Command { resume, update, goto, at }
+        ),
+        2 => (prop::option::of(0usize..8), prop::option::of(0usize..50)).prop_map(
+            |(as_node, at)| Move::Edit { as_node, at }
+        ),
         2 => which.clone().prop_map(Move::Keep),
         3 => (which.clone(), -5i64..5).prop_map(|(task, delay)| Move::GiveBack(task, delay)),
         3 => which.clone().prop_map(Move::Fire),
@@ -122,8 +145,9 @@ struct Seen {
     issued: BTreeSet<(Uuid, u32)>,
     /// Task and issue of every result that counted.
     done: BTreeSet<(Uuid, u32)>,
-    /// Tasks that finished: they are never issued again.
+    /// Tasks that finished: they are issued again only by a run that goes back in time.
     finished: BTreeSet<Uuid>,
+    back: BTreeSet<Uuid>,
 }
 
 impl Play {
@@ -144,6 +168,38 @@ impl Play {
                 self.requests.push((run.clone(), request.clone()));
                 self.fold(&run, Event::Requested(Box::new(request)));
             }
+            Move::Command { resume, update, goto, at } => {
+                let command = CommandInput {
+                    resume: resume.then(|| Arc::new(json!("yes"))),
+                    update: update.then(|| Arc::new(json!({"log": ["told"]}))),
+                    goto: if *goto { vec![Destination::Node("d".to_owned())] } else { Vec::new() },
+                    ..CommandInput::default()
+                };
+                let checkpoint_id = at.and_then(|place| self.checkpoint(place));
+                let config = RunConfig { recursion_limit: Some(9), ..RunConfig::default() };
+                let request = Request { command: Some(command), checkpoint_id, config, ..Request::default() };
+                let run = self.rig.envelope();
+                self.requests.push((run.clone(), request.clone()));
+                if checkpoint_id.is_some() {
+                    self.seen.back.insert(run.run_id);
+                }
+                self.fold(&run, Event::Requested(Box::new(request)));
+            }
+            Move::Edit { as_node, at } => {
+                let nodes = ["a", "b", "c", "d", "__copy__", "__end__", "__input__", "nobody"];
+                let as_node = as_node.map(|place| nodes[place].to_owned());
+                let values = (as_node.as_deref() != Some("__end__")).then(|| Arc::new(json!({"log": ["edit"]})));
+                let checkpoint_id = at.and_then(|place| self.checkpoint(place));
+                let edit = Edit { checkpoint_id, supersteps: vec![vec![StateUpdate { values, as_node }]] };
+                let idle = self.rig.state().is_idle();
+                let run = self.rig.envelope();
+                let commands = self.fold(&run, Event::StateEdited(Box::new(edit)));
+                let refused = commands.iter().any(|command| match command {
+                    Command::Update { update, .. } => update.status == RunStatus::Error,
+                    Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } => false,
+                });
+                assert!(idle || refused, "a thread at work is not edited");
+            }
             Move::Repeat(index) if !self.requests.is_empty() => {
                 let (run, request) = self.requests[index % self.requests.len()].clone();
                 let known = request.claimed || !self.seen.ended.contains(&run.run_id);
@@ -155,7 +211,8 @@ impl Play {
             Move::Finish(index, how) => {
                 if let Some((run, task)) = pick(index) {
                     let commands = self.fold(&run, Event::TaskFinished(Box::new(outcome(&task, *how))));
-                    assert!(!commands.is_empty(), "the open issue's first result counts");
+                    let held = matches!(how, How::Asks);
+                    assert!(held || !commands.is_empty(), "the open issue's first result counts");
                 }
             }
             Move::Late(index) if !self.rig.issued.is_empty() => {
@@ -193,6 +250,12 @@ impl Play {
             Move::Stray => self.stray(),
             Move::Repeat(_) | Move::Late(_) | Move::Cancel(_) | Move::Fail(_) => {}
         }
+    }
+
+    /// A checkpoint that the thread has, or had.
+    fn checkpoint(&self, place: usize) -> Option<Uuid> {
+        let made: Vec<Uuid> = self.rig.made();
+        (!made.is_empty()).then(|| made[place % made.len()])
     }
 
     /// The tasks whose result is awaited, with the run that awaits it.
@@ -233,13 +296,20 @@ impl Play {
     /// Folds an event, once from memory and once from what is stored.
     fn fold(&mut self, run: &Arc<Envelope>, event: Event) -> Vec<Command> {
         let stored = KeyState::decode(&self.rig.state().encode()).expect("a state that was encoded");
+        let mut recalled = self.rig.recalled.clone();
         let commands = self.rig.fold(run, event.clone());
+        self.rig.unknown.iter().for_each(|wanted| {
+            recalled.entry(wanted.clone()).or_default();
+        });
         let Step::Done { state, commands: again } =
-            advance(&self.rig.graphs, &self.rig.recalled, stored, run, self.rig.at, &event)
+            advance(&self.rig.graphs, &recalled, stored, run, self.rig.at, &event)
         else {
             panic!("a graph is missing")
         };
-        assert_eq!(commands, again, "a crash before the event changes nothing");
+        for (once, again) in stored_forms(&commands).into_iter().zip(stored_forms(&again)) {
+            assert_eq!(once, again, "a crash before the event changes nothing");
+        }
+        assert_eq!(commands.len(), again.len());
         assert_eq!(text(&state), text(self.rig.state()));
         self.seen.see(&commands);
         commands
@@ -275,7 +345,8 @@ impl Seen {
             match command {
                 Command::Issue { envelope, task } => {
                     assert!(self.issued.insert((task.id, task.issue)), "an issue goes out once");
-                    assert!(!self.finished.contains(&task.id), "what finished isn't run again");
+                    let back = self.back.contains(&envelope.run_id);
+                    assert!(back || !self.finished.contains(&task.id), "what finished isn't run again");
                     assert!(!self.ended.contains(&envelope.run_id), "an ended run issues nothing");
                 }
                 Command::Cancel { .. } | Command::Archive { .. } => {}
@@ -300,8 +371,9 @@ impl Seen {
             Happened::Started(_) => assert!(self.started.insert(run.run_id), "a run begins once"),
             Happened::TaskDone(done) if !done.restored => {
                 assert!(self.done.insert((done.task_id, done.issue)), "a task counts once");
-                if done.error.is_none() {
-                    assert!(self.finished.insert(done.task_id), "a task finishes once");
+                if done.error.is_none() && done.interrupts.is_empty() && !done.answered {
+                    let first = self.finished.insert(done.task_id);
+                    assert!(first || self.back.contains(&run.run_id), "a task finishes once");
                 }
             }
             Happened::Ended(ended) => {
@@ -328,6 +400,12 @@ fn outcome(task: &Task, how: How) -> TaskResult {
             result
         }
         How::Nothing => result(task),
+        How::Asks if task.answers.is_empty() => {
+            let id = ids::interrupt_id(&task.checkpoint_ns, 0);
+            let question = Interrupt { id, value: Arc::new(json!("?")), response_schema: None };
+            TaskResult { interrupts: vec![question], ..result(task) }
+        }
+        How::Asks => TaskResult { answered: 1, ..named(task) },
         How::Fails => failed(task),
         How::BranchFails => TaskResult { branch_error: failed(task).error, ..named(task) },
         How::Sends => {
@@ -340,6 +418,18 @@ fn outcome(task: &Task, how: How) -> TaskResult {
         }
         How::Conflicts => TaskResult { writes: vec![write("one", json!(1)), write("now", json!(2))], ..result(task) },
     }
+}
+
+/// Commands without what lives in memory only.
+fn stored_forms(commands: &[Command]) -> Vec<Command> {
+    let stored = |command: &Command| match command {
+        Command::Archive { envelope, checkpoint } => {
+            let checkpoint = GraphLoop::decode(&checkpoint.encode()).expect("a checkpoint that was encoded");
+            Command::Archive { envelope: envelope.clone(), checkpoint: Box::new(checkpoint) }
+        }
+        Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } => command.clone(),
+    };
+    commands.iter().map(stored).collect()
 }
 
 fn text(state: &KeyState) -> String {

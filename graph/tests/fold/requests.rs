@@ -50,16 +50,16 @@ fn a_busy_thread_rejects() {
 }
 
 #[test]
-fn what_is_not_built_ends_the_run_plainly() {
-    for request in [
-        Request { command: Some(CommandInput::default()), ..Request::default() },
-        Request { input: input(), checkpoint_id: Some(uuid::Uuid::nil()), ..Request::default() },
-        Request { input: input(), interrupt_before: vec!["a".to_owned()], ..Request::default() },
-        Request { input: input(), interrupt_after: vec!["*".to_owned()], ..Request::default() },
+fn what_a_request_gets_wrong_ends_its_run_plainly() {
+    let unknown = uuid::Uuid::from_u128(7);
+    for (request, kind) in [
+        (Request { command: Some(CommandInput::default()), ..Request::default() }, "EmptyInputError"),
+        (Request { input: input(), checkpoint_id: Some(unknown), ..Request::default() }, "UnknownCheckpoint"),
     ] {
         let mut rig = Rig::new(chain());
         let run = rig.request(request);
-        assert_eq!(rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error").code, "not_implemented");
+        let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
+        assert_eq!((error.code.as_str(), error.kind.as_deref()), ("invalid_value", Some(kind)));
         assert!(rig.issued.is_empty() && rig.state().is_closed());
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    advance::{Command, Step, advance},
+    advance::{Command, Need, Step, advance},
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
     event::{Event, Request, Timer},
     graph::{Graph, Graphs},
@@ -65,6 +65,8 @@ pub struct Rig {
     pub cancelled: Vec<TaskId>,
     /// What left the state, at hand for every event.
     pub recalled: Recalled,
+    /// What the last event asked for in vain.
+    pub unknown: Vec<Wanted>,
     thread: Option<String>,
     runs: u64,
 }
@@ -91,6 +93,7 @@ impl Rig {
             issued: Vec::new(),
             cancelled: Vec::new(),
             recalled: Recalled::new(),
+            unknown: Vec::new(),
             thread: thread.map(str::to_owned),
             runs: 0,
         };
@@ -128,12 +131,25 @@ impl Rig {
     /// Folds an event a millisecond after the last one.
     pub fn fold(&mut self, envelope: &Arc<Envelope>, event: Event) -> Vec<Command> {
         self.at += 1;
-        let state = self.state.take().expect("a state");
-        let Step::Done { state, commands } = advance(&self.graphs, &self.recalled, state, envelope, self.at, &event)
-        else {
-            panic!("a graph is missing")
+        let mut state = self.state.take().expect("a state");
+        self.unknown.clear();
+        let commands = loop {
+            match advance(&self.graphs, &self.recalled, state, envelope, self.at, &event) {
+                Step::Done { state, commands } => {
+                    self.state = Some(state);
+                    break commands;
+                }
+                Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
+                    state = same;
+                    self.unknown.push(wanted.clone());
+                    self.recalled.insert(wanted, None);
+                }
+                Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
+            }
         };
-        self.state = Some(state);
+        self.unknown.iter().for_each(|wanted| {
+            self.recalled.remove(wanted);
+        });
         self.log.push((envelope.clone(), self.at, event));
         for command in &commands {
             match command.clone() {
@@ -182,6 +198,16 @@ impl Rig {
 
     pub fn fire(&mut self, run: &Arc<Envelope>, timer: &Timer) -> Vec<Command> {
         self.fold(run, Event::TimerDue { timer: timer.clone() })
+    }
+
+    /// The ids of all checkpoints, in the order in which they were made.
+    pub fn made(&self) -> Vec<Uuid> {
+        let happened = self.updates.iter().flat_map(|(_, update)| &update.happened);
+        let made = happened.filter_map(|happened| match happened {
+            Happened::StepDone(done) if done.ns.is_empty() => Some(done.checkpoint_id),
+            _ => None,
+        });
+        made.collect()
     }
 
     pub fn happened(&self, run: &Envelope) -> Vec<&Happened> {

@@ -83,12 +83,15 @@ pub struct Call {
     pub as_node: Option<String>,
 }
 
-/// All cases of a file under `graph/semantics`.
-pub fn read(name: &str) -> Vec<Case> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("semantics").join(name);
-    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+/// All cases of a file, gzipped or plain.
+pub fn read(path: &Path) -> Vec<Case> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("a case file is gzipped text");
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("a case file is gzipped text");
+    } else {
+        text = String::from_utf8(bytes).expect("a case file is text");
+    }
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 

@@ -175,32 +175,12 @@ impl<'a> World<'a> {
                 Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
                     state = same;
                     let found = self.recall(&wanted);
-                    if std::env::var("TRACE").is_ok() {
-                        eprintln!("recall {wanted:?} {}", found.is_some());
-                    }
                     recalled.insert(wanted, found);
                 }
                 Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
             }
         };
         let mut tasks = Vec::new();
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("{event:?}");
-            for command in &commands {
-                match command {
-                    Command::Issue { task, .. } => {
-                        eprintln!("   issue {} {} {}", task.checkpoint_ns, task.node, task.step)
-                    }
-                    Command::Update { update, .. } => {
-                        update.happened.iter().for_each(|happened| eprintln!("   {happened:?}"))
-                    }
-                    Command::Archive { checkpoint, .. } => {
-                        eprintln!("   archive {} {}", checkpoint.ns(), checkpoint.checkpoint_id())
-                    }
-                    other => eprintln!("   {:.60}", format!("{other:?}")),
-                }
-            }
-        }
         for command in commands {
             match command {
                 Command::Issue { task, .. } => tasks.push(task),

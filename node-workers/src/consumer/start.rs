@@ -245,6 +245,7 @@ impl Beginning {
             Event::TaskGivenBack { .. } => self.metrics.given_back.increment(1),
             Event::Requested(_)
             | Event::TaskKept { .. }
+            | Event::StateEdited(_)
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}

@@ -188,6 +188,8 @@ impl Bench {
                 attempt: 0,
                 repeat: false,
                 node: node.to_owned(),
+                graph: None,
+                handles: None,
                 step: 1,
                 stop: 25,
                 checkpoint_id: Uuid::from_u128(1),

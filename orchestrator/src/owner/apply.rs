@@ -10,9 +10,10 @@ use std::{
 use event_log::{Fetched, Offset, Partition};
 use futures_util::FutureExt;
 use graph::{
-    advance::{Command, Step, advance},
+    advance::{Command, Need, Step, advance},
     envelope::Key,
     event::Event,
+    graph_loop::Recalled,
     state::KeyState,
     update::Happened,
 };
@@ -210,13 +211,26 @@ impl Owner {
         let step = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             crate::tests::panic_where_asked(record);
-            advance(&*self.graphs, state, &record.envelope, record.at, &record.event)
+            let (mut state, mut recalled) = (state, Recalled::new());
+            loop {
+                let step = advance(&*self.graphs, &recalled, state, &record.envelope, record.at, &record.event);
+                match step {
+                    // Nothing is archived yet, and ingest refuses requests that begin at an earlier checkpoint.
+                    Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
+                        state = same;
+                        recalled.insert(wanted, None);
+                    }
+                    step => return step,
+                }
+            }
         }));
         match step {
             Ok(Step::Done { state, commands }) => self.applied(key, &parked, state, commands),
-            Ok(Step::Need { state, spec }) => {
+            Ok(Step::Need { state, need }) => {
                 resident.state = Some(state);
-                self.park_for_spec(key, parked, spec);
+                if let Need::Spec(hash) = need {
+                    self.park_for_spec(key, parked, hash);
+                }
             }
             // The state went with it. A copy kept for this case would cost every record; so the partition is folded anew.
             Err(_) => return Err(Error::FoldPanicked { partition: self.partition, offset: parked.offset }),
@@ -364,6 +378,7 @@ fn begins_anew(record: &RunsRecord) -> bool {
         Event::TaskFinished(_)
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
+        | Event::StateEdited(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
@@ -376,6 +391,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::TaskFinished(_) => "task_finished",
         Event::TaskKept { .. } => "task_kept",
         Event::TaskGivenBack { .. } => "task_given_back",
+        Event::StateEdited(_) => "state_edited",
         Event::Cancelled { .. } => "cancelled",
         Event::TimerDue { .. } => "timer_due",
         Event::RunFailed { .. } => "run_failed",
@@ -390,7 +406,13 @@ fn count(command: &Command) {
                 ::metrics::counter!(metrics::RUNS_STARTED, "graph" => envelope.graph.name.clone()).increment(1);
             }
             Happened::Spent { .. } => ::metrics::counter!(metrics::DUPLICATES).increment(1),
-            Happened::Queued(_) | Happened::TaskDone(_) | Happened::StepDone(_) | Happened::Ended(_) => {}
+            Happened::Queued(_)
+            | Happened::Continued(_)
+            | Happened::TaskDone(_)
+            | Happened::StepDone(_)
+            | Happened::Paused(_)
+            | Happened::Ended(_)
+            | Happened::Edited(_) => {}
         }
     }
 }

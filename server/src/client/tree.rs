@@ -45,6 +45,10 @@ impl Tree {
                     started.input.as_ref().map_or_else(String::new, |input| format!("  input {}", short(input)));
                 self.line(1, &format!("started{input}"));
             }
+            Happened::Continued(continued) if continued.ns.is_empty() => {
+                self.line(1, &format!("goes on from checkpoint {}", continued.checkpoint_id));
+            }
+            Happened::Continued(_) => {}
             Happened::TaskDone(task) => self.task(task, at),
             Happened::StepDone(step) => {
                 let text = format!("step {} ({})  +{} ms", step.step, step.source, at - self.began);
@@ -56,7 +60,13 @@ impl Tree {
                     self.call(call);
                 }
             }
+            Happened::Paused(paused) if paused.breakpoint => self.line(1, "stopped at a breakpoint"),
+            Happened::Paused(_) => self.line(1, "waits for an answer"),
             Happened::Ended(ended) => self.ended(ended, at),
+            Happened::Edited(edited) => match &edited.error {
+                Some(error) => self.line(1, &format!("edit refused: {}", error.message)),
+                None => self.line(1, "edited by hand"),
+            },
         }
     }
 

@@ -105,6 +105,8 @@ impl Run {
             last_token: None,
             calls: Vec::new(),
             restored: false,
+            to_parent: false,
+            answered: false,
         }
     }
 
