@@ -147,6 +147,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
         })),
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
+        | Event::StateEdited(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => record.event.clone(),
