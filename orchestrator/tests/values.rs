@@ -22,7 +22,6 @@ use schemas::{
     reference::{self, RECORD_BYTES_INLINE, Referring, Values},
     topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, UPDATES},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -153,13 +152,9 @@ impl Stage {
     }
 
     /// The records of a topic up to one that is wanted, whole, each with the bytes that it has in the log.
-    async fn read<T: Referring + Clone + Sync + Send>(
-        &self,
-        topic: &str,
-        wanted: impl Fn(&T) -> bool,
-    ) -> Vec<(T, usize)>
+    async fn read<T>(&self, topic: &str, wanted: impl Fn(&T) -> bool) -> Vec<(T, usize)>
     where
-        T: DeserializeOwned,
+        T: Referring,
     {
         let mut reader = self.log.read(topic, 0, Start::Earliest).await.unwrap();
         let mut found = Vec::new();
@@ -224,11 +219,11 @@ impl Stage {
 
 fn error_of(updates: &[(UpdateRecord, usize)]) -> (String, String) {
     let happened = updates.last().unwrap().0.update.happened.iter();
-    let ended = happened.filter_map(|happened| match happened {
+    let mut ended = happened.filter_map(|happened| match happened {
         Happened::Ended(ended) => ended.error.clone(),
         _ => None,
     });
-    let error = ended.last().expect("an error");
+    let error = ended.next_back().expect("an error");
     (error.code, error.message)
 }
 
@@ -247,11 +242,11 @@ async fn values_come_through_and_records_stay_small() {
     assert!(updates.iter().all(|(_, bytes)| *bytes <= RECORD_BYTES_INLINE));
     let numbers: Vec<_> = updates.iter().map(|(record, _)| record.update.number.unwrap()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "in order, without a hole");
-    let outputs = updates.last().unwrap().0.update.happened.iter().filter_map(|happened| match happened {
+    let mut outputs = updates.last().unwrap().0.update.happened.iter().filter_map(|happened| match happened {
         Happened::Ended(ended) => ended.output.as_deref(),
         _ => None,
     });
-    assert_eq!(outputs.last(), Some(&json!({"text": text, "other": text})));
+    assert_eq!(outputs.next_back(), Some(&json!({"text": text, "other": text})));
     stage.close().await;
 }
 
