@@ -8,6 +8,7 @@ mod first;
 mod handle;
 mod interrupt;
 mod issue;
+mod lost;
 mod recall;
 mod step;
 mod subgraph;
@@ -90,6 +91,11 @@ pub fn advance(
 ) -> Step {
     if let Some(spec) = missing(graphs, &state, envelope, event) {
         return Step::Need { state, need: Need::Spec(spec) };
+    }
+    if let Some(reason) = state.lost.clone() {
+        let mut fold = Fold::new(graphs, recalled, state, at);
+        fold.end_lost(envelope, event, &reason);
+        return Step::Done { state: fold.state, commands: fold.commands };
     }
     if let Some(wanted) = recall::wanted(&state, event, recalled) {
         return Step::Need { state, need: Need::Checkpoint(wanted) };

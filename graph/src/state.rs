@@ -47,6 +47,9 @@ pub struct KeyState {
     pub(crate) waiting: VecDeque<Waiting>,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(crate) ended: VecDeque<Remembered>,
+    /// Why nothing can go on from here: a value of the state is gone, and an empty one stands in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lost: Option<String>,
 }
 
 /// The run that is being carried out.
@@ -132,7 +135,14 @@ impl KeyState {
             live: None,
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
+            lost: None,
         }
+    }
+
+    /// Says that a value of the state is gone. Whatever comes next ends its runs, and no other begins: what is empty for
+    /// want of a value must never be taken for the truth.
+    pub fn lose(&mut self, reason: String) {
+        self.lost = Some(reason);
     }
 
     pub fn key(&self) -> &Key {

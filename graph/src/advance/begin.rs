@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::{Fold, end::Ending, recall};
+use super::{Fold, end::Ending, lost::value_missing, recall};
 use crate::{
     channel::Fields,
     checkpoint::Checkpoint,
@@ -147,7 +147,7 @@ impl Fold<'_> {
     }
 
     /// Ends a run that never began.
-    fn refuse(&mut self, envelope: &Arc<Envelope>, request: &Request, error: RunError) {
+    pub(super) fn refuse(&mut self, envelope: &Arc<Envelope>, request: &Request, error: RunError) {
         if request.claimed {
             self.state.remember(envelope.run_id);
         }
@@ -208,10 +208,6 @@ pub(super) fn busy() -> RunError {
 
 fn too_many_wait() -> RunError {
     RunError { message: format!("{WAITING_RUNS_MAX} runs wait on this thread already; try again later"), ..busy() }
-}
-
-fn value_missing(reason: &str) -> RunError {
-    RunError { code: "value_missing".to_owned(), message: reason.to_owned(), node: None, kind: None, retryable: true }
 }
 
 fn not_built(option: &str) -> RunError {

@@ -6,6 +6,7 @@ use super::{
     Command, Fold,
     begin::{busy, fields, invalid_value, unknown_checkpoint},
     first::update_writes,
+    lost::value_missing,
     step::{checkpointed, invalid_update, node_failure},
 };
 use crate::{
@@ -47,6 +48,9 @@ impl Fold<'_> {
         edit: &Edit,
         happened: &mut Vec<Happened>,
     ) -> Result<uuid::Uuid, RunError> {
+        if let Some(reason) = &self.state.lost {
+            return Err(value_missing(reason));
+        }
         if !self.state.is_idle() {
             return Err(busy());
         }

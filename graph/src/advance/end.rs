@@ -114,7 +114,9 @@ impl Fold<'_> {
 
     fn ended(&mut self, graph: &Graph, ending: Ending, usage: Usage) -> Ended {
         let Ending { status, error } = ending;
-        let Some(root) = self.state.root.as_deref().filter(|root| root.has_begun()) else {
+        // What a lost state shows is not what the run had.
+        let known = self.state.lost.is_none();
+        let Some(root) = self.state.root.as_deref().filter(|root| known && root.has_begun()) else {
             return Ended { usage, ..Ending { status, error }.without_state() };
         };
         // Writes that conflict are kept and seen by no one.

@@ -95,7 +95,7 @@ impl Fold<'_> {
         }
     }
 
-    fn end_waiting(&mut self, place: usize, ending: Ending) {
+    pub(super) fn end_waiting(&mut self, place: usize, ending: Ending) {
         let Some(waiting) = self.state.waiting.remove(place) else { return };
         if waiting.request.claimed {
             self.state.remember(waiting.envelope.run_id);

@@ -17,7 +17,7 @@ use graph::{
     state::KeyState,
     update::Happened,
 };
-use run_store::{StoreError, rows::StateRow};
+use run_store::StoreError;
 use schemas::{
     record::{DeadLetter, RunsRecord},
     topic::{Names, ORCHESTRATOR_GROUP, RUNS},
@@ -25,7 +25,10 @@ use schemas::{
 use tokio::time::Instant;
 use traces::{Read, Span};
 
-use super::{Done, Owner, Parked, Resident, Slot, fresh};
+use super::{
+    Done, Owner, Parked, Resident, Slot, fresh,
+    values::{StoredState, stored_state},
+};
 use crate::{
     decode::{Decoded, decode},
     error::Error,
@@ -96,28 +99,33 @@ impl Owner {
         self.work.push(
             async move {
                 tokio::time::sleep(after).await;
-                let row = states.state(partition, &key).await;
-                let row = super::values::whole_row(&*blobs, row).await;
-                Done::Loaded { key, row }
+                let loaded = match states.state(partition, &key).await {
+                    Ok(Some(row)) => Ok(stored_state(&*blobs, row).await),
+                    Ok(None) => Ok(Ok(None)),
+                    Err(error) => Err(error),
+                };
+                Done::Loaded { key, loaded }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn on_loaded(&mut self, key: Key, row: Result<Option<StateRow>, StoreError>) -> Result<(), Error> {
-        let row = match row {
-            Ok(row) => row,
+    pub(super) fn on_loaded(
+        &mut self,
+        key: Key,
+        loaded: Result<Result<Option<StoredState>, Error>, StoreError>,
+    ) -> Result<(), Error> {
+        let stored = match loaded {
+            Ok(stored) => stored?,
             Err(error) => {
                 tracing::warn!(key = key.as_str(), %error, "a state can't be read, asking again");
                 self.ask_state(key, ASK_AGAIN);
                 return Ok(());
             }
         };
-        let resident = match row.and_then(|row| row.state.map(|state| (row.position, state))) {
-            Some((position, bytes)) => {
-                let state = KeyState::decode(&bytes)
-                    .map_err(|error| Error::State { key: key.0.clone(), reason: error.to_string() })?;
-                Resident::new(state, Some(position.offset()), true, Instant::now())
+        let resident = match stored {
+            Some(StoredState { position, state }) => {
+                Resident::new(*state, Some(position.offset()), true, Instant::now())
             }
             None => Resident::new(fresh(&key), None, false, Instant::now()),
         };

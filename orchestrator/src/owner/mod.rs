@@ -25,7 +25,7 @@ use graph::{
     envelope::{Key, Millis},
     state::KeyState,
 };
-use run_store::{StoreError, rows::StateRow, values::ValueMissing};
+use run_store::{StoreError, values::ValueMissing};
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
@@ -33,6 +33,7 @@ use self::{
     progress::Said,
     recover::Recovery,
     resident::{Parked, Resident, Slot},
+    values::StoredState,
     wake::Wakes,
 };
 use crate::{
@@ -122,7 +123,7 @@ enum Done {
     Appended(Result<(), LogError>),
     Loaded {
         key: Key,
-        row: Result<Option<StateRow>, StoreError>,
+        loaded: Result<Result<Option<StoredState>, Error>, StoreError>,
     },
     Spec {
         key: Key,
@@ -233,7 +234,7 @@ impl Owner {
             Done::Issued { key, issued: (offset, Ok(())) } => self.on_issued(&key, offset),
             Done::Issued { issued: (offset, Err(source)), .. } => return Err(Error::OutputLost { offset, source }),
             Done::Appended(result) => result?,
-            Done::Loaded { key, row } => self.on_loaded(key, row)?,
+            Done::Loaded { key, loaded } => self.on_loaded(key, loaded)?,
             Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
             Done::Values { key, offset, found } => self.on_values(key, offset, found)?,
             Done::ValuesStored { key } => self.on_values_stored(&key),

@@ -1,20 +1,18 @@
 //! Values by reference: read before a record is applied, stored before an output that names them is appended. Only the
 //! key that they belong to waits.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use event_log::Offset;
 use futures_util::FutureExt;
 use graph::{
     envelope::Key,
     event::{Event, Request},
+    state::KeyState,
     task::{TaskError, TaskResult},
 };
 use run_store::{
-    Blobs, StoreError,
+    Blobs, Position,
     rows::StateRow,
     values::{ValueMissing, Values, await_values, put_values_until_taken},
 };
@@ -155,22 +153,33 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
     RunsRecord { envelope: Arc::clone(&record.envelope), at: record.at, event, references: None }
 }
 
-/// A stored state with every value in its place.
-pub async fn whole_row(
-    blobs: &dyn Blobs,
-    row: Result<Option<StateRow>, StoreError>,
-) -> Result<Option<StateRow>, StoreError> {
-    let Some(mut row) = row? else { return Ok(None) };
-    let Some((state, references)) =
-        row.state.as_ref().and_then(|state| Some((state, reference::references_of_row(state)?)))
-    else {
-        return Ok(Some(row));
+/// A state as it was stored.
+pub struct StoredState {
+    pub position: Position,
+    pub state: Box<KeyState>,
+}
+
+/// Reads a stored state with every value in its place. One whose value is gone says so of itself: its runs end with it.
+pub async fn stored_state(blobs: &dyn Blobs, row: StateRow) -> Result<Option<StoredState>, Error> {
+    let StateRow { key, position, state: Some(text), .. } = row else { return Ok(None) };
+    let unreadable = |reason: String| Error::State { key: key.0.clone(), reason };
+    let decode = |text: &[u8]| KeyState::decode(text).map(Box::new).map_err(|error| unreadable(error.to_string()));
+    let Some(references) = reference::references_of_row(&text) else {
+        return Ok(Some(StoredState { position, state: decode(&text)? }));
     };
-    let corrupt = |reason: String| StoreError::Corrupt { reason };
-    let wanted: BTreeMap<&str, u64> = references.wanted();
-    let values =
-        await_values(blobs, &references.owner, &wanted).await.map_err(|missing| corrupt(missing.to_string()))?;
-    let whole = reference::fill(state, &references, &values).map_err(|error| corrupt(error.to_string()))?;
-    row.state = Some(whole.into());
-    Ok(Some(row))
+    let state = match await_values(blobs, &references.owner, &references.wanted()).await {
+        Ok(values) => {
+            let whole = reference::fill(&text, &references, &values).map_err(|error| unreadable(error.to_string()))?;
+            decode(&whole)?
+        }
+        Err(missing) => {
+            tracing::error!(key = key.as_str(), reason = %missing, "a value of a state is gone; its runs end");
+            let mut state = decode(&reference::without_table(&text))?;
+            state.lose(format!(
+                "a value that the state of the thread or run names is gone, so it can't go on: {missing}"
+            ));
+            state
+        }
+    };
+    Ok(Some(StoredState { position, state }))
 }
