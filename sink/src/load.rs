@@ -79,7 +79,7 @@ async fn try_load(shared: &Shared, record: &UpdateRecord, missing: Missing) -> R
     }
     if let (true, Some(thread_id)) = (missing.thread, &envelope.thread_id) {
         let row = shared.deps.results.thread(&envelope.tenant, thread_id).await?;
-        found.thread = Some(thread(shared, row).await.map_err(stored)?);
+        found.thread = Some(listed_thread(shared, row).await?);
     }
     Ok(found)
 }
@@ -91,12 +91,11 @@ pub async fn thread(shared: &Shared, row: Option<ThreadRow>) -> Result<Option<Th
     Ok(ThreadState::from_row(row))
 }
 
-/// What a row without its values is to whoever goes on: damaged.
-fn stored(unread: Unread) -> StoreError {
-    match unread {
-        Unread::Store(error) => error,
-        Unread::Missing(_) | Unread::Astray(_) => StoreError::Corrupt { reason: unread.to_string() },
-    }
+/// As [`thread`], for a list or for what comes next: a value that is gone doesn't take the thread with it.
+pub async fn listed_thread(shared: &Shared, row: Option<ThreadRow>) -> Result<Option<ThreadState>, StoreError> {
+    let Some(mut row) = row else { return Ok(None) };
+    row.view = values::listed(&*shared.deps.blobs, row.view).await?;
+    Ok(ThreadState::from_row(row))
 }
 
 /// All updates of a run that the store has, in order.

@@ -9,6 +9,7 @@ use run_store::{
     values::{FindError, ValueMissing, Values, await_values, find_values},
 };
 use schemas::{
+    error::Code,
     record::UpdateRecord,
     reference::{self, FillError, Layout, References, Referring},
 };
@@ -36,11 +37,18 @@ impl From<FindError> for Unread {
 
 /// The update with every value in its place. It keeps its table, which says what its text lacks.
 ///
-/// Waits for a store that is away. Of a value that is gone it shows an empty one: its run has gone on without it.
+/// Waits for a store that is away. In place of a value that is gone stands an object that says so: its run has gone on.
 pub async fn whole_update(blobs: &dyn Blobs, record: Arc<UpdateRecord>, payload: &Bytes) -> Arc<UpdateRecord> {
     let Some(references) = &record.references else { return record };
-    let found = await_values(blobs, &references.owner, &references.wanted()).await;
-    filled(&record, references, payload, found.map_err(|missing| missing.to_string()))
+    loop {
+        if let Ok(values) = await_values(blobs, &references.owner, &references.wanted()).await {
+            return Arc::new(filled(&record, payload, Left::all(references, values)));
+        }
+        // The store has answered for ten seconds; one that is away now is waited for again.
+        if let Ok(left) = what_is_left(blobs, references).await {
+            return Arc::new(filled(&record, payload, left));
+        }
+    }
 }
 
 /// As [`whole_update`], asking the store once.
@@ -50,28 +58,74 @@ pub async fn whole_update_now(
     payload: &Bytes,
 ) -> Result<Arc<UpdateRecord>, StoreError> {
     let Some(references) = &record.references else { return Ok(Arc::new(record)) };
-    let found = match find_values(blobs, &references.owner, references.wanted()).await {
-        Ok(values) => Ok(values),
-        Err(FindError::Missing(missing)) => Err(missing.to_string()),
-        Err(FindError::Store(error)) => return Err(error),
-    };
-    Ok(filled(&record, references, payload, found))
+    let left = what_is_left(blobs, references).await?;
+    Ok(Arc::new(filled(&record, payload, left)))
 }
 
-fn filled(
-    record: &UpdateRecord,
-    references: &References,
-    payload: &Bytes,
-    found: Result<Values, String>,
-) -> Arc<UpdateRecord> {
-    let whole =
-        found.and_then(|values| UpdateRecord::filled(payload, references, &values).map_err(|error| error.to_string()));
+/// The values of a table that are there, and what stands in place of those that are not.
+struct Left {
+    references: References,
+    values: Values,
+    gone: Vec<String>,
+}
+
+impl Left {
+    fn all(references: &References, values: Values) -> Self {
+        Left { references: references.clone(), values, gone: Vec::new() }
+    }
+}
+
+async fn what_is_left(blobs: &dyn Blobs, references: &References) -> Result<Left, StoreError> {
+    match find_values(blobs, &references.owner, references.wanted()).await {
+        Ok(values) => return Ok(Left::all(references, values)),
+        Err(FindError::Store(error)) => return Err(error),
+        Err(FindError::Missing(_)) => {}
+    }
+    let (mut values, mut gone, mut gone_at) = (Values::new(), Vec::new(), Vec::<String>::new());
+    let mut kept = Vec::new();
+    for value in &references.values {
+        // What was taken out of a part that is gone has no place any more.
+        if gone_at.iter().any(|at| value.at.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'))) {
+            continue;
+        }
+        kept.push(value.clone());
+        match find_values(blobs, &references.owner, [(value.hash.as_str(), value.bytes)]).await {
+            Ok(found) => values.extend(found),
+            Err(FindError::Store(error)) => return Err(error),
+            Err(FindError::Missing(missing)) => {
+                error!(error = %missing, at = value.at, "a value is gone; what names it is shown without it");
+                values.insert(value.hash.clone(), stand_in(&missing, value.bytes));
+                gone.push(value.hash.clone());
+                gone_at.push(value.at.clone());
+            }
+        }
+    }
+    let References { version, owner, values: _ } = references.clone();
+    Ok(Left { references: References { version, owner, values: kept }, values, gone })
+}
+
+/// Never an empty value, which might be the truth.
+fn stand_in(missing: &ValueMissing, bytes: u64) -> Bytes {
+    let text = format!("{missing}, of {bytes} bytes");
+    event_log::to_json(&serde_json::json!({Code::ValueMissing.as_str(): text}))
+}
+
+fn filled(record: &UpdateRecord, payload: &Bytes, mut left: Left) -> UpdateRecord {
+    let mut whole = UpdateRecord::filled(payload, &left.references, &left.values);
+    for hash in &left.gone {
+        if whole.is_ok() {
+            break;
+        }
+        // A list of ours, such as tasks, has no place for what stands in for it.
+        left.values.insert(hash.clone(), Bytes::from_static(b"[]"));
+        whole = UpdateRecord::filled(payload, &left.references, &left.values);
+    }
     let mut whole = whole.unwrap_or_else(|reason| {
-        error!(run.id = %record.envelope.run_id, reason, "an update is shown without a value that is gone");
+        error!(run.id = %record.envelope.run_id, %reason, "an update is shown without values that have no place in it");
         record.clone()
     });
-    whole.references = Some(references.clone());
-    Arc::new(whole)
+    whole.references.clone_from(&record.references);
+    whole
 }
 
 /// An update's line as it was before values were put away.
@@ -103,12 +157,10 @@ pub fn put_away(row: Bytes, owner: &Key, named: impl Fn(&str) -> bool, values: &
 
 /// As [`whole_row`] for one of many: a value that is gone doesn't take the list with it.
 pub async fn listed(blobs: &dyn Blobs, row: Bytes) -> Result<Bytes, StoreError> {
-    match whole_row(blobs, row.clone()).await {
-        Ok(row) => Ok(row),
-        Err(Unread::Store(error)) => Err(error),
-        Err(unread) => {
-            error!(error = %unread, "a row is listed without a value that is gone");
-            Ok(reference::without_table(&row).into())
-        }
-    }
+    let Some(references) = reference::references_of_row(&row) else { return Ok(row) };
+    let left = what_is_left(blobs, &references).await?;
+    Ok(reference::fill(&row, &left.references, &left.values).map(Bytes::from).unwrap_or_else(|reason| {
+        error!(%reason, "a row is listed without values that have no place in it");
+        reference::without_table(&row).into()
+    }))
 }

@@ -116,8 +116,14 @@ pub async fn list(
     let found = shared.deps.results.threads(&tenant, &ThreadFilter { user, graph }, &page).await?;
     let mut data = Vec::with_capacity(found.rows.len());
     for row in found.rows {
-        let Some(state) = load::thread(&shared, Some(row)).await? else { continue };
-        let checkpoint = stored_checkpoint(&shared, &state).await?;
+        let Some(state) = load::listed_thread(&shared, Some(row)).await? else { continue };
+        let checkpoint = match newest_row(&shared, &state).await? {
+            Some(row) => {
+                let checkpoint = values::listed(&*shared.deps.blobs, row.checkpoint).await?;
+                parsed(&CheckpointRow { checkpoint, ..row })
+            }
+            None => None,
+        };
         data.push(snapshot::thread(&state, checkpoint.as_ref().map(|(checkpoint, _)| checkpoint)));
     }
     Ok(Json(List { data, next_cursor: found.cursor }))
@@ -170,12 +176,18 @@ async fn known_or_stored(
 }
 
 async fn stored_checkpoint(shared: &Shared, state: &ThreadState) -> Result<Option<Checkpoint>, Refusal> {
+    let Some(row) = newest_row(shared, state).await? else { return Ok(None) };
+    Ok(parsed(&whole(shared, row).await?))
+}
+
+async fn newest_row(shared: &Shared, state: &ThreadState) -> Result<Option<CheckpointRow>, Refusal> {
     let Some(id) = state.view.checkpoint_id else { return Ok(None) };
     let owner = Key::thread(&state.tenant, &state.thread_id);
-    let row = shared.deps.results.checkpoint(&owner, "", id).await?;
-    let Some(row) = row else { return Ok(None) };
-    let row = whole(shared, row).await?;
-    Ok(parse(&row).map(|checkpoint| (checkpoint, Some(row.run_id))))
+    Ok(shared.deps.results.checkpoint(&owner, "", id).await?)
+}
+
+fn parsed(row: &CheckpointRow) -> Option<Checkpoint> {
+    parse(row).map(|checkpoint| (checkpoint, Some(row.run_id)))
 }
 
 /// Waits, within bounds, until what a client may have seen of the thread can be read.
