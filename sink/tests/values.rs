@@ -51,7 +51,7 @@ fn ended(run: &Run, offset: u64) -> UpdateRecord {
             Happened::Ended(ended) => {
                 ended.output = Some(json!({"prompt": large("prompt"), "more": large("more")}).into());
             }
-            Happened::Queued(_) | Happened::Started(_) | Happened::TaskDone(_) | Happened::Spent { .. } => {}
+            _ => {}
         }
     }
     record

@@ -136,9 +136,10 @@ impl Fold<'_> {
 
     /// Tells the workers of tasks whose result nobody waits for.
     fn cancel_open(&mut self) {
+        /// The hash of the subgraph that declares the node, and its name.
+        type Declared = (Option<String>, Arc<str>);
         let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
-        // By the hash of the subgraph that declares the node, and its name.
-        let mut open: BTreeMap<(Option<String>, Arc<str>), (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
+        let mut open: BTreeMap<Declared, (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
         for (at, task) in root.open_tasks() {
             let graph = at.declares();
             let hash = graph.as_ref().map(|graph| graph.hash.clone());
