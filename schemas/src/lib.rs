@@ -9,3 +9,5 @@ pub mod client;
 pub mod error;
 pub mod http;
 pub mod stream;
+
+pub mod node_api;

@@ -9,6 +9,7 @@ use schemas::{
     },
     error::ErrorBody,
     http::{List, RunView},
+    node_api::{CacheKeyAnswer, NodeAnswer, NodeAsk, NodeLine, ReduceAnswer, ReduceAsk, StoreAnswer, StoreAsk},
     stream::Waited,
 };
 use serde_json::Value;
@@ -19,6 +20,7 @@ fn schemas() -> BTreeMap<String, Value> {
     let mut schemas = BTreeMap::from([
         ("graph.v1", graph_file_schema()),
         ("graph-spec.v1", schema_of::<GraphSpec>()),
+        ("cache-key-answer.v1", schema_of::<CacheKeyAnswer>()),
         ("cancel-run.v1", schema_of::<CancelRun>()),
         ("chat-answer.v1", schema_of::<ChatAnswer>()),
         ("chat-request.v1", schema_of::<ChatRequest>()),
@@ -28,9 +30,16 @@ fn schemas() -> BTreeMap<String, Value> {
         ("graph-published.v1", schema_of::<GraphPublished>()),
         ("graph-summary.v1", schema_of::<GraphSummary>()),
         ("graph-view.v1", schema_of::<GraphView>()),
+        ("node-answer.v1", schema_of::<NodeAnswer>()),
+        ("node-ask.v1", schema_of::<NodeAsk>()),
+        ("node-line.v1", schema_of::<NodeLine>()),
+        ("reduce-answer.v1", schema_of::<ReduceAnswer>()),
+        ("reduce-ask.v1", schema_of::<ReduceAsk>()),
         ("run-accepted.v1", schema_of::<RunAccepted>()),
         ("run-list.v1", schema_of::<List<RunView>>()),
         ("run-view.v1", schema_of::<RunView>()),
+        ("store-answer.v1", schema_of::<StoreAnswer>()),
+        ("store-ask.v1", schema_of::<StoreAsk>()),
         ("waited.v1", schema_of::<Waited>()),
     ]);
     schemas.extend(records().into_iter().map(|record| (record.name, record.schema)));
