@@ -1,4 +1,4 @@
-"""Nodes for Millstream in Python."""
+"""Nodes for Millstream in Python: plain functions here, a LangGraph graph as it is in `millstream.langgraph`."""
 
 from millstream.answers import END, REMOVE_ALL, Command, Overwrite, Send, remove_message
 from millstream.app import App

@@ -1,0 +1,1 @@
+"""Random graphs, and what they do in LangGraph and served."""
