@@ -46,7 +46,7 @@ fn checker() -> Result<PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|known| known == CHECKER) {
         return Ok(program);
     }
-    packages::require(&[("python3", "python3-venv")])?;
+    packages::require_python()?;
     command::program("python3", &["-m", "venv", &dir.to_string_lossy()]).run()?;
     let pip = dir.join("bin/pip");
     command::program(&pip.to_string_lossy(), &["install", "--quiet", "--disable-pip-version-check", CHECKER])

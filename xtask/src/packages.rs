@@ -9,6 +9,11 @@ pub fn require_java() -> Result<()> {
     require(&[("java", "openjdk-17-jre-headless"), ("mvn", "maven")])
 }
 
+/// Python with its virtual environments.
+pub fn require_python() -> Result<()> {
+    require(&[("python3", "python3-venv")])
+}
+
 /// Chromium and its WebDriver, which the page is tried in.
 pub fn require_browser() -> Result<()> {
     require(&[("chromedriver", "chromium-driver")])

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     backends::Backend,
-    bench, compose, packages, rules,
+    bench, command, compose, jars, packages, rules,
     test::{Session, cargo},
 };
 
@@ -17,10 +17,10 @@ pub struct Suite {
     pub run: fn(&mut Session) -> Result<()>,
 }
 
-pub const NAMES: [&str; 10] =
-    ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "benches", "docs"];
+pub const NAMES: [&str; 11] =
+    ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "benches", "python", "docs"];
 
-pub const SUITES: [Suite; 10] = [
+pub const SUITES: [Suite; 11] = [
     Suite { name: NAMES[0], about: "rustfmt finds nothing to change", needs: &[], run: format },
     Suite { name: NAMES[1], about: "who depends on whom, who names a client", needs: &[], run: rules },
     Suite { name: NAMES[2], about: "compose.yaml keeps to the Compose specification", needs: &[], run: compose::check },
@@ -40,7 +40,13 @@ pub const SUITES: [Suite; 10] = [
         run: end_to_end,
     },
     Suite { name: NAMES[8], about: "each bench works, small and short", needs: &[], run: bench::smoke },
-    Suite { name: NAMES[9], about: "the documentation builds, its examples run", needs: &[], run: docs },
+    Suite {
+        name: NAMES[9],
+        about: "nodes in Python, and LangGraph graphs served as they are",
+        needs: &[],
+        run: python,
+    },
+    Suite { name: NAMES[10], about: "the documentation builds, its examples run", needs: &[], run: docs },
 ];
 
 /// Test files that have a suite of their own; all others belong to `unit`.
@@ -83,6 +89,16 @@ fn end_to_end(session: &mut Session) -> Result<()> {
         session.skip("the page in a browser", &format!("{error:#}"))?;
     }
     own_tests(session, "end-to-end")
+}
+
+fn python(session: &mut Session) -> Result<()> {
+    if let Err(error) = packages::require_python() {
+        return session.skip("clients/python", &format!("{error:#}"));
+    }
+    let environment = jars::cache_dir()?.join("python-client");
+    command::program("clients/python/check", &[]).env("VENV", &environment.to_string_lossy()).run()?;
+    session.passed();
+    Ok(())
 }
 
 fn docs(session: &mut Session) -> Result<()> {
