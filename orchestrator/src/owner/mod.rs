@@ -202,16 +202,17 @@ impl Owner {
             let due = self.wakes.next_due().map(|at| self.instant_of(at));
             tokio::select! {
                 biased;
-                // Before all else: an owner that has much to do is one that ingest must hear of.
+                // What comes by the clock is first, and short: an owner that has much to do must still say so, commit and
+                // end what is overdue.
                 _ = progress.tick() => self.look_at_the_tail(),
+                _ = tick.tick() => self.on_tick()?,
+                () = sleep_until(due) => self.fire_timers(),
                 Some(done) = self.work.next() => self.on_done(done)?,
                 order = orders.recv() => match order {
                     Some(Order::Records(records)) => self.on_records(records)?,
                     Some(Order::Committed(taken)) => self.on_committed(taken),
                     Some(Order::Release) | None => return self.release().await,
                 },
-                () = sleep_until(due) => self.fire_timers(),
-                _ = tick.tick() => self.on_tick()?,
             }
         }
     }
