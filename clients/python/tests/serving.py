@@ -32,6 +32,15 @@ def serving(app: Any) -> Iterator[str]:
         listener.close()
 
 
+async def live(receive: Any, send: Any) -> None:
+    """ASGI's lifespan of an application that has nothing to start or stop."""
+    kind = ""
+    while kind != "shutdown":
+        message = await receive()
+        kind = message["type"].removeprefix("lifespan.")
+        await send({"type": f"lifespan.{kind}.complete"})
+
+
 class Mounts:
     """An ASGI application whose service can be changed: one server serves many graphs, one after the other."""
 
@@ -40,10 +49,5 @@ class Mounts:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                kind = message["type"].removeprefix("lifespan.")
-                await send({"type": f"lifespan.{kind}.complete"})
-                if kind == "shutdown":
-                    return
+            return await live(receive, send)
         await self.app(scope, receive, send)

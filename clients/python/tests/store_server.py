@@ -10,6 +10,8 @@ from langgraph.store.memory import InMemoryStore
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from serving import live
+
 
 class StoreServer:
     def __init__(self, token: str) -> None:
@@ -19,12 +21,7 @@ class StoreServer:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                kind = message["type"].removeprefix("lifespan.")
-                await send({"type": f"lifespan.{kind}.complete"})
-                if kind == "shutdown":
-                    return
+            return await live(receive, send)
         request = Request(scope, receive)
         await (await self._answer(request))(scope, receive, send)
 
