@@ -50,8 +50,8 @@ fn edge(chart: &mut String, spec: &GraphSpec, edge: &EdgeSpec) {
             let dashed = format!("-. \"each {}\" .->", escaped(&shortened(each.as_deref().unwrap_or_default())));
             arrow(chart, spec, from, &dashed, to);
         }
-        EdgeSpec::Decide { from, url } => {
-            let _ = writeln!(chart, "    {} -. \"{}\" .-> end_", id(spec, from), escaped(&shortened(url)));
+        EdgeSpec::Decide { from, decide, .. } => {
+            let _ = writeln!(chart, "    {} -. \"{}\" .-> end_", id(spec, from), escaped(&shortened(&decide.url)));
         }
     }
 }

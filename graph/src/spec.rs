@@ -106,7 +106,16 @@ pub enum Reducer {
     Topic,
     Cel(Cel),
     Rust(String),
-    Http(String),
+    /// A program of the user's own joins the writes.
+    Http(HttpCall),
+}
+
+/// A request to a program of the user's own. `${env.X}` in it is resolved by the worker that makes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HttpCall {
+    pub url: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,14 +142,21 @@ pub struct NodeSpec {
     pub retry: Option<RetryPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// The end of an attempt that shows nothing for so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_ttl_ms: Option<u64>,
+    pub idle_timeout_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CachePolicy>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub defer: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goto: Option<Cel>,
+    /// Where the node's own program may say to go: what `graph check` and `graph show` know of it. None: nowhere that
+    /// the file tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, Value>,
     /// Tasks of this node that one worker runs at a time.
@@ -286,6 +302,25 @@ impl Default for RetryPolicy {
     }
 }
 
+/// LangGraph's CachePolicy: what the node wrote for an input is written again for the same one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CachePolicy {
+    /// For as long as the worker lives where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// What tells two inputs apart: all of the input where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CacheKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKey {
+    Cel(Cel),
+    /// A program of the user's own names the entry.
+    Http(HttpCall),
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EdgeSpec {
@@ -311,7 +346,10 @@ pub enum EdgeSpec {
     /// A program of the user's own decides.
     Decide {
         from: String,
-        url: String,
+        decide: HttpCall,
+        /// Where it may lead: all nodes where None.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Vec<String>>,
     },
 }
 

@@ -28,12 +28,18 @@ pub struct Task {
     /// The subgraph that declares the node; None where the run's own graph does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph: Option<GraphRef>,
+    /// What is asked for instead of a run of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
     /// The failure that the node is to handle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles: Option<Box<Handled>>,
     /// The superstep being executed, and the last one that the recursion limit allows.
     pub step: i64,
     pub stop: i64,
+    /// The run's own limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recursion_limit: u32,
     pub checkpoint_id: Uuid,
     /// `<node>:<task id>`, joined by `|` from the outermost graph to this one.
     pub checkpoint_ns: String,
@@ -56,6 +62,27 @@ pub struct Task {
 
 fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
+}
+
+/// A task of the engine's own, for which no node runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Only decides the conditional edges: of START, and of a node that is a graph. `channels` is the state with what
+    /// the node wrote.
+    Decision,
+    /// Joins the writes of a step to a channel, by a reducer that a service has.
+    Reduction(Box<Reduction>),
+}
+
+/// Writes of a step to a channel that holds a value, none of them an overwrite. The result writes the joined value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reduction {
+    pub channel: String,
+    /// What the channel holds.
+    pub value: Arc<Value>,
+    /// In the order in which they count.
+    pub values: Vec<Arc<Value>>,
 }
 
 /// A task that failed, for the node that its `on_error` names: that one is given the failed task's input.
@@ -101,7 +128,7 @@ pub struct TaskResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentCommand>,
     /// How many of the task's answers the node's `interrupt()` calls took up.
-    #[serde(default, skip_serializing_if = "is_none_taken")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub answered: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupts: Vec<Interrupt>,
@@ -114,8 +141,8 @@ pub struct TaskResult {
     pub last_token: Option<LastToken>,
 }
 
-fn is_none_taken(answered: &u32) -> bool {
-    *answered == 0
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

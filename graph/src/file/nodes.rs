@@ -115,10 +115,12 @@ fn empty(kind: NodeKind) -> NodeSpec {
         update: None,
         retry: None,
         timeout_ms: None,
-        cache_ttl_ms: None,
+        idle_timeout_ms: None,
+        cache: None,
         defer: false,
         on_error: None,
         goto: None,
+        destinations: Vec::new(),
         metadata: Default::default(),
         concurrency: None,
     }

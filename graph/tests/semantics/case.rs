@@ -170,10 +170,12 @@ fn node_spec(name: &str, kind: NodeKind, defer: bool) -> NodeSpec {
         update: None,
         retry: None,
         timeout_ms: None,
-        cache_ttl_ms: None,
+        idle_timeout_ms: None,
+        cache: None,
         defer,
         on_error: None,
         goto: None,
+        destinations: Vec::new(),
         metadata: BTreeMap::new(),
         concurrency: None,
     }
