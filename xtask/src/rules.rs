@@ -23,8 +23,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("orchestrator", CONTRACTS),
     ("node-workers", CONTRACTS),
     ("sink", CONTRACTS),
+    ("semantics", &["graph"]),
     ("xtask", &[]),
 ];
+/// Crates that are for tests alone, and those that may depend on them beside tests.
+const FOR_TESTS: &[(&str, &[&str])] = &[("semantics", &["semantics-pipeline"])];
 const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quota", "traces"];
 
 /// Clients of backends, and the only folders whose code may name them.
@@ -55,6 +58,13 @@ fn broken_dependencies(metadata: &Value) -> Result<Vec<String>> {
     let ours: BTreeMap<&str, &Value> =
         packages.iter().filter_map(|package| Some((package["name"].as_str()?, package))).collect();
     let mut broken = Vec::new();
+    for (name, package) in &ours {
+        for (for_tests, allowed) in FOR_TESTS {
+            if depends(package, for_tests) && !allowed.contains(name) {
+                broken.push(format!("{name} may depend on {for_tests} for its tests only"));
+            }
+        }
+    }
     for (name, allowed) in MAY_DEPEND_ON {
         let dependencies = ours.get(name).and_then(|package| package["dependencies"].as_array());
         for dependency in dependencies.into_iter().flatten() {
@@ -67,6 +77,12 @@ fn broken_dependencies(metadata: &Value) -> Result<Vec<String>> {
         }
     }
     Ok(broken)
+}
+
+/// Whether what a crate builds needs another; its tests may use what they like.
+fn depends(package: &Value, on: &str) -> bool {
+    let dependencies = package["dependencies"].as_array().into_iter().flatten();
+    dependencies.into_iter().any(|dependency| dependency["name"] == on && dependency["kind"] != "dev")
 }
 
 fn broken_names() -> Result<Vec<String>> {
@@ -124,6 +140,16 @@ mod tests {
             {"name": "graph", "dependencies": []},
         ]});
         assert_eq!(broken_dependencies(&metadata).unwrap(), ["sink must not depend on ingest"]);
+    }
+
+    #[test]
+    fn what_is_for_tests_stays_there() {
+        let metadata = json!({"packages": [
+            {"name": "server", "dependencies": [{"name": "semantics", "kind": null}]},
+            {"name": "benches", "dependencies": [{"name": "semantics", "kind": "dev"}]},
+            {"name": "semantics", "dependencies": []},
+        ]});
+        assert_eq!(broken_dependencies(&metadata).unwrap(), ["server may depend on semantics for its tests only"]);
     }
 
     #[test]

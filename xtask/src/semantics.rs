@@ -14,14 +14,13 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ["fresh", seed, count] => fresh(seed, count, &[]),
         ["fresh", seed, count, "rich"] => fresh(seed, count, &["rich"]),
         [file] => hold(&fs::canonicalize(file).with_context(|| format!("no file {file}"))?),
-        _ => bail!("give a file of cases (graph/semantics/README.md), or: fresh SEED COUNT [rich]"),
+        _ => bail!("give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]"),
     }
 }
 
 /// Prints `N passed, N failed, N excluded`, and why a case failed.
 fn hold(file: &std::path::Path) -> Result<()> {
-    let test = ["test", "--quiet", "--package", "graph", "--test", "semantics", "--", "--nocapture", "cases_of_a_file"];
-    command::cargo(&test).env("SEMANTICS_FILE", &file.to_string_lossy()).run()
+    command::cargo(&["run", "--quiet", "--package", "semantics", "--"]).args(&[file.to_string_lossy()]).run()
 }
 
 /// Draws cases, has LangGraph run them twice, and holds the fold against what both recordings agree on.
@@ -32,7 +31,7 @@ fn fresh(seed: &str, count: &str, kind: &[&str]) -> Result<()> {
     let name = format!("{seed}-{count}{}", kind.join(""));
     let drawn = folder.join(format!("{name}.drawn.jsonl"));
     let [first, second] = ["first", "second"].map(|which| folder.join(format!("{name}.{which}.jsonl")));
-    let script = |name: &str| root().join("graph/semantics").join(name).to_string_lossy().into_owned();
+    let script = |name: &str| root().join("semantics/cases").join(name).to_string_lossy().into_owned();
     let draw = format!("'{python}' '{}' '{seed}' '{count}' {}", script("gen.py"), kind.join(" "));
     shell(&format!("{draw} > '{}'", drawn.display()))?;
     for recording in [&first, &second] {
@@ -49,14 +48,14 @@ fn fresh(seed: &str, count: &str, kind: &[&str]) -> Result<()> {
     hold(&file)
 }
 
-/// A Python of our own with the library as `graph/semantics/versions.txt` pins it.
+/// A Python of our own with the library as `semantics/cases/versions.txt` pins it.
 fn python() -> Result<String> {
     let folder: PathBuf = root().join("target/semantics/venv");
     let python = folder.join("bin/python");
     if !python.exists() {
         fs::create_dir_all(&folder).context("target/semantics/venv")?;
         command::program("python3", &["-m", "venv", &folder.to_string_lossy()]).run()?;
-        let versions = fs::read_to_string(root().join("graph/semantics/versions.txt")).context("versions.txt")?;
+        let versions = fs::read_to_string(root().join("semantics/cases/versions.txt")).context("versions.txt")?;
         let pinned: Vec<String> = versions
             .lines()
             .filter_map(|line| line.split_once(' '))

@@ -3,13 +3,19 @@
 use std::{collections::BTreeMap, io::Read, path::Path};
 
 use graph::spec::{
-    Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, Memory, NodeKind, NodeSpec, Reducer, RustNode, SendSpec,
-    SubgraphNode, Target,
+    Case as SpecCase, ChannelSpec, EdgeSpec, GraphSpec, Memory, NodeKind, NodeSpec, Reducer, RetryPolicy, RustNode,
+    SendSpec, SubgraphNode, Target,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::program::{self, Step};
+use crate::{
+    program::{self, Step},
+    worker::CASE_ERROR,
+};
+
+/// The type of the nodes that run a program.
+pub const NODE_TYPE: &str = "case-program";
 
 #[derive(Debug, Deserialize)]
 pub struct Case {
@@ -83,6 +89,26 @@ pub struct Call {
     pub as_node: Option<String>,
 }
 
+impl Case {
+    /// The calls with what is expected of each. The recorder reads the ids of questions from the state: where that raised,
+    /// the call was never made.
+    pub fn made(&self) -> impl Iterator<Item = (usize, &Call, &Value)> {
+        let mut unreadable: Option<&str> = None;
+        let calls = self.calls.iter().zip(&self.expect).enumerate();
+        calls.filter_map(move |(place, (call, expected))| {
+            let kind = unreadable.and_then(|error| error.split(':').next());
+            unreadable = expected.get("state_error").and_then(|error| error.as_str());
+            let never = call.by_id.is_some() && kind.is_some() && expected["error"]["type"].as_str() == kind;
+            (!never).then_some((place, call, expected))
+        })
+    }
+
+    /// Where and what a call is, for people.
+    pub fn place(&self, place: usize) -> String {
+        format!("{} call {place} {:?} [{}]", self.id, self.calls[place].call, self.flags.join(" "))
+    }
+}
+
 /// All cases of a file, gzipped or plain.
 pub fn read(path: &Path) -> Vec<Case> {
     let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -104,13 +130,29 @@ pub struct Program {
     pub attempts: u32,
 }
 
+/// A case's graph as the specs that Millstream runs.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// Of the outermost graph.
+    pub hash: String,
+    /// All graphs, a graph behind those inside of it.
+    pub specs: Vec<GraphSpec>,
+    pub programs: Programs,
+}
+
 impl CaseGraph {
+    /// The graph as `name`; a graph inside of it is `<name>.<node>`.
+    pub fn compile(&self, name: &str) -> Compiled {
+        let mut compiled = Compiled::default();
+        compiled.hash = self.add_to(&mut compiled, name);
+        compiled
+    }
+
     fn node(&self, name: &str) -> CaseNode {
         serde_json::from_value(self.nodes[name].clone()).expect("a node of a case")
     }
 
-    /// The graph with all graphs inside of it, outermost last, and the programs of their nodes.
-    pub fn specs(&self, specs: &mut Vec<GraphSpec>, programs: &mut Programs) -> String {
+    fn add_to(&self, compiled: &mut Compiled, graph: &str) -> String {
         let channel = |(name, reducer): (&String, &String)| {
             let reducer: Reducer = serde_json::from_value(Value::String(reducer.clone())).expect("a reducer");
             (name.clone(), ChannelSpec { reducer, ..ChannelSpec::default() })
@@ -120,20 +162,20 @@ impl CaseGraph {
         let mut own = Vec::new();
         for name in self.nodes.keys() {
             let node = self.node(name);
+            let inner = format!("{graph}.{name}");
             let kind = match &node.graph {
-                Some(inner) => NodeKind::Subgraph(SubgraphNode {
-                    hash: inner.specs(specs, programs),
-                    graph: format!("case.{name}"),
+                Some(graph) => NodeKind::Subgraph(SubgraphNode {
+                    hash: graph.add_to(compiled, &inner),
+                    graph: inner,
                     memory: node.memory,
                 }),
-                // The programs are part of the hash.
-                None => rust(&self.nodes[name]),
+                None => program(&self.nodes[name]),
             };
             own.push((name.clone(), Program { steps: node.steps, attempts: node.retries }));
-            let mut spec = node_spec(name, kind, node.defer);
+            let mut spec = NodeSpec { defer: node.defer, retry: retry(node.retries), ..node_spec(name, kind) };
             if let Some(handler) = node.on_error {
                 let handles = format!("{name} failed");
-                handlers.push(node_spec(&handles, rust(&Value::Null), false));
+                handlers.push(node_spec(&handles, program(&self.nodes[name]["on_error"])));
                 own.push((handles.clone(), Program { steps: handler.steps, attempts: 1 }));
                 spec.on_error = Some(handles);
             }
@@ -141,7 +183,7 @@ impl CaseGraph {
         }
         nodes.extend(handlers);
         let spec = GraphSpec {
-            name: "case".to_owned(),
+            name: graph.to_owned(),
             channels: self.channels.iter().map(channel).collect(),
             input: self.input.clone(),
             output: self.output.clone(),
@@ -152,17 +194,31 @@ impl CaseGraph {
             ..GraphSpec::default()
         };
         let hash = spec.hash();
-        programs.extend(own.into_iter().map(|(name, program)| ((hash.clone(), name), program)));
-        specs.push(spec);
+        compiled.programs.extend(own.into_iter().map(|(name, program)| ((hash.clone(), name), program)));
+        compiled.specs.push(spec);
         hash
     }
 }
 
-fn rust(settings: &Value) -> NodeKind {
-    NodeKind::Rust(RustNode { settings: settings.clone(), ..RustNode::default() })
+/// A node that runs a program; the program is part of the graph's hash.
+fn program(settings: &Value) -> NodeKind {
+    NodeKind::Rust(RustNode { type_name: NODE_TYPE.to_owned(), settings: settings.clone() })
 }
 
-fn node_spec(name: &str, kind: NodeKind, defer: bool) -> NodeSpec {
+/// A policy that retries what programs fail with.
+fn retry(attempts: u32) -> Option<RetryPolicy> {
+    let policy = || RetryPolicy {
+        max_attempts: attempts,
+        initial_interval_ms: 1,
+        max_interval_ms: 2,
+        jitter: false,
+        retry_on: vec![CASE_ERROR.to_owned()],
+        ..RetryPolicy::default()
+    };
+    (attempts > 1).then(policy)
+}
+
+fn node_spec(name: &str, kind: NodeKind) -> NodeSpec {
     NodeSpec {
         name: name.to_owned(),
         kind,
@@ -172,7 +228,7 @@ fn node_spec(name: &str, kind: NodeKind, defer: bool) -> NodeSpec {
         timeout_ms: None,
         idle_timeout_ms: None,
         cache: None,
-        defer,
+        defer: false,
         on_error: None,
         goto: None,
         destinations: Vec::new(),
@@ -211,6 +267,6 @@ fn target(target: &Value) -> Target {
     })
 }
 
-pub fn text(value: &Value) -> &str {
+fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} should be a name"))
 }

@@ -2,7 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::view::Called;
+/// What one call gave.
+pub struct Called {
+    /// The error's type.
+    pub error: Option<String>,
+    pub steps: Vec<Value>,
+    pub state: Value,
+    pub history: Vec<Value>,
+}
 
 pub fn call(got: &Called, expected: &Value) -> Result<(), String> {
     let error = expected["error"]["type"].as_str();

@@ -12,14 +12,7 @@ use graph::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// What one call gave.
-pub struct Called {
-    /// The error's type.
-    pub error: Option<String>,
-    pub steps: Vec<Value>,
-    pub state: Value,
-    pub history: Vec<Value>,
-}
+use crate::compare::Called;
 
 /// What one task gave to a step.
 enum Chunk {

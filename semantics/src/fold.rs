@@ -1,42 +1,54 @@
-//! The world around `advance` for one case: a log, workers that run the nodes' programs, a store, and what a sink sees.
+//! The world around `advance` for one case: a log, a worker that runs the nodes' programs, a store, and what a sink sees.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     advance::{Command, Need, Step, advance},
-    branch::decide,
     envelope::{Envelope, GraphRef, Key, Lane, Principal, RULES},
     event::{CommandInput, Edit, Event, Request, RunConfig, StateUpdate},
     graph::{Graph, Graphs},
     graph_loop::{GraphLoop, Recalled, Wanted},
     ids,
     state::KeyState,
-    task::{Destination, Interrupt, ParentCommand, Task, TaskError, TaskId, TaskPath, TaskResult},
+    task::{Destination, Task, TaskResult},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    case::{Call, Case, Programs},
-    program::{self, Stop},
-    view::{Called, View},
+    case::{Call, Case, Compiled},
+    compare::{self, Called},
+    worker::Worker,
 };
 
+mod view;
+
+use view::View;
+
+const GRAPH: &str = "case";
 /// What LangGraph's cases were run with where a call says nothing.
 const RECURSION_LIMIT: u32 = 12;
 const LARGE_BYTES: usize = 200_000;
+
+/// Why the fold and the recording of a case differ, or nothing.
+pub fn check(case: &Case) -> Result<(), String> {
+    let mut world = World::new(case);
+    for (place, call, expected) in case.made() {
+        compare::call(&world.call(call), expected).map_err(|why| format!("{}: {why}", case.place(place)))?;
+    }
+    Ok(())
+}
 
 pub struct World<'a> {
     case: &'a Case,
     graphs: Catalog,
     hash: String,
-    programs: Programs,
+    worker: Worker,
     state: Option<KeyState>,
     /// What left the state, by namespace and id.
     archive: BTreeMap<(String, Uuid), Arc<GraphLoop>>,
     /// The state has outgrown what is worth to be stored at each event: some cases double their lists for ever.
     large: bool,
-    executions: BTreeMap<TaskId, u32>,
     view: View,
     clock: i64,
     runs: u64,
@@ -52,8 +64,7 @@ impl Graphs for Catalog {
 
 impl<'a> World<'a> {
     pub fn new(case: &'a Case) -> Self {
-        let (mut specs, mut programs) = (Vec::new(), Programs::new());
-        let hash = case.graph.specs(&mut specs, &mut programs);
+        let Compiled { hash, specs, programs } = case.graph.compile(GRAPH);
         let compiled = specs.into_iter().map(|spec| {
             let graph = Graph::new(spec).unwrap_or_else(|error| panic!("{}: {error}", case.id));
             (graph.hash().to_owned(), Arc::new(graph))
@@ -62,11 +73,10 @@ impl<'a> World<'a> {
             case,
             graphs: Catalog(compiled.collect()),
             hash,
-            programs,
+            worker: Worker::new(programs),
             state: Some(KeyState::new(Key::thread("default", &case.id))),
             archive: BTreeMap::new(),
             large: false,
-            executions: BTreeMap::new(),
             view: View::default(),
             clock: 1_763_721_600_000,
             runs: 0,
@@ -85,7 +95,8 @@ impl<'a> World<'a> {
         let mut tasks = self.fold(&envelope, event);
         loop {
             for task in tasks.drain(..) {
-                let result = self.execute(&task);
+                let hash = task.graph.as_ref().map_or(&self.hash, |graph| &graph.hash);
+                let result = self.worker.execute(&self.graphs.0[hash], &task);
                 let rank = match (&result.error, &result.branch_error) {
                     (Some(_), _) => 2,
                     (None, Some(_)) => 1,
@@ -140,7 +151,7 @@ impl<'a> World<'a> {
             endpoint: "/threads/{thread_id}/runs".to_owned(),
             run_id: ids::run_id(self.clock, self.runs, 0),
             thread_id: Some(self.case.id.clone()),
-            graph: GraphRef { name: "case".to_owned(), hash: self.hash.clone() },
+            graph: GraphRef { name: GRAPH.to_owned(), hash: self.hash.clone() },
             rules: RULES,
             lane: Lane::Interactive,
             priority: 0,
@@ -212,77 +223,6 @@ impl<'a> World<'a> {
             }
         };
         found.cloned()
-    }
-
-    fn execute(&mut self, task: &Task) -> TaskResult {
-        let hash = task.graph.as_ref().map_or(&self.hash, |graph| &graph.hash);
-        let program = &self.programs[&(hash.clone(), task.node.clone())];
-        let input = match &task.path {
-            TaskPath::Push { argument, .. } => Value::clone(argument),
-            TaskPath::Pull => {
-                json!(task.channels.iter().map(|(name, value)| (name.clone(), &**value)).collect::<BTreeMap<_, _>>())
-            }
-        };
-        let answers: Vec<Value> = task.answers.iter().map(|answer| Value::clone(answer)).collect();
-        let mut result = TaskResult {
-            task_id: task.id,
-            issue: task.issue,
-            execution: Uuid::from_u128(task.id.as_u128() ^ u128::from(task.issue)),
-            node: task.node.clone(),
-            ..TaskResult::default()
-        };
-        loop {
-            result.attempt += 1;
-            let execution = self.executions.entry(task.id).or_default();
-            *execution += 1;
-            let answered = |answered: usize| u32::try_from(answered).expect("few answers");
-            match program::run(&program.steps, &input, *execution, &answers) {
-                Ok(outcome) => {
-                    result.answered = answered(outcome.answered);
-                    finish(&self.graphs.0[hash], task, outcome, &mut result);
-                    return result;
-                }
-                Err(Stop::Asked { question, answered: taken }) => {
-                    result.answered = answered(taken);
-                    result.interrupts = vec![Interrupt {
-                        id: ids::interrupt_id(&task.checkpoint_ns, taken),
-                        value: Arc::new(question),
-                        response_schema: None,
-                    }];
-                    return result;
-                }
-                Err(Stop::Failed { .. }) if result.attempt < program.attempts => {}
-                Err(Stop::Failed { message, answered: taken }) => {
-                    result.answered = answered(taken);
-                    result.error = Some(TaskError {
-                        class: "node_failed".to_owned(),
-                        message,
-                        kind: Some("CaseError".to_owned()),
-                        retryable: false,
-                        retry_after_ms: None,
-                    });
-                    return result;
-                }
-            }
-        }
-    }
-}
-
-fn finish(graph: &Graph, task: &Task, outcome: program::Outcome, result: &mut TaskResult) {
-    let writes = outcome.update.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
-    let to = |(node, argument): (String, Option<Value>)| match argument {
-        Some(argument) => Destination::Send { node, argument: Arc::new(argument) },
-        None => Destination::Node(node),
-    };
-    let goto = outcome.goto.into_iter().map(to).collect();
-    if outcome.to_parent {
-        result.parent = Some(ParentCommand { writes, goto });
-        return;
-    }
-    (result.writes, result.goto) = (writes, goto);
-    match decide(graph, &task.node, &task.channels, &result.writes, &task.context) {
-        Ok(branches) => result.branches = branches,
-        Err(error) => result.branch_error = Some(error),
     }
 }
 
