@@ -14,8 +14,8 @@ use crate::{
     error::StoreError,
     position::Position,
     rows::{
-        CheckpointRow, Claim, Claimed, Page, PageRequest, RunFilter, RunRow, RunWrite, Sleeper, SpecRow, StateRow,
-        ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
+        ArchivedRow, CheckpointRow, Claim, Claimed, Page, PageRequest, RunFilter, RunRow, RunWrite, Sleeper, SpecRow,
+        StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
     },
 };
 
@@ -56,6 +56,38 @@ pub trait States: Send + Sync {
     async fn set_covered(&self, partition: u32, position: Position) -> Result<()>;
 }
 
+/// The fold's past: checkpoints that have a successor, whole. Orchestrator.
+///
+/// A checkpoint may be put away again, when a run came back to it: each version stays under the position of the record
+/// that caused it, and a reader sees what there was `below` its own record. So a replay reads what was read in life,
+/// though the store may have what comes later in the log.
+#[async_trait]
+pub trait Archive: Send + Sync {
+    async fn put_archived(&self, rows: &[ArchivedRow]) -> Result<()>;
+    /// The newest version of a checkpoint that was put away below a position.
+    async fn archived(&self, owner: &Key, ns: &str, id: Uuid, below: Position) -> Result<Option<ArchivedRow>>;
+    /// Newest first, the newest version of each; `before` excludes that checkpoint and what came after it, so the last id
+    /// of a page is the cursor of the next.
+    async fn archived_before(
+        &self,
+        owner: &Key,
+        ns: &str,
+        before: Option<Uuid>,
+        below: Position,
+        limit: u32,
+    ) -> Result<Vec<ArchivedRow>>;
+}
+
+/// What must be gone when somebody asks for it. Sink, in order with its own writes.
+#[async_trait]
+pub trait Deletes: Send + Sync {
+    /// All that was written of a thread up to a position: its state, archive and history, its runs with their updates, its
+    /// values. Usage stays: it is owed. What is written later, at a higher position, begins the thread anew.
+    ///
+    /// May be repeated; one that was cut off must be.
+    async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<()>;
+}
+
 /// Immutable values by owner and content hash. All stages.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -91,5 +123,5 @@ pub trait Meta: Send + Sync {
 }
 
 /// Everything at once, for `server` to hand out in parts.
-pub trait RunStore: Claims + Specs + States + Blobs + Results + Meta {}
-impl<T: Claims + Specs + States + Blobs + Results + Meta> RunStore for T {}
+pub trait RunStore: Claims + Specs + States + Archive + Blobs + Results + Deletes + Meta {}
+impl<T: Claims + Specs + States + Archive + Blobs + Results + Deletes + Meta> RunStore for T {}

@@ -16,7 +16,7 @@ mod stored;
 pub mod values;
 
 pub use self::scylla::ScyllaStore;
-pub use contract::{Blobs, Claims, Meta, Results, RunStore, Specs, States};
+pub use contract::{Archive, Blobs, Claims, Deletes, Meta, Results, RunStore, Specs, States};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use page::PAGE_ROWS_MAX;

@@ -63,6 +63,18 @@ pub struct Sleeper {
     pub position: Position,
 }
 
+/// A version of a checkpoint that has a successor, as the fold needs it to go on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedRow {
+    /// The thread.
+    pub owner: Key,
+    pub ns: String,
+    pub checkpoint_id: Uuid,
+    /// The record that put it away.
+    pub position: Position,
+    pub checkpoint: Bytes,
+}
+
 /// What the sink writes of one update: the update itself, and the rows that lists and reads are made of.
 /// All rows of one run in one request.
 #[derive(Clone, Debug, Default, PartialEq)]

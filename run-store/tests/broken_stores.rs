@@ -25,6 +25,10 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::UpdatesBackwards, "updates_come_in_order"),
     (Flaw::UsageCountedTwice, "a_call_is_counted_once"),
     (Flaw::BeforeIsIncluded, "checkpoints_begin_before_one"),
+    (Flaw::LastArchivedCounts, "a_reader_sees_what_there_was_below_its_record"),
+    (Flaw::OneArchiveForAll, "archives_of_namespaces_and_owners_are_apart"),
+    (Flaw::HistoryOutlivesItsThread, "a_deleted_thread_leaves_nothing"),
+    (Flaw::DeletedForEver, "a_deleted_thread_may_begin_anew"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
 ];
 

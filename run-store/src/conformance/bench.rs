@@ -16,7 +16,7 @@ use crate::{
     contract::RunStore,
     error::StoreError,
     position::Position,
-    rows::{CheckpointRow, RunRow, RunWrite, StateRow, ThreadRow, UpdateRow, UsageRow},
+    rows::{ArchivedRow, CheckpointRow, RunRow, RunWrite, StateRow, ThreadRow, UpdateRow, UsageRow},
 };
 
 pub type Outcome = Result<(), Failure>;
@@ -184,6 +184,17 @@ impl<'h> Bench<'h> {
             run_id,
             position: position(100 + n),
             checkpoint: Bytes::from(format!("{{\"step\":{n}}}")),
+        }
+    }
+
+    /// The n-th checkpoint as it was put away at `at`.
+    pub(super) fn archived(&self, owner: &Key, ns: &str, n: u64, at: u64) -> ArchivedRow {
+        ArchivedRow {
+            owner: owner.clone(),
+            ns: ns.to_owned(),
+            checkpoint_id: self.checkpoint(owner, ns, n).checkpoint_id,
+            position: position(at),
+            checkpoint: Bytes::from(format!("{{\"step\":{n},\"at\":{at}}}")),
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! A case uses names of its own, so that a store that is dear to make can serve all cases.
 
+mod archive;
 mod bench;
 mod blobs;
 mod checkpoints;
 mod claims;
+mod deletes;
 mod durability;
 mod harness;
 mod lists;
@@ -129,6 +131,17 @@ pub const CASES: &[Case] = cases! {
         a_checkpoint_is_found_by_its_id
         namespaces_and_owners_are_apart
         repeated_checkpoints_are_read_once;
+    archive:
+        a_checkpoint_that_was_put_away_comes_back
+        a_reader_sees_what_there_was_below_its_record
+        the_newest_before_an_id_is_found
+        the_archive_is_read_page_by_page
+        archives_of_namespaces_and_owners_are_apart;
+    deletes:
+        a_deleted_thread_leaves_nothing
+        a_deleted_thread_takes_no_other_with_it
+        a_deleted_thread_may_begin_anew
+        what_comes_late_of_a_deleted_thread_stays_away;
     usage:
         a_call_is_counted_once
         usage_is_added_up_by_every_key

@@ -2,9 +2,11 @@
 //!
 //! Every write is synced when it returns. Another process that opens the folder is refused.
 
+mod archive;
 mod blobs;
 mod checkpoints;
 mod claims;
+mod deletes;
 mod errors;
 mod lists;
 mod meta;

@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(u32, &str); 1] = [(1, include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: [(u32, &str); 2] =
+    [(1, include_str!("migrations/0001_first.sql")), (2, include_str!("migrations/0002_archive.sql"))];
 
 /// Applies what is missing where `create` allows it, and refuses a file that a newer binary has written.
 pub(super) fn migrate(connection: &mut Connection, create: bool) -> Result<(), StoreError> {
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn a_migration_is_applied_once_and_a_changed_one_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 1 })));
+        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 2 })));
         migrate(&mut connection, true).unwrap();
         migrate(&mut connection, false).unwrap();
 
@@ -74,6 +75,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, true).unwrap();
         connection.execute("INSERT INTO schema_migrations VALUES (99, 'of tomorrow')", []).unwrap();
-        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 1 })));
+        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 2 })));
     }
 }

@@ -35,6 +35,16 @@ impl EmbeddedStore {
         .await?;
         let states = "DELETE FROM states WHERE id IN
                  (SELECT id FROM states WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)";
+        self.until_none(
+            "UPDATE deleted_threads SET expires_at = ?1 + ?3 WHERE owner IN
+                 (SELECT owner FROM deleted_threads WHERE expires_at IS NULL LIMIT ?2)",
+            now,
+            Some(TOMBSTONE_KEPT_MS),
+        )
+        .await?;
+        let deleted = "DELETE FROM deleted_threads WHERE owner IN
+                 (SELECT owner FROM deleted_threads WHERE expires_at <= ?1 LIMIT ?2)";
+        self.until_none(deleted, now, None).await?;
         let claims = "DELETE FROM claims WHERE (tenant, key) IN
                  (SELECT tenant, key FROM claims WHERE expires_at <= ?1 LIMIT ?2)";
         Ok(Swept {

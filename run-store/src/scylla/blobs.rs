@@ -19,6 +19,7 @@ impl Blobs for ScyllaStore {
         let put = async {
             check_size(&value, self.value_bytes_max)?;
             let total = value.len() as i32;
+            self.execute(&self.statements.put_blob_of, (owner.as_str(), hash)).await?;
             let piece =
                 |n: usize| value.slice((n * PIECE_BYTES).min(value.len())..((n + 1) * PIECE_BYTES).min(value.len()));
             let later = 1..value.len().div_ceil(PIECE_BYTES).max(1);

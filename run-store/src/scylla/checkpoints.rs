@@ -26,6 +26,10 @@ impl ScyllaStore {
     pub(super) async fn put_checkpoints(&self, rows: &[CheckpointRow]) -> Result<(), StoreError> {
         for row in pack_checkpoints(rows) {
             let (last, first) = (row.last.as_bytes().as_slice(), row.first.as_bytes().as_slice());
+            // First: who deletes the thread must find what stands there.
+            if !row.ns.is_empty() {
+                self.execute(&self.statements.put_namespace, (row.owner.as_str(), row.ns)).await?;
+            }
             let values = (row.owner.as_str(), row.ns, last, first, row.count as i32, row.tenant, row.bytes);
             self.execute(&self.statements.put_checkpoints, values).await?;
         }

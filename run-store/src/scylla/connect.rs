@@ -13,7 +13,7 @@ use ::scylla::{
     statement::{Consistency as CqlConsistency, SerialConsistency, prepared::PreparedStatement},
     value::Row,
 };
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use graph::{update::RunStatus, world::Clock};
 use uuid::Uuid;
 
@@ -167,8 +167,20 @@ impl ScyllaStore {
     where
         T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> + Send + 'static,
     {
+        self.pages(statement, values).await?.try_collect().await
+    }
+
+    /// Rows as they are wanted, fetched page by page.
+    pub(super) async fn pages<T>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow + Send,
+    ) -> Result<impl Stream<Item = Result<T, StoreError>>, StoreError>
+    where
+        T: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> + Send + 'static,
+    {
         let pages = self.session.execute_iter(statement.clone(), values).await?;
-        Ok(pages.rows_stream::<T>()?.try_collect().await?)
+        Ok(pages.rows_stream::<T>()?.map_err(StoreError::from))
     }
 
     pub(super) fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {

@@ -3,11 +3,13 @@
 //! Rows that change are written at timestamps made of their position, so the newest wins on the servers themselves.
 //! Lightweight transactions are for what is taken once: claims and agreements, in tables of their own.
 
+mod archive;
 mod blobs;
 mod checkpoints;
 mod claims;
 mod connect;
 mod days;
+mod deletes;
 mod errors;
 mod lists;
 mod meta;

@@ -49,6 +49,33 @@ statements! {
     set_covered: "INSERT INTO covered (partition_no, position) VALUES (?, ?) USING TIMESTAMP ?";
     find_covered: "SELECT position FROM covered WHERE partition_no = ?";
 
+    put_archived: "INSERT INTO archive (owner, ns, checkpoint_id, position, checkpoint) VALUES (?, ?, ?, ?, ?)
+            USING TIMESTAMP ?";
+    find_archived: "SELECT position, checkpoint FROM archive
+            WHERE owner = ? AND ns = ? AND checkpoint_id = ? AND position < ? LIMIT 1";
+    find_archived_before: "SELECT checkpoint_id, position, checkpoint FROM archive
+            WHERE owner = ? AND ns = ? AND checkpoint_id < ?";
+
+    find_partition: "SELECT partition_no FROM states WHERE state_key = ?";
+    delete_archived: "DELETE FROM archive USING TIMESTAMP ? WHERE owner = ?";
+    put_namespace: "INSERT INTO checkpoint_namespaces (owner, ns) VALUES (?, ?)";
+    find_namespaces: "SELECT ns FROM checkpoint_namespaces WHERE owner = ?";
+    delete_namespaces: "DELETE FROM checkpoint_namespaces WHERE owner = ?";
+    delete_checkpoints: "DELETE FROM checkpoints WHERE owner = ? AND ns = ?";
+    find_all_by_thread: "SELECT run_id FROM runs_by_thread WHERE tenant = ? AND thread_id = ?";
+    delete_run: "DELETE FROM runs USING TIMESTAMP ? WHERE tenant = ? AND run_id = ?";
+    delete_updates: "DELETE FROM updates WHERE tenant = ? AND run_id = ?";
+    unlist_by_thread: "DELETE FROM runs_by_thread WHERE tenant = ? AND thread_id = ?";
+    delete_thread: "DELETE FROM threads USING TIMESTAMP ? WHERE tenant = ? AND thread_id = ?";
+    unlist_thread_by_day: "DELETE FROM threads_by_day
+            WHERE tenant = ? AND day = ? AND created_at = ? AND thread_id = ?";
+    unlist_thread_by_user: "DELETE FROM threads_by_user
+            WHERE tenant = ? AND user_name = ? AND created_at = ? AND thread_id = ?";
+    put_blob_of: "INSERT INTO blobs_by_owner (owner, hash) VALUES (?, ?)";
+    find_blobs_of: "SELECT hash FROM blobs_by_owner WHERE owner = ?";
+    delete_blob: "DELETE FROM blobs WHERE owner = ? AND hash = ?";
+    delete_blobs_of: "DELETE FROM blobs_by_owner WHERE owner = ?";
+
     put_blob: "INSERT INTO blobs (owner, hash, n, total, value) VALUES (?, ?, ?, ?, ?)";
     find_blob: "SELECT n, total, value FROM blobs WHERE owner = ? AND hash = ?";
 
@@ -112,12 +139,15 @@ impl Statements {
             statement.set_consistency(Consistency::LocalSerial);
         }
         self.find_blob.set_page_size(BLOB_PAGE_ROWS);
+        self.find_archived_before.set_page_size(ARCHIVE_PAGE_ROWS);
         self
     }
 }
 
 /// Rows of a blob, of a megabyte each, that one answer holds.
 const BLOB_PAGE_ROWS: i32 = 4;
+/// Archived checkpoints that one answer holds: most readers want the first.
+const ARCHIVE_PAGE_ROWS: i32 = 4;
 
 async fn prepare(session: &Session, cql: &str) -> Result<PreparedStatement, StoreError> {
     let mut statement = session.prepare(cql).await?;

@@ -1,5 +1,6 @@
 //! Stores with one flaw each, around a sound one.
 
+mod archive;
 mod results;
 mod states;
 
@@ -42,6 +43,10 @@ pub enum Flaw {
     UsageCountedTwice,
     BeforeIsIncluded,
     HalfABatchWritten,
+    LastArchivedCounts,
+    OneArchiveForAll,
+    HistoryOutlivesItsThread,
+    DeletedForEver,
 }
 
 pub struct BrokenStore {

@@ -1,0 +1,57 @@
+//! All that is known of a thread, gone in one transaction.
+
+use async_trait::async_trait;
+use graph::envelope::Key;
+use rusqlite::{Connection, params};
+
+use super::{EmbeddedStore, states::stored};
+use crate::{contract::Deletes, error::StoreError, metrics::observe, position::Position};
+
+#[async_trait]
+impl Deletes for EmbeddedStore {
+    async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
+        let (tenant, thread_id) = (tenant.to_owned(), thread_id.to_owned());
+        let write = self.write(1024, move |connection| delete_thread(connection, &tenant, &thread_id, at));
+        observe("delete_thread", write).await
+    }
+}
+
+fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
+    let (key, at) = (Key::thread(tenant, thread_id), stored(at));
+    let owner = key.as_str();
+    connection
+        .prepare_cached(
+            "INSERT INTO deleted_threads (owner, position) VALUES (?1, ?2)
+             ON CONFLICT (owner) DO UPDATE SET position = excluded.position, expires_at = NULL
+             WHERE excluded.position > position",
+        )?
+        .execute(params![owner, at])?;
+    // As every delete of a state: it leaves its position, and loses to a write there.
+    connection
+        .prepare_cached(
+            "INSERT INTO states (key, partition, position) VALUES (?1, 0, ?2)
+             ON CONFLICT (key) DO UPDATE SET position = excluded.position, wake_at = NULL, expires_at = NULL, state = NULL
+             WHERE excluded.position > position",
+        )?
+        .execute(params![owner, at])?;
+    connection
+        .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
+        .execute(params![owner, at])?;
+    connection
+        .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position <= ?2")?
+        .execute(params![owner, at])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM updates WHERE tenant = ?1 AND run_id IN
+                 (SELECT run_id FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3)",
+        )?
+        .execute(params![tenant, thread_id, at])?;
+    connection
+        .prepare_cached("DELETE FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
+        .execute(params![tenant, thread_id, at])?;
+    connection
+        .prepare_cached("DELETE FROM threads WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
+        .execute(params![tenant, thread_id, at])?;
+    connection.prepare_cached("DELETE FROM blobs WHERE owner = ?1")?.execute([owner])?;
+    Ok(())
+}

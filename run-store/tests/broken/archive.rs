@@ -1,0 +1,68 @@
+//! An archive that a replay can't rely on, and deletes that take too little or too much.
+
+use async_trait::async_trait;
+use graph::envelope::Key;
+use run_store::{
+    Archive, Deletes, Position, StoreError,
+    rows::{ArchivedRow, RunWrite},
+};
+use uuid::Uuid;
+
+use super::{BrokenStore, Flaw};
+
+#[async_trait]
+impl Archive for BrokenStore {
+    async fn put_archived(&self, rows: &[ArchivedRow]) -> Result<(), StoreError> {
+        let rows: Vec<_> = rows.iter().map(|row| ArchivedRow { ns: self.ns(&row.ns), ..row.clone() }).collect();
+        self.inner.put_archived(&rows).await
+    }
+
+    async fn archived(
+        &self,
+        owner: &Key,
+        ns: &str,
+        id: Uuid,
+        below: Position,
+    ) -> Result<Option<ArchivedRow>, StoreError> {
+        self.inner.archived(owner, &self.ns(ns), id, self.below(below)).await
+    }
+
+    async fn archived_before(
+        &self,
+        owner: &Key,
+        ns: &str,
+        before: Option<Uuid>,
+        below: Position,
+        limit: u32,
+    ) -> Result<Vec<ArchivedRow>, StoreError> {
+        self.inner.archived_before(owner, &self.ns(ns), before, self.below(below), limit).await
+    }
+}
+
+#[async_trait]
+impl Deletes for BrokenStore {
+    async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
+        let key = Key::thread(tenant, thread_id);
+        let history = self.inner.checkpoints(&key, "", None, 100).await?;
+        let at = if self.is(Flaw::DeletedForEver) { self.last_position() } else { at };
+        self.inner.delete_thread(tenant, thread_id, at).await?;
+        match history.first().filter(|_| self.is(Flaw::HistoryOutlivesItsThread)) {
+            Some(first) => {
+                let run_id = first.run_id;
+                let write = RunWrite { tenant: tenant.to_owned(), run_id, checkpoints: history, ..RunWrite::default() };
+                self.inner.write(&[write]).await
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl BrokenStore {
+    fn ns(&self, ns: &str) -> String {
+        if self.is(Flaw::OneArchiveForAll) { String::new() } else { ns.to_owned() }
+    }
+
+    fn below(&self, below: Position) -> Position {
+        if self.is(Flaw::LastArchivedCounts) { self.last_position() } else { below }
+    }
+}
