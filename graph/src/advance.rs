@@ -22,7 +22,7 @@ use crate::{
     envelope::{Envelope, GraphRef, Millis},
     event::Event,
     graph::{Graph, Graphs},
-    graph_loop::{GraphLoop, Recalled, Wanted},
+    graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids::LastCheckpoint,
     state::{KeyState, Run},
     task::{Call, Task, TaskId},
@@ -57,7 +57,7 @@ pub enum Need {
 pub enum Command {
     Issue {
         envelope: Arc<Envelope>,
-        task: Task,
+        task: Box<Task>,
     },
     Update {
         envelope: Arc<Envelope>,
@@ -89,7 +89,7 @@ pub fn advance(
     at: Millis,
     event: &Event,
 ) -> Step {
-    if let Some(spec) = missing(graphs, &state, envelope, event) {
+    if let Some(spec) = missing(graphs, &state, recalled, envelope, event) {
         return Step::Need { state, need: Need::Spec(spec) };
     }
     if let Some(reason) = state.lost.clone() {
@@ -128,12 +128,21 @@ pub fn advance(
 }
 
 /// The spec that the event needs and that isn't at hand.
-fn missing(graphs: &dyn Graphs, state: &KeyState, envelope: &Envelope, event: &Event) -> Option<String> {
+fn missing(
+    graphs: &dyn Graphs,
+    state: &KeyState,
+    recalled: &Recalled,
+    envelope: &Envelope,
+    event: &Event,
+) -> Option<String> {
     let requested = matches!(event, Event::Requested(_) | Event::StateEdited(_));
     let runs = state.live_run().into_iter().chain(state.waiting()).map(|envelope| &envelope.graph);
     // A run without input goes on with the version of the head.
     let head = state.head().filter(|_| requested || !state.waiting.is_empty()).map(|head| &head.graph);
-    let mut needed = runs.chain(requested.then_some(&envelope.graph)).chain(head);
+    let kept = state.newest.as_deref().into_iter().chain(state.memories.values()).map(|kept| &kept.head.graph);
+    // A run that goes back goes on with the version of then.
+    let then = recalled.values().filter_map(Found::there).map(|found| &found.head.graph);
+    let mut needed = runs.chain(requested.then_some(&envelope.graph)).chain(head).chain(kept).chain(then);
     needed.find_map(|graph| missing_in(graphs, graph))
 }
 

@@ -94,6 +94,9 @@ pub struct Edit {
     pub checkpoint_id: Option<Uuid>,
     /// Each makes a checkpoint; the updates of one are applied together.
     pub supersteps: Vec<Vec<StateUpdate>>,
+    /// As a request's.
+    #[serde(skip)]
+    pub missing: Option<String>,
 }
 
 /// Values written as if a node had written them: its edges and conditions decide what is next.

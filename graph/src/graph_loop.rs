@@ -93,8 +93,27 @@ pub enum Wanted {
     Before { ns: String, id: Uuid },
 }
 
-/// What was found of it; None where the thread has no such checkpoint.
-pub type Recalled = BTreeMap<Wanted, Option<Arc<GraphLoop>>>;
+/// What was found of it.
+pub type Recalled = BTreeMap<Wanted, Found>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Found {
+    There(Arc<GraphLoop>),
+    /// The thread has no such checkpoint.
+    #[default]
+    Nothing,
+    /// There is one, and a value of it is gone: what asked for it fails with this.
+    Lost(String),
+}
+
+impl Found {
+    pub(crate) fn there(&self) -> Option<&Arc<GraphLoop>> {
+        match self {
+            Found::There(found) => Some(found),
+            Found::Nothing | Found::Lost(_) => None,
+        }
+    }
+}
 
 impl GraphLoop {
     pub(crate) fn empty(ns: String, graph: GraphRef, rules: u32) -> Self {
@@ -117,6 +136,14 @@ impl GraphLoop {
 
     pub fn ns(&self) -> &str {
         &self.ns
+    }
+
+    /// Whether it is what `wanted` asks for, or a candidate for it.
+    pub fn answers(&self, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::Checkpoint(id) => self.is_root() && self.head.id == *id,
+            Wanted::Before { ns, id } => self.ns == *ns && self.head.id < *id,
+        }
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_log::{EventLog, ProgressBoard};
 use graph::world::Clock;
-use run_store::{Blobs, Specs, States};
+use run_store::{Archive, Blobs, Specs, States};
 use schemas::topic::Names;
 
 /// Bounds and intervals. The defaults are those of production.
@@ -71,6 +71,8 @@ pub struct Deps {
     pub log: Arc<dyn EventLog>,
     pub specs: Arc<dyn Specs>,
     pub states: Arc<dyn States>,
+    /// What runs and edits go back to.
+    pub archive: Arc<dyn Archive>,
     /// Values that are too large for a record or a state.
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,

@@ -40,8 +40,16 @@ const KIND_CHARS_MAX: usize = 100;
 
 /// The event's type, where the payload looks like a record of ours whose type this version doesn't know.
 fn newer_type(payload: &[u8]) -> Option<String> {
-    const KNOWN: [&str; 7] =
-        ["requested", "task_finished", "task_kept", "task_given_back", "cancelled", "timer_due", "run_failed"];
+    const KNOWN: [&str; 8] = [
+        "requested",
+        "task_finished",
+        "task_kept",
+        "task_given_back",
+        "state_edited",
+        "cancelled",
+        "timer_due",
+        "run_failed",
+    ];
     let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
     value.get("envelope")?.get("run_id")?;
     let kind = value.get("event")?.get("type")?.as_str()?;
@@ -84,6 +92,7 @@ mod tests {
         check(r#"{"event":{"type":"requested"}}"#, "garbage");
         check(&record(1, r#"{"type":"cancelled","data":{"reason":"x"}}"#), "record");
         check(&record(1, r#"{"type":"cancelled","data":{}}"#), "garbage");
+        check(&record(1, r#"{"type":"state_edited","data":{"supersteps":3}}"#), "garbage");
         check(&record(1, r#"{"type":"forked","data":{}}"#), "unknown event type \"forked\"");
         check(
             &record(999, r#"{"type":"cancelled","data":{"reason":"x"}}"#),

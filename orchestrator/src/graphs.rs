@@ -9,7 +9,7 @@ use event_log::{Class, EventLog, LogError, TopicSpec};
 use graph::{
     envelope::Lane,
     graph::{Graph, Graphs},
-    spec::GraphSpec,
+    spec::{GraphSpec, NodeKind},
 };
 use run_store::Specs;
 use schemas::topic::Names;
@@ -56,7 +56,9 @@ impl GraphCache {
         let unreadable = |reason: String| Error::Spec { hash: hash.to_owned(), reason };
         let spec: GraphSpec = serde_json::from_slice(&row.spec).map_err(|error| unreadable(error.to_string()))?;
         let mut topics = BTreeMap::new();
-        for node in &spec.nodes {
+        // A node that is a graph never leaves the fold; its nodes' topics are those of the graph that declares them.
+        let issued = spec.nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Subgraph(_)));
+        for node in issued {
             let topic = self.names.node(&spec.name, &node.name, Lane::Interactive);
             let partitions = self.topic_partitions(&topic).await?;
             topics.insert(node.name.clone(), (Arc::from(topic), partitions));

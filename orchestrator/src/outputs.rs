@@ -145,7 +145,7 @@ impl Outputs {
                 let declares = task.graph.as_ref().unwrap_or(&envelope.graph);
                 let Some(loaded) = self.graphs.get(&declares.hash) else { return };
                 let Some((topic, partitions)) = loaded.topics.get(&task.node) else { return };
-                let record = TaskRecord { envelope, at: cause.at, task, references: None };
+                let record = TaskRecord { envelope, at: cause.at, task: *task, references: None };
                 metrics::count_task(&record.envelope.graph.name, &record.task.node);
                 let partition = partition_for(record.key().as_bytes(), *partitions);
                 let (_span, sent) = traces::send(&record.envelope, cause.trace, topic);
@@ -162,12 +162,13 @@ impl Outputs {
                 let wire = self.referring(record, sent, formed);
                 formed.records.push(Outgoing { topic, partition, wire, is_hint: false });
             }
-            // The store has no place for them yet: threads go on from their newest checkpoint only.
+            // Kept with its key's state, and stored before that.
             Command::Archive { .. } => {}
-            Command::Cancel { envelope, graph: _, node, tasks } => {
+            Command::Cancel { envelope, graph, node, tasks } => {
                 for some in tasks.chunks(CANCELLED_IN_A_HINT_MAX) {
                     let (envelope, node) = (Arc::clone(&envelope), node.clone());
-                    let record = SignalRecord { envelope, at: cause.at, cancelled: some.to_vec(), node };
+                    let (cancelled, graph) = (some.to_vec(), graph.clone());
+                    let record = SignalRecord { envelope, at: cause.at, cancelled, node, graph };
                     let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.signals);
                     let (topic, wire) = (Arc::clone(&self.signals), self.wire(record, sent));
                     formed.records.push(Outgoing { topic, partition: 0, wire, is_hint: true });

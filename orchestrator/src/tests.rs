@@ -93,6 +93,7 @@ impl Stage {
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             specs: Arc::clone(&self.store) as Arc<dyn Specs>,
             states: Arc::clone(&self.store) as Arc<dyn run_store::States>,
+            archive: Arc::clone(&self.store) as Arc<dyn run_store::Archive>,
             blobs: Arc::clone(&self.store) as Arc<dyn run_store::Blobs>,
             clock: Arc::new(At(NOW)),
             names: self.names.clone(),

@@ -100,6 +100,7 @@ impl Stage {
             log: self.log.clone(),
             specs: self.store.clone(),
             states: self.store.clone(),
+            archive: self.store.clone(),
             blobs: self.store.clone(),
             clock: Arc::new(Still),
             names: self.names.clone(),

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use graph::{
-    envelope::{Envelope, Millis},
+    envelope::{Envelope, GraphRef, Millis},
     event::Event,
     task::{Task, TaskId},
     update::Update,
@@ -207,6 +207,9 @@ pub struct SignalRecord {
     /// Tasks of a run that ended: nobody wants their results.
     pub cancelled: Vec<TaskId>,
     pub node: String,
+    /// The subgraph that declares the node; None where the run's own graph does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphRef>,
 }
 
 impl Wire for SignalRecord {

@@ -2,6 +2,7 @@
 //! real library did. For tests alone; the product knows nothing of it.
 
 pub mod case;
+pub mod client;
 pub mod program;
 pub mod worker;
 

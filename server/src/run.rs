@@ -121,6 +121,7 @@ impl Process {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
             states: self.parts.store.clone(),
+            archive: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),

@@ -11,7 +11,7 @@ use crate::{
     envelope::{Envelope, Millis},
     event::{Multitask, Request, Timer, TimerKind},
     graph::{DEFAULT_RECURSION_LIMIT, Graph},
-    graph_loop::{GraphLoop, Recalled, Wanted},
+    graph_loop::{Found, GraphLoop, Recalled, Wanted},
     message,
     state::{Armed, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
@@ -137,12 +137,15 @@ impl Fold<'_> {
     /// Where the request begins: at the newest checkpoint unless it names one.
     fn place(&self, request: &Request, recalled: &Recalled) -> Result<Place, RunError> {
         let Some(id) = request.checkpoint_id else { return Ok(Place { addressed: false, earlier: None }) };
+        if let Some(Found::Lost(reason)) = recalled.values().find(|found| matches!(found, Found::Lost(_))) {
+            return Err(value_missing(reason));
+        }
         if self.state.head().is_some_and(|head| head.id == id) {
             return Ok(Place { addressed: true, earlier: None });
         }
         match recalled.get(&Wanted::Checkpoint(id)) {
-            Some(Some(found)) => Ok(Place { addressed: true, earlier: Some(found.clone()) }),
-            Some(None) | None => Err(unknown_checkpoint(id)),
+            Some(Found::There(found)) => Ok(Place { addressed: true, earlier: Some(found.clone()) }),
+            Some(Found::Nothing | Found::Lost(_)) | None => Err(unknown_checkpoint(id)),
         }
     }
 

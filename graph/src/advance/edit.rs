@@ -16,7 +16,7 @@ use crate::{
     envelope::Envelope,
     event::{Edit, StateUpdate},
     graph::{Graph, START_NODE},
-    graph_loop::{GraphLoop, Wanted},
+    graph_loop::{Found, GraphLoop, Wanted},
     step_task::Finished,
     update::{Edited, Happened, RunError, RunStatus, Update},
 };
@@ -48,7 +48,7 @@ impl Fold<'_> {
         edit: &Edit,
         happened: &mut Vec<Happened>,
     ) -> Result<uuid::Uuid, RunError> {
-        if let Some(reason) = &self.state.lost {
+        if let Some(reason) = self.state.lost.as_ref().or(edit.missing.as_ref()) {
             return Err(value_missing(reason));
         }
         if !self.state.is_idle() {
@@ -86,8 +86,11 @@ impl Fold<'_> {
         let root = self.state.root.as_deref();
         match edit.checkpoint_id {
             Some(id) if root.is_none_or(|root| root.head.id != id) => {
-                let found = self.recalled.get(&Wanted::Checkpoint(id)).and_then(Option::as_deref);
-                found.cloned().ok_or_else(|| unknown_checkpoint(id))
+                match self.recalled.get(&Wanted::Checkpoint(id)) {
+                    Some(Found::There(found)) => Ok(GraphLoop::clone(found)),
+                    Some(Found::Lost(reason)) => Err(value_missing(reason)),
+                    Some(Found::Nothing) | None => Err(unknown_checkpoint(id)),
+                }
             }
             Some(_) | None => Ok(root.cloned().unwrap_or_else(|| {
                 let mut empty = GraphLoop::empty(String::new(), envelope.graph.clone(), envelope.rules);

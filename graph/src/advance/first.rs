@@ -16,7 +16,7 @@ use crate::{
     checkpoint::Source,
     event::{CommandInput, Request},
     graph::Graph,
-    graph_loop::{GraphLoop, Progress, Recalled, Wanted},
+    graph_loop::{Found, GraphLoop, Progress, Recalled, Wanted},
     message,
     spec::Memory,
     step_task::Finished,
@@ -98,7 +98,7 @@ impl Turn<'_> {
         let newer = self.memories.iter().filter(|(_, memory)| memory.head.id >= bound);
         let then = newer.map(|(ns, _)| {
             let found = recalled.get(&Wanted::Before { ns: ns.clone(), id: bound });
-            (ns.clone(), found.and_then(|found| found.as_deref().cloned()))
+            (ns.clone(), found.and_then(Found::there).map(|found| GraphLoop::clone(found)))
         });
         self.run.rewound = Some(then.collect());
     }

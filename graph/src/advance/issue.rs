@@ -74,7 +74,7 @@ impl Turn<'_> {
             configurable: self.run.config.configurable.clone(),
             model_config: self.run.config.model.clone(),
         };
-        self.draft.commands.push(Command::Issue { envelope: self.run.envelope.clone(), task });
+        self.draft.commands.push(Command::Issue { envelope: self.run.envelope.clone(), task: Box::new(task) });
     }
 
     /// START's task: it writes the input, and its conditions are decided here.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Command, Fold};
 use crate::{
     event::Event,
-    graph_loop::{GraphLoop, Recalled, Wanted},
+    graph_loop::{Found, GraphLoop, Recalled, Wanted},
     state::KeyState,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn wanted_at(state: &KeyState, id: Uuid, memories: bool, recalled: &R
         Some(root) => root,
         None => match recalled.get(&Wanted::Checkpoint(id)) {
             None => return Some(Wanted::Checkpoint(id)),
-            Some(found) => found.as_deref()?,
+            Some(found) => found.there()?,
         },
     };
     let bound = bound(at);
@@ -60,12 +60,12 @@ impl Fold<'_> {
             Command::Archive { checkpoint, .. } => Some(&**checkpoint),
             Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } => None,
         });
-        let keep = |checkpoint: &GraphLoop| Some(Arc::new(checkpoint.clone()));
+        let keep = |checkpoint: &GraphLoop| Found::There(Arc::new(checkpoint.clone()));
         for checkpoint in archived.clone().filter(|checkpoint| checkpoint.is_root()) {
             at_hand.insert(Wanted::Checkpoint(checkpoint.head.id), keep(checkpoint));
         }
         let head = self.state.root.as_deref().filter(|root| root.head.id == id);
-        let found = at_hand.get(&Wanted::Checkpoint(id)).and_then(Option::as_deref);
+        let found = at_hand.get(&Wanted::Checkpoint(id)).and_then(Found::there).map(Arc::as_ref);
         if let Some(bound) = head.or(found).map(bound) {
             for checkpoint in archived.filter(|checkpoint| !checkpoint.is_root() && checkpoint.head.id < bound) {
                 at_hand.insert(Wanted::Before { ns: checkpoint.ns.clone(), id: bound }, keep(checkpoint));

@@ -11,6 +11,7 @@ use crate::{
     graph_loop::{Failure, GraphLoop},
     prepare::in_snapshot_order,
     snapshot,
+    spec::Memory,
     step_task::{Stand, StepTask, StepTasks},
     task::{Interrupt, ParentCommand, TaskError},
     update::{Checkpointed, Happened, Paused, RunError, TaskDone},
@@ -117,7 +118,9 @@ impl Turn<'_> {
 
     /// The loop as it is stored, for the archive: its head is about to change. None where nothing is archived.
     pub(super) fn before(&mut self, at: &GraphLoop) -> Option<GraphLoop> {
-        let kept = self.run.envelope.thread_id.is_some() && self.remembers(at) && !at.head.id.is_nil();
+        // Nobody goes back to what a single call of a subgraph was before: it lies in the checkpoint of its task.
+        let comes_back = at.is_root() || at.memory() == Memory::Thread;
+        let kept = self.run.envelope.thread_id.is_some() && comes_back && !at.head.id.is_nil();
         let passed = at.progress.as_ref().map_or(at.head.passed, |progress| progress.passed);
         let mut head = kept.then(|| at.stored.as_deref().unwrap_or(&at.head).clone())?;
         head.passed = passed;

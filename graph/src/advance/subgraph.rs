@@ -98,11 +98,6 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a loop's checkpoints are stored.
-    pub(super) fn remembers(&self, at: &GraphLoop) -> bool {
-        at.memory() != Memory::None
-    }
-
     /// The subgraph of a task ended.
     pub(super) fn leave(&mut self, at: &mut GraphLoop, id: TaskId, end: End) {
         let Some(graph) = self.graph_of(at) else { return };

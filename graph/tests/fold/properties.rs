@@ -190,7 +190,8 @@ impl Play {
                 let as_node = as_node.map(|place| nodes[place].to_owned());
                 let values = (as_node.as_deref() != Some("__end__")).then(|| Arc::new(json!({"log": ["edit"]})));
                 let checkpoint_id = at.and_then(|place| self.checkpoint(place));
-                let edit = Edit { checkpoint_id, supersteps: vec![vec![StateUpdate { values, as_node }]] };
+                let edit =
+                    Edit { checkpoint_id, supersteps: vec![vec![StateUpdate { values, as_node }]], ..Edit::default() };
                 let idle = self.rig.state().is_idle();
                 let run = self.rig.envelope();
                 let commands = self.fold(&run, Event::StateEdited(Box::new(edit)));

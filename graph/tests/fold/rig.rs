@@ -7,7 +7,7 @@ use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
     event::{Event, Request, Timer},
     graph::{Graph, Graphs},
-    graph_loop::{Recalled, Wanted},
+    graph_loop::{Found, Recalled, Wanted},
     ids,
     spec::GraphSpec,
     state::KeyState,
@@ -142,7 +142,7 @@ impl Rig {
                 Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
                     state = same;
                     self.unknown.push(wanted.clone());
-                    self.recalled.insert(wanted, None);
+                    self.recalled.insert(wanted, Found::Nothing);
                 }
                 Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
             }
@@ -153,12 +153,12 @@ impl Rig {
         self.log.push((envelope.clone(), self.at, event));
         for command in &commands {
             match command.clone() {
-                Command::Issue { envelope, task } => self.issued.push((envelope, task)),
+                Command::Issue { envelope, task } => self.issued.push((envelope, *task)),
                 Command::Update { envelope, update } => self.updates.push((envelope, update)),
                 Command::Cancel { tasks, .. } => self.cancelled.extend(tasks),
                 Command::Archive { checkpoint, .. } => {
                     let wanted = Wanted::Checkpoint(checkpoint.checkpoint_id());
-                    self.recalled.insert(wanted, Some(Arc::from(checkpoint)));
+                    self.recalled.insert(wanted, Found::There(Arc::from(checkpoint)));
                 }
             }
         }

@@ -52,7 +52,7 @@ async fn follow(worker: &Worker, topic: &str, partition: u32, heard: &mpsc::Send
         for fetched in reader.next().await? {
             // What can't be read is only a hint less.
             let Ok(signal) = fetched.json::<SignalRecord>() else { continue };
-            let graph = signal.envelope.graph.name.clone();
+            let graph = signal.graph.as_ref().unwrap_or(&signal.envelope.graph).name.clone();
             let cancelled = Cancelled { graph, node: signal.node.clone(), tasks: signal.cancelled.clone() };
             if heard.send(cancelled).await.is_err() {
                 return Ok(());

@@ -129,6 +129,7 @@ async fn a_cancelled_task_is_aborted_and_given_back() {
         at: WallClock.now(),
         cancelled: vec![tasks[0].task.id],
         node: "work".to_owned(),
+        graph: None,
     };
     let record = Record::json(signal.key(), signal.headers("test", None), Arc::new(signal));
     bench.log.append(&bench.names.of(SIGNALS), 0, record).await.unwrap();

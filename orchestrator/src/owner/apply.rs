@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How long a key waits before the store is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Owner {
     /// Takes a record: applies it now, or parks it until its key is there.
@@ -54,7 +54,8 @@ impl Owner {
             Decoded::Record(record) => {
                 let sent = traces::is_on().then(|| fetched.record.headers.get_str("traceparent")).flatten();
                 let payload = record.references.as_ref().map(|_| fetched.record.payload.clone());
-                self.admit(Parked { offset, record, payload, sent: sent.map(str::to_owned) })
+                let sent = sent.map(str::to_owned);
+                self.admit(Parked { offset, record, payload, sent, recalled: Recalled::new() })
             }
             Decoded::Garbage(reason) => {
                 self.bury(&fetched, reason);
@@ -199,7 +200,7 @@ impl Owner {
         Ok(())
     }
 
-    fn apply(&mut self, key: &Key, parked: Parked) -> Result<(), Error> {
+    pub(super) fn apply(&mut self, key: &Key, parked: Parked) -> Result<(), Error> {
         let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return Ok(()) };
         if resident.contains(parked.offset) {
             self.marks.applied(parked.offset, false);
@@ -219,25 +220,15 @@ impl Owner {
         let step = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             crate::tests::panic_where_asked(record);
-            let (mut state, mut recalled) = (state, Recalled::new());
-            loop {
-                let step = advance(&*self.graphs, &recalled, state, &record.envelope, record.at, &record.event);
-                match step {
-                    // Nothing is archived yet, and ingest refuses requests that begin at an earlier checkpoint.
-                    Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
-                        state = same;
-                        recalled.insert(wanted, None);
-                    }
-                    step => return step,
-                }
-            }
+            advance(&*self.graphs, &parked.recalled, state, &record.envelope, record.at, &record.event)
         }));
         match step {
             Ok(Step::Done { state, commands }) => self.applied(key, &parked, state, commands),
             Ok(Step::Need { state, need }) => {
                 resident.state = Some(state);
-                if let Need::Spec(hash) = need {
-                    self.park_for_spec(key, parked, hash);
+                match need {
+                    Need::Spec(hash) => self.park_for_spec(key, parked, hash),
+                    Need::Checkpoint(wanted) => self.recall(key, parked, wanted)?,
                 }
             }
             // The state went with it. A copy kept for this case would cost every record; so the partition is folded anew.
@@ -246,12 +237,13 @@ impl Owner {
         Ok(())
     }
 
-    fn applied(&mut self, key: &Key, parked: &Parked, state: KeyState, commands: Vec<Command>) {
+    fn applied(&mut self, key: &Key, parked: &Parked, state: KeyState, mut commands: Vec<Command>) {
         let Some(Slot::Ready(resident)) = self.slots.get_mut(key) else { return };
-        let Parked { offset, record, payload: _, sent: _ } = parked;
+        let Parked { offset, record, payload: _, sent: _, recalled: _ } = parked;
         resident.state = Some(state);
         resident.applied = Some(*offset);
         resident.touched = Instant::now();
+        resident.put_away(*offset, &mut commands);
         if let (Event::RunFailed { .. }, Some(recovery)) = (&record.event, &mut self.recovery) {
             recovery.forget_broken(record.envelope.run_id);
         }

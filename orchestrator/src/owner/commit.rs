@@ -16,9 +16,11 @@ use schemas::{
 };
 use tokio::time::Instant;
 
-use super::{Done, Owner, Slot, Told};
+use super::{Done, Owner, Slot, Told, archive::archived_row};
 use crate::{error::Error, metrics};
 
+/// Archived checkpoints in one write to the store.
+const ARCHIVED_PER_WRITE_MAX: usize = 512;
 /// How long a claimed run's end is remembered: as long as its idempotency key.
 const CLOSED_KEPT_MS: Millis = 24 * 3600 * 1000;
 
@@ -100,6 +102,7 @@ impl Owner {
         }
         let mut rows = Vec::new();
         let mut values: Vec<(Key, Values)> = Vec::new();
+        let mut archived = Vec::new();
         let mut keys = Vec::new();
         for (key, slot) in &mut self.slots {
             let Slot::Ready(resident) = slot else { continue };
@@ -118,6 +121,9 @@ impl Owner {
             if let Some(put) = stored.as_deref().and_then(|state| put_away(state, key, &Layout::STATE)) {
                 stored = Some(put.json);
                 values.push((key.clone(), put.values));
+            }
+            for put_away in resident.archived.iter().filter(|_| !closed) {
+                archived.push(archived_row(key, put_away, self.config.generation, &mut values)?);
             }
             rows.push(StateRow {
                 key: key.clone(),
@@ -139,14 +145,18 @@ impl Owner {
         }
         self.storing = true;
         let (states, blobs) = (Arc::clone(&self.deps.states), Arc::clone(&self.deps.blobs));
+        let archive = Arc::clone(&self.deps.archive);
         self.work.push(
             async move {
                 let started = Instant::now();
-                let stored = put_all(&*blobs, values).await;
-                let result = match stored {
-                    Ok(()) => states.put_states(&rows).await,
-                    Err(error) => Err(error),
+                let result = async {
+                    put_all(&*blobs, values).await?;
+                    for some in archived.chunks(ARCHIVED_PER_WRITE_MAX) {
+                        archive.put_archived(some).await?;
+                    }
+                    states.put_states(&rows).await
                 };
+                let result = result.await;
                 ::metrics::histogram!(metrics::STORE_SECONDS).record(started.elapsed().as_secs_f64());
                 Done::Stored { keys, result }
             }
@@ -160,7 +170,7 @@ impl Owner {
         if let Err(error) = &result {
             tracing::warn!(partition = self.partition, %error, "states can't be stored, trying again");
         }
-        for (key, _) in keys {
+        for (key, stored_at) in keys {
             let resident = match self.slots.get_mut(&key) {
                 Some(Slot::Ready(resident) | Slot::Waiting { resident: Some(resident), .. }) => resident,
                 Some(Slot::Waiting { resident: None, .. }) | None => continue,
@@ -171,6 +181,7 @@ impl Owner {
                 if let Some(since) = resident.dirty_since.take() {
                     self.marks.clean(since);
                 }
+                resident.archived.retain(|archived| archived.offset > stored_at);
                 resident.dirty_since = next;
                 resident.dirty_from = next.map(|_| Instant::now());
             } else if let Some(next) = next {

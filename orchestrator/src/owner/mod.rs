@@ -4,6 +4,7 @@
 //! record from `issued up to` on would have caused. At the tail it issues those updates and the tasks still open.
 
 mod apply;
+mod archive;
 mod commit;
 mod progress;
 mod recover;
@@ -23,6 +24,7 @@ use event_log::{Fetched, LogError, Offset, Partition};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use graph::{
     envelope::{Key, Millis},
+    graph_loop::{Found, Wanted},
     state::KeyState,
 };
 use run_store::{StoreError, values::ValueMissing};
@@ -136,6 +138,13 @@ enum Done {
         offset: Offset,
         found: Result<run_store::values::Values, ValueMissing>,
     },
+    /// What the first record of a waiting key needs of the thread's past.
+    Recalled {
+        key: Key,
+        offset: Offset,
+        wanted: Wanted,
+        found: Result<Result<Found, Error>, StoreError>,
+    },
     /// The values of a key's next outputs are in the store.
     ValuesStored {
         key: Key,
@@ -238,6 +247,7 @@ impl Owner {
             Done::Loaded { key, loaded } => self.on_loaded(key, loaded)?,
             Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
             Done::Values { key, offset, found } => self.on_values(key, offset, found)?,
+            Done::Recalled { key, offset, wanted, found } => self.on_recalled(key, offset, wanted, found)?,
             Done::ValuesStored { key } => self.on_values_stored(&key),
             Done::Stored { keys, result } => self.on_stored(keys, result),
             Done::Covered(result) => self.on_covered(result),

@@ -7,6 +7,7 @@ use event_log::Offset;
 use graph::{
     envelope::{Envelope, Millis, RunId},
     event::Timer,
+    graph_loop::{GraphLoop, Recalled},
     state::KeyState,
 };
 use schemas::record::RunsRecord;
@@ -30,6 +31,14 @@ pub struct Parked {
     pub sent: Option<String>,
     /// The record's text, where it has values that must be read first.
     pub payload: Option<Bytes>,
+    /// What the record was found to need of the thread's past.
+    pub recalled: Recalled,
+}
+
+/// A checkpoint that has a successor, and the record that made one.
+pub struct Archived {
+    pub offset: Offset,
+    pub checkpoint: Arc<GraphLoop>,
 }
 
 pub struct Resident {
@@ -44,6 +53,8 @@ pub struct Resident {
     pub storing: bool,
     /// The store may have a row of this key.
     pub stored: bool,
+    /// What the state has put away since it was stored: it is stored with it.
+    pub archived: Vec<Archived>,
     /// Records whose outputs are not acked.
     pub in_flight: u32,
     pub wake_at: Option<Millis>,
@@ -62,6 +73,7 @@ impl Resident {
             dirty_next: None,
             storing: false,
             stored,
+            archived: Vec::new(),
             in_flight: 0,
             wake_at: None,
             fired: Vec::new(),

@@ -7,7 +7,7 @@ use event_log::Offset;
 use futures_util::FutureExt;
 use graph::{
     envelope::Key,
-    event::{Event, Request},
+    event::{Edit, Event, Request},
     state::KeyState,
     task::{TaskError, TaskResult},
 };
@@ -113,7 +113,7 @@ fn whole(parked: &Parked, found: Result<Values, ValueMissing>) -> RunsRecord {
     })
 }
 
-/// A result fails its task, a request its run. The store has answered for ten seconds that it lacks the value, so every
+/// A result fails its task, a request its run, and an edit is refused. The store has answered for ten seconds that it lacks the value, so every
 /// replay comes to the same.
 fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
     let message = format!("a value that the record names is gone: {reason}");
@@ -143,9 +143,9 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             missing: Some(message),
             ..Request::default()
         })),
+        Event::StateEdited(_) => Event::StateEdited(Box::new(Edit { missing: Some(message), ..Edit::default() })),
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
-        | Event::StateEdited(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => record.event.clone(),

@@ -43,6 +43,8 @@ const LEAVES: &[&str] = &[
     "value",
 ];
 const MAPS: &[&str] = &["answers", "channels", "input", "output", "result", "untracked", "update", "values"];
+/// What a subgraph shows, and the answers that a task was given.
+const STATE_MAPS: &[&str] = &["input", "answers", "update", "shown", "given"];
 /// Pairs of a channel and its value.
 const WRITES: &str = "writes";
 
@@ -54,8 +56,7 @@ impl Layout {
     /// A row that the sink lays out.
     pub const ROW: Layout = Layout { leaves: LEAVES, maps: MAPS, values_from: 0, parts_from: 1 };
     /// A key's state, in which a channel holds more than its value.
-    pub const STATE: Layout =
-        Layout { leaves: LEAVES, maps: &["input", "answers", "update"], values_from: 0, parts_from: 1 };
+    pub const STATE: Layout = Layout { leaves: LEAVES, maps: STATE_MAPS, values_from: 0, parts_from: 1 };
 
     /// Whether a value stands at the end of this path; None inside of one.
     fn is_value(&self, path: &[Step<'_>]) -> Option<bool> {

@@ -75,6 +75,58 @@ fn a_part_may_hold_what_was_taken_out_before() {
 }
 
 #[test]
+fn whatever_a_caller_or_a_node_may_say_at_length_is_taken_out() {
+    let event = |data: Value| json!({"envelope": {}, "event": {"type": "x", "data": data}});
+    let runs = |data: Value, at: &[&str]| {
+        let at: Vec<String> = at.iter().map(|at| format!("/event/data/{at}")).collect();
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        check(&event(data), &Layout::RUNS, &at);
+    };
+    let large = || text(40_000);
+    // An edit, as an object and as pairs.
+    let edit =
+        json!({"supersteps": [[{"values": {"a": large(), "b": 1}}], [{"values": [["a", large()]], "as_node": "n"}]]});
+    runs(edit, &["supersteps/0/0/values/a", "supersteps/1/0/values/0"]);
+    let goto = json!([{"node": "n"}, {"send": {"node": "n", "argument": {"a": large()}}}]);
+    let command =
+        json!({"command": {"resume": large(), "answers": {"id": large()}, "update": {"a": large()}, "goto": goto}});
+    let at = ["command/resume", "command/answers/id", "command/update/a", "command/goto/1/send/argument"];
+    runs(command, &at);
+    let parent = json!({"parent": {"writes": [["a", 1], ["b", large()]], "goto": goto}});
+    runs(parent, &["parent/writes/1/1", "parent/goto/1/send/argument"]);
+    runs(json!({"interrupts": [{"id": "i", "value": {"q": large()}}]}), &["interrupts/0/value"]);
+
+    let happened = |data: Value| json!({"envelope": {}, "update": {"happened": [{"type": "x", "data": data}]}});
+    let at = |place: &str| format!("/update/happened/0/data/{place}");
+    let shown = json!({"values": {"a": large()}, "untracked": {"b": large()}});
+    check(&happened(shown), &Layout::UPDATE, &[&at("values/a"), &at("untracked/b")]);
+    check(&happened(json!({"breakpoint": true, "values": {"a": large()}})), &Layout::UPDATE, &[&at("values/a")]);
+    let next = json!({"next": [{"path": {"push": {"index": 0, "argument": large()}}}]});
+    check(&happened(next), &Layout::UPDATE, &[&at("next/0/path/push/argument")]);
+
+    // A loop, of the state or put away.
+    let channels = json!({"channels": {"a": {"version": 3, "content": {"value": large()}}}});
+    let task = json!({"answers": [large()], "given": [1, large()], "interrupts": [{"id": "i", "value": large()}],
+        "stand": {"finished": {"writes": [["a", large()]]}}});
+    let inside = json!({"head": channels, "progress": {"shown": {"a": large()}}, "resume": large()});
+    let at = [
+        "/head/channels/a/content/value",
+        "/tasks/x/answers/0",
+        "/tasks/x/given/1",
+        "/tasks/x/interrupts/0/value",
+        "/tasks/x/stand/finished/writes/0/1",
+        "/tasks/x/inner/head/channels/a/content/value",
+        "/tasks/x/inner/progress/shown/a",
+        "/tasks/x/inner/resume",
+    ];
+    let mut task = task;
+    task["inner"] = inside;
+    check(&json!({"ns": "", "head": channels, "tasks": {"x": task}}), &Layout::STATE, &at);
+    let task = json!({"task": {"answers": [large()], "channels": {"a": large()}}, "envelope": {}});
+    check(&task, &Layout::TASK, &["/task/answers/0", "/task/channels/a"]);
+}
+
+#[test]
 fn ten_thousand_sends_are_one_part() {
     let sends: Vec<Value> =
         (0..10_000).map(|n| json!({"send": {"node": "row", "argument": {"row": n, "text": "abc"}}})).collect();

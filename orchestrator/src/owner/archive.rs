@@ -1,0 +1,171 @@
+//! The thread's past: checkpoints that left a key's state, until they are stored with it, and what a record needs of them.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use event_log::Offset;
+use futures_util::FutureExt;
+use graph::{
+    advance::Command,
+    envelope::Key,
+    graph_loop::{Found, GraphLoop, Wanted},
+};
+use run_store::{
+    Archive, Blobs, Position, StoreError,
+    rows::ArchivedRow,
+    values::{Values, await_values},
+};
+use schemas::reference::{self, Layout, put_away};
+
+use super::{Done, Owner, Parked, Resident, Slot, apply::ASK_AGAIN, resident::Archived};
+use crate::error::Error;
+
+impl Resident {
+    /// Takes what a record puts away out of what it puts out.
+    pub fn put_away(&mut self, offset: Offset, commands: &mut Vec<Command>) {
+        commands.retain(|command| {
+            let Command::Archive { checkpoint, envelope: _ } = command else { return true };
+            // Whoever comes back to a checkpoint finds it as it was left last.
+            let same = |archived: &Archived| {
+                archived.checkpoint.checkpoint_id() == checkpoint.checkpoint_id()
+                    && archived.checkpoint.ns() == checkpoint.ns()
+            };
+            self.archived.retain(|archived| !same(archived));
+            self.archived.push(Archived { offset, checkpoint: Arc::new(GraphLoop::clone(checkpoint)) });
+            false
+        });
+    }
+
+    /// The newest of what was put away and may not be stored yet.
+    fn recall(&self, wanted: &Wanted) -> Option<Arc<GraphLoop>> {
+        let all = self.archived.iter().map(|archived| &archived.checkpoint);
+        all.filter(|checkpoint| checkpoint.answers(wanted)).max_by_key(|found| found.checkpoint_id()).cloned()
+    }
+}
+
+impl Owner {
+    /// The record waits until what it needs of the past is there, and what follows of its key behind it.
+    pub(super) fn recall(&mut self, key: &Key, mut parked: Parked, wanted: Wanted) -> Result<(), Error> {
+        let Some(Slot::Ready(mut resident)) = self.slots.remove(key) else { return Ok(()) };
+        let at_hand = resident.recall(&wanted);
+        if let (Wanted::Checkpoint(_), Some(found)) = (&wanted, &at_hand) {
+            parked.recalled.insert(wanted, Found::There(Arc::clone(found)));
+            self.slots.insert(key.clone(), Slot::Ready(resident));
+            return self.apply(key, parked);
+        }
+        resident.touched = tokio::time::Instant::now();
+        let offset = parked.offset;
+        self.slots.insert(key.clone(), Slot::Waiting { resident: Some(resident), records: VecDeque::from([parked]) });
+        self.ask_checkpoint(key.clone(), offset, wanted, Duration::ZERO)
+    }
+
+    fn ask_checkpoint(&mut self, key: Key, offset: Offset, wanted: Wanted, after: Duration) -> Result<(), Error> {
+        let (archive, blobs) = (Arc::clone(&self.deps.archive), Arc::clone(&self.deps.blobs));
+        // What later records put away is not there yet, though a store may have it: this may be a replay.
+        let below = Position::new(self.config.generation, offset).ok_or(Error::Position { offset })?;
+        self.work.push(
+            async move {
+                tokio::time::sleep(after).await;
+                let found = match stored(&*archive, &key, &wanted, below).await {
+                    Ok(Some(row)) => Ok(whole(&*blobs, row).await),
+                    Ok(None) => Ok(Ok(Found::Nothing)),
+                    Err(error) => Err(error),
+                };
+                Done::Recalled { key, offset, wanted, found }
+            }
+            .boxed(),
+        );
+        Ok(())
+    }
+
+    pub(super) fn on_recalled(
+        &mut self,
+        key: Key,
+        offset: Offset,
+        wanted: Wanted,
+        found: Result<Result<Found, Error>, StoreError>,
+    ) -> Result<(), Error> {
+        let found = match found {
+            Ok(found) => found?,
+            Err(error) => {
+                tracing::warn!(key = key.as_str(), %error, "an archived checkpoint can't be read, asking again");
+                return self.ask_checkpoint(key, offset, wanted, ASK_AGAIN);
+            }
+        };
+        let Some(Slot::Waiting { resident, records }) = self.slots.get_mut(&key) else { return Ok(()) };
+        let Some(first) = records.front_mut().filter(|first| first.offset == offset) else { return Ok(()) };
+        let Some(resident) = resident.take() else { return Ok(()) };
+        let at_hand = resident.recall(&wanted);
+        first.recalled.insert(wanted, newer(at_hand, found));
+        self.resume(key, resident)
+    }
+}
+
+/// What isn't stored yet counts before what is, where both are one checkpoint.
+fn newer(at_hand: Option<Arc<GraphLoop>>, found: Found) -> Found {
+    match (at_hand, found) {
+        (Some(at_hand), Found::There(found)) if found.checkpoint_id() > at_hand.checkpoint_id() => Found::There(found),
+        (Some(at_hand), Found::There(_) | Found::Nothing) => Found::There(at_hand),
+        (_, found) => found,
+    }
+}
+
+async fn stored(
+    archive: &dyn Archive,
+    key: &Key,
+    wanted: &Wanted,
+    below: Position,
+) -> Result<Option<ArchivedRow>, StoreError> {
+    match wanted {
+        Wanted::Checkpoint(id) => archive.archived(key, "", *id, below).await,
+        Wanted::Before { ns, id } => Ok(archive.archived_before(key, ns, Some(*id), below, 1).await?.pop()),
+    }
+}
+
+/// The checkpoint with every value in its place.
+async fn whole(blobs: &dyn Blobs, row: ArchivedRow) -> Result<Found, Error> {
+    let ArchivedRow { owner, ns, checkpoint_id, checkpoint: text, position: _ } = row;
+    let unreadable = |reason: String| Error::State {
+        key: owner.0.clone(),
+        reason: format!("its archived checkpoint {checkpoint_id} of namespace {ns:?}: {reason}"),
+    };
+    let decode = |text: &[u8]| {
+        GraphLoop::decode(text)
+            .map(|found| Found::There(Arc::new(found)))
+            .map_err(|error| unreadable(error.to_string()))
+    };
+    let Some(references) = reference::references_of_row(&text) else { return decode(&text) };
+    match await_values(blobs, &references.owner, &references.wanted()).await {
+        Ok(values) => {
+            decode(&reference::fill(&text, &references, &values).map_err(|error| unreadable(error.to_string()))?)
+        }
+        Err(missing) => {
+            tracing::error!(key = owner.as_str(), checkpoint = %checkpoint_id, reason = %missing,
+                "a value of an archived checkpoint is gone; what begins there fails");
+            Ok(Found::Lost(format!("a value of the checkpoint {checkpoint_id} is gone: {missing}")))
+        }
+    }
+}
+
+/// The row of what was put away; what is too large for it goes to `values`.
+pub(super) fn archived_row(
+    key: &Key,
+    archived: &Archived,
+    generation: u32,
+    values: &mut Vec<(Key, Values)>,
+) -> Result<ArchivedRow, Error> {
+    let Archived { offset, checkpoint } = archived;
+    let position = Position::new(generation, *offset).ok_or(Error::Position { offset: *offset })?;
+    let mut text = Bytes::from(checkpoint.encode());
+    if let Some(put) = put_away(&text, key, &Layout::STATE) {
+        text = put.json;
+        values.push((key.clone(), put.values));
+    }
+    Ok(ArchivedRow {
+        owner: key.clone(),
+        ns: checkpoint.ns().to_owned(),
+        checkpoint_id: checkpoint.checkpoint_id(),
+        position,
+        checkpoint: text,
+    })
+}
