@@ -53,6 +53,7 @@ pub enum Need {
 }
 
 /// What an event causes outside of its key's state, in order.
+#[allow(clippy::large_enum_variant, reason = "most commands are tasks, and none is kept")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     Issue {

@@ -17,7 +17,7 @@ use crate::{
 /// The type of the nodes that run a program.
 pub const NODE_TYPE: &str = "case-program";
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Case {
     pub id: String,
     pub flags: Vec<String>,
@@ -26,7 +26,7 @@ pub struct Case {
     pub expect: Vec<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct CaseGraph {
     pub channels: BTreeMap<String, String>,
     pub input: Option<Vec<String>>,
@@ -65,7 +65,7 @@ fn once() -> u32 {
     1
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct CaseBranch {
     pub from: String,
     pub on: Value,

@@ -1,93 +1,10 @@
 //! The binary `millstream`: everything in one process, each role apart, and the verbs of a client.
 
-mod cli;
-mod config;
-
-mod dev;
-mod opening;
-mod reach;
-mod roles;
-mod run;
-mod stages;
-
-mod parts;
-mod readiness;
-mod sinks;
-mod telemetry;
-mod world;
-
-mod client;
-mod graphs;
-mod init;
-mod keys;
-
 use std::process::ExitCode;
-
-use clap::Parser;
-
-use crate::cli::{Cli, Command};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // Two crates of TLS could be asked for a provider; one is chosen here, before either is used.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no threads can be started: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(cli)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = cli.config;
-    match cli.command {
-        Command::Init { folder } => init::init(&folder)?,
-        Command::Chat(args) => client::chat(args).await?,
-        Command::Runs(command) => client::runs(command).await?,
-        Command::Graph(command) => return graphs::graph(command),
-        Command::Key(args) => keys::key(&args)?,
-        Command::Config => print!("{}", config::load(config)?.printed()?),
-        Command::MockModel { listen } => roles::mock_model(listen).await?,
-        Command::Topics(cli::TopicsCommand::Apply) => roles::apply_topics(config::load(config)?).await?,
-        Command::Store(cli::StoreCommand::Migrate) => roles::migrate_store(config::load(config)?).await?,
-        serving => serve(config::load(config)?, serving).await?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What runs until it is stopped.
-async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
-    let telemetry = telemetry::start(&config.telemetry.log, command.name())?;
-    let metrics = telemetry.metrics.clone();
-    let result = match command {
-        Command::Dev(args) => dev::dev(config, args, metrics).await,
-        Command::Serve => roles::serve(config, metrics).await,
-        Command::Ingest => roles::ingest(config, metrics).await,
-        Command::Orchestrator => roles::orchestrator(config, metrics).await,
-        Command::NodeWorker(args) => roles::node_worker(config, args, metrics).await,
-        Command::Sink => roles::sink(config, metrics).await,
-        Command::Init { .. }
-        | Command::Chat(_)
-        | Command::Runs(_)
-        | Command::Graph(_)
-        | Command::Topics(_)
-        | Command::Store(_)
-        | Command::Config
-        | Command::Key(_)
-        | Command::MockModel { .. } => Ok(()),
-    };
-    telemetry.flush();
-    result
+    server::command_line()
 }

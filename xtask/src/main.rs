@@ -40,8 +40,8 @@ const VERBS: &[Verb] = &[
         run: schemas,
     },
     Verb {
-        usage: "semantics FILE | fresh SEED COUNT [rich]",
-        help: "hold the fold against recorded cases of LangGraph, or against fresh ones that the real library records now",
+        usage: "semantics FILE|fresh SEED COUNT [rich] [OPTIONS]",
+        help: "hold the fold and the pipeline against cases of LangGraph: recorded ones, or fresh ones that it runs now",
         run: semantics::run,
     },
     Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench::run },

@@ -1,51 +1,65 @@
 //! Cases of LangGraph's semantics: a recorded file, or fresh random graphs that the real library runs first.
 //!
-//! They go through `graph` alone; the embedded pipeline follows here when it carries the same requests.
+//! They go through `graph` alone, and through the whole embedded pipeline.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, root};
+use crate::{command, root, test::cargo};
+
+const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]; then options of \
+                     `semantics-pipeline play`, such as --crash";
 
 pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["fresh", seed, count] => fresh(seed, count, &[]),
-        ["fresh", seed, count, "rich"] => fresh(seed, count, &["rich"]),
-        [file] => hold(&fs::canonicalize(file).with_context(|| format!("no file {file}"))?),
-        _ => bail!("give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]"),
+        ["fresh", seed, count, "rich", options @ ..] => hold(&fresh(seed, count, "rich")?, options),
+        ["fresh", seed, count, options @ ..] => hold(&fresh(seed, count, "")?, options),
+        [file, options @ ..] => hold(&fs::canonicalize(file).with_context(|| format!("no file {file}"))?, options),
+        [] => bail!(USAGE),
     }
 }
 
-/// Prints `N passed, N failed, N excluded`, and why a case failed.
-fn hold(file: &std::path::Path) -> Result<()> {
-    command::cargo(&["run", "--quiet", "--package", "semantics", "--"]).args(&[file.to_string_lossy()]).run()
+/// Prints `N passed, N failed, N excluded` for the fold and for the pipeline, and why cases failed.
+fn hold(file: &Path, options: &[&str]) -> Result<()> {
+    // The whole workspace, as tests build it: fewer packages have other features, and build all anew.
+    cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
+    let file = file.to_string_lossy();
+    let alone = command::program("target/debug/semantics", &[&file]).run();
+    let whole = command::program("target/debug/semantics-pipeline", &["play", &file]).args(options).run();
+    alone.and(whole)
 }
 
-/// Draws cases, has LangGraph run them twice, and holds the fold against what both recordings agree on.
-fn fresh(seed: &str, count: &str, kind: &[&str]) -> Result<()> {
+/// Draws cases and has LangGraph run them twice, side by side. What both recordings agree on is a file of cases.
+fn fresh(seed: &str, count: &str, kind: &str) -> Result<PathBuf> {
     let python = python()?;
     let folder = root().join("target/semantics");
     fs::create_dir_all(&folder).context("target/semantics")?;
-    let name = format!("{seed}-{count}{}", kind.join(""));
+    let name = format!("{seed}-{count}{kind}");
     let drawn = folder.join(format!("{name}.drawn.jsonl"));
     let [first, second] = ["first", "second"].map(|which| folder.join(format!("{name}.{which}.jsonl")));
     let script = |name: &str| root().join("semantics/cases").join(name).to_string_lossy().into_owned();
-    let draw = format!("'{python}' '{}' '{seed}' '{count}' {}", script("gen.py"), kind.join(" "));
-    shell(&format!("{draw} > '{}'", drawn.display()))?;
-    for recording in [&first, &second] {
-        let record = format!("'{python}' '{}' < '{}'", script("oracle.py"), drawn.display());
-        shell(&format!("{record} > '{}'", recording.display()))?;
-    }
+    shell(&format!("'{python}' '{}' '{seed}' '{count}' {kind} > '{}'", script("gen.py"), drawn.display()))?;
+    let record = |to: &Path| {
+        shell(&format!("'{python}' '{}' < '{}' > '{}'", script("oracle.py"), drawn.display(), to.display()))
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| record(&first));
+        record(&second).and(beside.join().expect("a recording"))
+    })?;
     let [lines, again] = [&first, &second].map(|path| fs::read_to_string(path).context("a recording"));
     let (lines, again) = (lines?, again?);
-    let again: std::collections::BTreeSet<&str> = again.lines().collect();
+    let again: BTreeSet<&str> = again.lines().collect();
     let agreed: String = lines.lines().filter(|line| again.contains(line)).map(|line| format!("{line}\n")).collect();
     println!("{} of {count} cases recorded alike twice", agreed.lines().count());
     let file = folder.join(format!("{name}.jsonl"));
     fs::write(&file, agreed).with_context(|| file.display().to_string())?;
-    hold(&file)
+    Ok(file)
 }
 
 /// A Python of our own with the library as `semantics/cases/versions.txt` pins it.
