@@ -4,7 +4,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use event_log::{
-    Class, EmbeddedLog, EventLog, GroupEvent, LogError, Record, Start, Subscription, TopicSpec,
+    Class, EmbeddedLog, EventLog, GroupEvent, Local, LogError, Reader, Record, Start, Subscription, TopicSpec,
     embedded::{Clock, Config},
 };
 
@@ -128,4 +128,38 @@ async fn lag_is_counted_from_what_was_committed() {
     let lag = log.lag("g");
     assert_eq!(lag.iter().map(|lag| (lag.partition, lag.committed, lag.records)).collect::<Vec<_>>(), [(0, 3, 7)]);
     assert!(log.lag("nobody").is_empty());
+}
+
+/// The parsed forms that a reader is handed with the next `count` records.
+async fn handed_over(reader: &mut dyn Reader, count: usize) -> Vec<Option<Local>> {
+    let mut forms = Vec::new();
+    while forms.len() < count {
+        forms.extend(reader.next().await.unwrap().into_iter().map(|fetched| fetched.record.local));
+    }
+    forms
+}
+
+#[tokio::test]
+async fn the_only_reader_takes_parsed_forms_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), Config::default()).unwrap();
+    make_topic(&log, TOPIC, 1, Class::Durable { retention_ms: 60_000 }).await;
+    let value = Arc::new("parsed".to_owned());
+    let record = || Record::json("key", [], Arc::clone(&value));
+
+    let mut reader = log.read(TOPIC, 0, Start::Earliest).await.unwrap();
+    log.append(TOPIC, 0, record()).await.unwrap();
+    let form = handed_over(&mut *reader, 1).await.remove(0).expect("the writer's own value");
+    assert_eq!(Arc::strong_count(&value), 2, "the log still holds what its reader took");
+    drop(form);
+    drop(reader);
+
+    // Who comes later parses; of two at once both are handed it.
+    let (mut one, mut other) =
+        (log.read(TOPIC, 0, Start::Earliest).await.unwrap(), log.read(TOPIC, 0, Start::Earliest).await.unwrap());
+    log.append(TOPIC, 0, record()).await.unwrap();
+    for reader in [&mut one, &mut other] {
+        let forms = handed_over(&mut **reader, 2).await;
+        assert_eq!(forms.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+    }
 }

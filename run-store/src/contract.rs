@@ -5,6 +5,8 @@
 //! - Keys begin with the tenant: nothing read for one tenant ever holds another's row.
 //! - Lists are newest first, and a page's cursor goes on where it stopped, whatever was written since.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use graph::envelope::{Key, Millis};
@@ -100,7 +102,7 @@ pub trait Blobs: Send + Sync {
 #[async_trait]
 pub trait Results: Send + Sync {
     /// Writes of many runs; the rows of one run go in one request.
-    async fn write(&self, runs: &[RunWrite]) -> Result<()>;
+    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<()>;
     async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>>;
     /// Updates numbered above `after`, in order.
     async fn updates(&self, tenant: &str, run_id: Uuid, after: u64, limit: u32) -> Result<Vec<UpdateRow>>;

@@ -36,6 +36,9 @@ pub struct Config {
     pub backlog_bytes_max: usize,
     /// Runs in one write to the store.
     pub runs_per_write_max: usize,
+    /// A write of so many runs says that there is load: the next one gathers rows for `gather_for` before it begins.
+    pub gather_from_runs: usize,
+    pub gather_for: Duration,
     /// Reads of the store under way for runs and threads that are not in memory.
     pub loads_max: usize,
     pub commit_every: Duration,
@@ -60,13 +63,15 @@ impl Default for Config {
             interest_keep: Duration::from_secs(60),
             awaited_runs_max: 100_000,
             finished_keep: Duration::from_secs(30),
-            unwatched_keep: Duration::from_secs(2),
+            unwatched_keep: Duration::from_millis(250),
             live_bytes_max: 256 << 20,
             client_buffer_events_max: 1_024,
             prefetch_bytes_max: 8 << 20,
             token_lookback_records: 50_000,
             backlog_bytes_max: 64 << 20,
-            runs_per_write_max: 1_000,
+            runs_per_write_max: 2_000,
+            gather_from_runs: 64,
+            gather_for: Duration::from_millis(200),
             loads_max: 32,
             commit_every: Duration::from_secs(1),
             progress_every: Duration::from_secs(1),

@@ -46,6 +46,8 @@ impl Rows {
         let mut new = Values::new();
         for happened in &record.update.happened {
             match happened {
+                // Nobody reads a checkpoint of a run without a thread but with its updates, which hold it.
+                Happened::StepDone(_) if envelope.thread_id.is_none() => {}
                 Happened::StepDone(step) => {
                     let mut row = checkpoint_row(envelope, step, position);
                     let named = |hash: &str| record.references.as_ref().is_some_and(|table| table.names(hash));

@@ -5,7 +5,7 @@ mod stage;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -237,7 +237,11 @@ async fn a_sink_says_what_it_serves() {
 async fn streams_go_on_while_the_store_is_down_and_rows_follow() {
     let stage = Stage::open().await;
     let down = Arc::new(AtomicBool::new(true));
-    let results = Arc::new(Faulty { store: Arc::clone(&stage.store) as Arc<dyn Results>, down: Arc::clone(&down) });
+    let results = Arc::new(Faulty {
+        store: Arc::clone(&stage.store) as Arc<dyn Results>,
+        down: Arc::clone(&down),
+        writes: Arc::default(),
+    });
     let deps = sink::Deps { results, ..stage.deps() };
     let config = sink::Config {
         retry_pause: (Duration::from_millis(5), Duration::from_millis(20)),
@@ -266,10 +270,36 @@ async fn streams_go_on_while_the_store_is_down_and_rows_follow() {
     sink.stop().await;
 }
 
-/// A store that can't be reached for a while.
+#[tokio::test]
+async fn under_load_a_runs_rows_are_gathered_before_they_are_written() {
+    let stage = Stage::open().await;
+    let writes = Arc::new(AtomicUsize::new(0));
+    let store = Arc::clone(&stage.store) as Arc<dyn Results>;
+    let results = Arc::new(Faulty { store, down: Arc::default(), writes: Arc::clone(&writes) });
+    let deps = sink::Deps { results, ..stage.deps() };
+    let config = sink::Config { gather_from_runs: 1, gather_for: Duration::from_secs(1), ..Stage::config() };
+    let sink = stage.sink_of(config, deps).await;
+    // The first write is made at once, and says that there is load.
+    stage.play(&Run::new(1, 1)).await;
+    sink.json_when("/internal/runs", |answer| answer["data"].as_array().unwrap().len() == 1).await;
+    let before = writes.load(Ordering::SeqCst);
+    let run = Run::new(2, 1);
+    for record in [run.started(10), run.prepared(11), run.ended(12)] {
+        stage.put(&run, record).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sink.json_when("/internal/runs", |answer| answer["data"].as_array().unwrap().len() == 2).await;
+    assert_eq!(stage.store.updates("default", run.id, 0, 10).await.unwrap().len(), 3);
+    // What was left of the first run, and the second as a whole.
+    assert!(writes.load(Ordering::SeqCst) - before <= 2, "{} writes", writes.load(Ordering::SeqCst) - before);
+    sink.stop().await;
+}
+
+/// A store that can't be reached for a while, and counts what it is asked to write.
 struct Faulty {
     store: Arc<dyn Results>,
     down: Arc<AtomicBool>,
+    writes: Arc<AtomicUsize>,
 }
 
 impl Faulty {
@@ -283,7 +313,8 @@ impl Faulty {
 
 #[async_trait]
 impl Results for Faulty {
-    async fn write(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
+    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
         self.up()?.write(runs).await
     }
     async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {

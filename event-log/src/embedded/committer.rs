@@ -31,6 +31,9 @@ use crate::{
     topic::Class,
 };
 
+/// What a record takes in a row beside its bytes, about: lengths and numbers of its headers.
+const RECORD_FRAME_BYTES: usize = 48;
+
 pub(super) struct Committer {
     pub(super) folder: PathBuf,
     pub(super) config: Config,
@@ -212,7 +215,8 @@ fn pack(pending: &[Pending], row_bytes_max: usize) -> (Vec<(i64, Row)>, Vec<usiz
     let (mut rows, mut lengths) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < pending.len() {
-        let mut packer = Packer::new(pending[at].timestamp);
+        let left: usize = pending[at..].iter().map(|pending| pending.record.size() + RECORD_FRAME_BYTES).sum();
+        let mut packer = Packer::new(pending[at].timestamp, left.min(2 * row_bytes_max));
         let (began, mut newest) = (at, i64::MIN);
         while at < pending.len() && packer.bytes() < row_bytes_max {
             let Pending { log, timestamp, record, .. } = &pending[at];

@@ -63,8 +63,9 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(base: i64) -> Self {
-        Packer { base, spans: Vec::new(), records: Vec::new(), names: Dictionary::default() }
+    /// `bytes` is about what the records will take.
+    pub(super) fn new(base: i64, bytes: usize) -> Self {
+        Packer { base, spans: Vec::new(), records: Vec::with_capacity(bytes), names: Dictionary::default() }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -324,7 +325,7 @@ mod tests {
 
     fn pack(records: &[(u32, Record)], timestamps: &[i64]) -> Row {
         let mut next = [7u64; 5];
-        let mut packer = Packer::new(1_000);
+        let mut packer = Packer::new(1_000, 0);
         for ((partition, record), timestamp) in records.iter().zip(timestamps.iter().cycle()) {
             packer.push(3, *partition, next[*partition as usize], *timestamp, record);
             next[*partition as usize] += 1;

@@ -226,7 +226,7 @@ impl PartitionLog {
         bytes_max: usize,
         out: &mut Vec<Fetched>,
     ) -> Result<View, LogError> {
-        let state = self.state();
+        let mut state = self.state();
         if from < state.start || from > state.end {
             if matches!(self.class, Class::Ephemeral { .. }) {
                 return Ok(View::Skip(state.start));
@@ -242,10 +242,17 @@ impl PartitionLog {
             return Ok(View::Behind { place, below: state.tail_start });
         }
         let mut bytes = 0;
+        let sole_reader = state.watchers.len() == 1;
+        let tail_start = state.tail_start;
         // Offsets in memory have no holes.
-        for record in state.tail.range((from - state.tail_start) as usize..).take(records_max) {
+        for record in state.tail.range_mut((from - tail_start) as usize..).take(records_max) {
             bytes += record.record.size();
             out.push(record.clone());
+            // The only reader takes the parsed form along, so that it is freed soon after it was made and not when the record
+            // leaves the tail. Whoever reads it again parses.
+            if sole_reader {
+                record.record.local = None;
+            }
             if bytes >= bytes_max {
                 break;
             }

@@ -202,7 +202,7 @@ impl<'h> Bench<'h> {
     pub(super) async fn write_runs(&self, rows: impl IntoIterator<Item = RunRow>) -> Outcome {
         let writes: Vec<_> =
             rows.into_iter().map(|row| RunWrite { run: Some(row.clone()), ..write_of(&row) }).collect();
-        Ok(self.store.write(&writes).await?)
+        Ok(self.store.write(writes.into()).await?)
     }
 
     pub(super) async fn write_threads(&self, rows: impl IntoIterator<Item = ThreadRow>) -> Outcome {
@@ -211,12 +211,12 @@ impl<'h> Bench<'h> {
             .into_iter()
             .map(|row| RunWrite { tenant: row.tenant.clone(), thread: Some(row), ..write_of(&run) })
             .collect();
-        Ok(self.store.write(&writes).await?)
+        Ok(self.store.write(writes.into()).await?)
     }
 
     pub(super) async fn write_updates(&self, run: &RunRow, numbers: impl IntoIterator<Item = u64>) -> Outcome {
         let updates = numbers.into_iter().map(update).collect();
-        Ok(self.store.write(&[RunWrite { updates, ..write_of(run) }]).await?)
+        Ok(self.store.write(vec![RunWrite { updates, ..write_of(run) }].into()).await?)
     }
 }
 

@@ -6,7 +6,7 @@ use super::bench::{Bench, Outcome, same, write_of};
 use crate::rows::{CheckpointRow, RunWrite};
 
 async fn write(bench: &Bench<'_>, checkpoints: Vec<CheckpointRow>) -> Outcome {
-    Ok(bench.store.write(&[RunWrite { checkpoints, ..write_of(&bench.run(0)) }]).await?)
+    Ok(bench.store.write(vec![RunWrite { checkpoints, ..write_of(&bench.run(0)) }].into()).await?)
 }
 
 fn steps(bench: &Bench<'_>, owner: &Key, steps: impl IntoIterator<Item = u64>) -> Vec<CheckpointRow> {

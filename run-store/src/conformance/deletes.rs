@@ -25,7 +25,7 @@ async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
         usage: vec![bench.call(n)],
         ..write_of(&run)
     };
-    bench.store.write(&[write]).await?;
+    bench.store.write(vec![write].into()).await?;
     let asleep = crate::rows::StateRow { wake_at: Some(5), ..bench.state(&key, 109, Some("state")) };
     bench.store.put_states(&[asleep]).await?;
     let archived = ["", "child"].map(|ns| bench.archived(&key, ns, n, 108));

@@ -37,7 +37,7 @@ async fn check_whole(bench: &Bench<'_>, write: &RunWrite) -> Outcome {
 
 pub(super) async fn results_survive_a_reopen(bench: &mut Bench<'_>) -> Outcome {
     let writes: Vec<RunWrite> = (0..10).map(|n| whole(bench, n)).collect();
-    bench.store.write(&writes).await?;
+    bench.store.write(writes.clone().into()).await?;
     let owner = bench.key("blobs");
     bench.store.put_blob(&owner, "cafe", Bytes::from_static(b"value")).await?;
     bench.reopen().await?;
@@ -107,7 +107,10 @@ pub(super) async fn odd_names_are_names(bench: &mut Bench<'_>) -> Outcome {
             ..bench.run(n)
         };
         let thread = crate::rows::ThreadRow { tenant, ..bench.thread(name, n) };
-        bench.store.write(&[RunWrite { run: Some(run.clone()), thread: Some(thread), ..write_of(&run) }]).await?;
+        bench
+            .store
+            .write(vec![RunWrite { run: Some(run.clone()), thread: Some(thread), ..write_of(&run) }].into())
+            .await?;
     }
     for (n, name) in (0u64..).zip(names) {
         let tenant = bench.name(name);
@@ -132,8 +135,8 @@ pub(super) async fn odd_names_are_names(bench: &mut Bench<'_>) -> Outcome {
 
 pub(super) async fn a_thousand_runs_are_written_at_once(bench: &mut Bench<'_>) -> Outcome {
     let writes: Vec<RunWrite> = (0..1_000).map(|n| whole(bench, n)).collect();
-    bench.store.write(&writes).await?;
-    bench.store.write(&[]).await?;
+    bench.store.write(writes.clone().into()).await?;
+    bench.store.write(vec![].into()).await?;
     for write in writes.iter().step_by(97) {
         check_whole(bench, write).await?;
     }
@@ -145,7 +148,7 @@ pub(super) async fn a_thousand_runs_are_written_at_once(bench: &mut Bench<'_>) -
 pub(super) async fn a_repeated_write_changes_nothing(bench: &mut Bench<'_>) -> Outcome {
     let writes: Vec<RunWrite> = (0..5).map(|n| whole(bench, n)).collect();
     for _ in 0..3 {
-        bench.store.write(&writes).await?;
+        bench.store.write(writes.clone().into()).await?;
     }
     for write in &writes {
         check_whole(bench, write).await?;

@@ -30,7 +30,7 @@ fn write_for(bench: &Bench<'_>, tenant: &str, n: u64) -> RunWrite {
 async fn write_two(bench: &Bench<'_>) -> Result<(RunWrite, RunWrite), super::Failure> {
     let ours = write_for(bench, &bench.tenant(), 1);
     let theirs = write_for(bench, &bench.name("bond"), 2);
-    bench.store.write(&[ours.clone(), theirs.clone()]).await?;
+    bench.store.write(vec![ours.clone(), theirs.clone()].into()).await?;
     Ok((ours, theirs))
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn a_tenant_sees_no_other_tenants_usage(bench: &mut Bench<'_>) 
 pub(super) async fn equal_ids_of_two_tenants_are_two_runs(bench: &mut Bench<'_>) -> Outcome {
     let ours = write_for(bench, &bench.tenant(), 1);
     let theirs = write_for(bench, &bench.name("bond"), 1);
-    bench.store.write(&[ours.clone(), theirs.clone()]).await?;
+    bench.store.write(vec![ours.clone(), theirs.clone()].into()).await?;
     for write in [ours, theirs] {
         same!(bench.store.run(&write.tenant, write.run_id).await?, write.run, "the run of {}", write.tenant);
         let updates = bench.store.updates(&write.tenant, write.run_id, 0, 10).await?;

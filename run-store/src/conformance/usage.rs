@@ -12,7 +12,7 @@ const DAY_MS: Millis = 24 * 60 * 60 * 1000;
 const ALWAYS: (Millis, Millis) = (AT - DAY_MS, AT + 400 * DAY_MS);
 
 async fn write(bench: &Bench<'_>, usage: Vec<UsageRow>) -> Outcome {
-    Ok(bench.store.write(&[RunWrite { usage, ..write_of(&bench.run(0)) }]).await?)
+    Ok(bench.store.write(vec![RunWrite { usage, ..write_of(&bench.run(0)) }].into()).await?)
 }
 
 /// `calls` of the bench's calls.

@@ -1,5 +1,7 @@
 //! What became of runs: a write's rows in one transaction, and the reads by id.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use graph::envelope::{Key, Millis};
@@ -26,9 +28,8 @@ use crate::{
 
 #[async_trait]
 impl Results for EmbeddedStore {
-    async fn write(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
-        check_sizes(runs, self.value_bytes_max)?;
-        let runs = runs.to_vec();
+    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
+        check_sizes(&runs, self.value_bytes_max)?;
         let bytes = runs.iter().map(size_of).sum();
         let write = self.write(bytes, move |connection| runs.iter().try_for_each(|run| put(connection, run)));
         observe("write", write).await

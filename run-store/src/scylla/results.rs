@@ -1,6 +1,6 @@
 //! What became of runs: rows first, then the lists that name them, many at a time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,8 +25,8 @@ const RUNS_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 4;
 
 #[async_trait]
 impl Results for ScyllaStore {
-    async fn write(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
-        observe("write", self.write_all(runs)).await
+    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
+        observe("write", self.write_all(&runs)).await
     }
 
     async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {

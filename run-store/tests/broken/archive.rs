@@ -50,7 +50,7 @@ impl Deletes for BrokenStore {
             Some(first) => {
                 let run_id = first.run_id;
                 let write = RunWrite { tenant: tenant.to_owned(), run_id, checkpoints: history, ..RunWrite::default() };
-                self.inner.write(&[write]).await
+                self.inner.write(vec![write].into()).await
             }
             None => Ok(()),
         }

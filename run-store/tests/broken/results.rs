@@ -1,5 +1,7 @@
 //! Lists, updates, checkpoints and usage with a flaw.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use graph::envelope::{Key, Millis};
 use run_store::{
@@ -15,8 +17,8 @@ use super::{BrokenStore, Flaw};
 
 #[async_trait]
 impl Results for BrokenStore {
-    async fn write(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
-        let mut runs = runs.to_vec();
+    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
+        let mut runs = Arc::unwrap_or_clone(runs);
         self.remembered.lock().unwrap().tenants.extend(runs.iter().map(|run| run.tenant.clone()));
         match self.flaw {
             Some(Flaw::UsageCountedTwice) => {
@@ -30,7 +32,7 @@ impl Results for BrokenStore {
             Some(Flaw::HalfABatchWritten) if runs.len() > 1 => runs.truncate(runs.len() / 2),
             _ => {}
         }
-        self.inner.write(&runs).await
+        self.inner.write(runs.into()).await
     }
 
     async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
