@@ -18,6 +18,7 @@ use crate::{
     state::DecodeError,
     step_task::{Finished, Stand, StepTask, StepTasks},
     task::{Destination, ParentCommand, TaskError, TaskId},
+    update::{IssuedTask, OuterCheckpoint},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub(crate) struct Progress {
     /// What a subgraph's node writes when it ends: the output channels as they were last shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<BTreeMap<String, Arc<Value>>>,
+    /// Where the outer graphs stand that a subgraph runs in, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OuterCheckpoint>,
     /// Where a command that began an empty thread goes beside START's edges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry: Vec<Destination>,
@@ -232,6 +236,18 @@ impl GraphLoop {
                 task.kept = Some(finished);
             }
         }
+    }
+
+    /// Where the outer graphs stand that it runs in.
+    pub(crate) fn parents(&self) -> Vec<OuterCheckpoint> {
+        self.progress.as_ref().map(|progress| progress.parents.clone()).unwrap_or_default()
+    }
+
+    /// Its task of the step after the head, as streams and snapshots show it.
+    pub(crate) fn issued(&self, graph: &Graph, task: &StepTask) -> IssuedTask {
+        let subgraph = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref());
+        let inner = subgraph.map(|subgraph| task.inner_ns(&self.ns, subgraph.memory));
+        IssuedTask { inner, ..task.issued(&self.ns) }
     }
 
     pub(crate) fn memory(&self) -> Memory {

@@ -32,6 +32,30 @@ pub(crate) fn with_pending(graph: &Graph, at: &GraphLoop) -> Result<Option<Check
     Ok(Some(view))
 }
 
+/// What the unfinished subgraphs inside hold beyond their checkpoints, by namespace.
+pub(crate) fn pending_inside(
+    graph_of: &dyn Fn(&str) -> Option<Arc<Graph>>,
+    memories: &BTreeMap<String, GraphLoop>,
+    at: &GraphLoop,
+    found: &mut BTreeMap<String, BTreeMap<String, Arc<Value>>>,
+) {
+    let Some(outer) = graph_of(&at.head.graph.hash) else { return };
+    for task in at.tasks.values().filter(|task| !task.is_finished()) {
+        let Some(subgraph) = outer.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref()) else { continue };
+        let remembered = || memories.get(&task.inner_ns(&at.ns, subgraph.memory));
+        let Some(mut inner) = task.inner.as_deref().or_else(remembered).cloned() else { continue };
+        let Some(graph) = graph_of(&inner.head.graph.hash) else { continue };
+        inner.bind(&graph);
+        if let Ok(Some(pending)) = with_pending(&graph, &inner) {
+            let values = pending.tracked(&graph);
+            if values != inner.head.tracked(&graph) {
+                found.insert(inner.ns.clone(), values);
+            }
+        }
+        pending_inside(graph_of, memories, &inner, found);
+    }
+}
+
 /// The nodes that have yet to finish their task of the step.
 pub(crate) fn next(graph: &Graph, at: &GraphLoop) -> Vec<String> {
     let listed = at.is_listed(graph);

@@ -11,6 +11,8 @@ use crate::{
     checkpoint::strip_untracked,
     graph::{Graph, START_NODE},
     graph_loop::GraphLoop,
+    prepare::joined,
+    spec::Memory,
     task::{Destination, Handled, Interrupt, TaskError, TaskId, TaskPath, TaskResult},
     update::{IssuedTask, TaskDone},
 };
@@ -245,6 +247,21 @@ impl StepTask {
             ns: self.ns(outer),
             path: self.path.clone(),
             triggers: self.triggers.iter().map(|trigger| trigger.to_string()).collect(),
+            inner: None,
         }
     }
+
+    /// The namespace of the subgraph that the node is: its own for each task, or one for the thread.
+    pub fn inner_ns(&self, outer: &str, memory: Memory) -> String {
+        match memory {
+            Memory::Thread => joined(&without_tasks(outer), &self.node),
+            Memory::None | Memory::Call => self.ns(outer),
+        }
+    }
+}
+
+/// `a:1|b:2` as `a|b`.
+fn without_tasks(ns: &str) -> String {
+    let names = ns.split('|').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
+    names.collect::<Vec<_>>().join("|")
 }

@@ -72,6 +72,9 @@ pub struct IssuedTask {
     pub ns: String,
     pub path: TaskPath,
     pub triggers: Vec<String>,
+    /// Where the subgraph keeps its checkpoints that the node is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +132,18 @@ pub struct Continued {
     /// A command's writes are stored with the checkpoint: its values are these from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commanded: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<Uuid>,
+    #[serde(default)]
+    pub step: i64,
+    #[serde(default)]
+    pub source: String,
+    /// Tasks of the step that it goes on with, in the order of snapshots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<IssuedTask>,
+    /// See [`Checkpointed::parents`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OuterCheckpoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -201,6 +216,19 @@ pub struct Checkpointed {
     /// Whether this step wrote an output channel: LangGraph's `values` event.
     #[serde(default)]
     pub wrote: bool,
+    /// Of a subgraph: where the outer graphs stood that it runs in, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OuterCheckpoint>,
+    /// Its subgraph remembers nothing: streams show it, no read does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsaved: bool,
+}
+
+/// Where an outer graph stood while a subgraph ran in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OuterCheckpoint {
+    pub ns: String,
+    pub checkpoint_id: Uuid,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -219,6 +247,9 @@ pub struct Ended {
     /// The latest snapshot's values where they differ from the last checkpoint's: writes of finished siblings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<BTreeMap<String, Arc<Value>>>,
+    /// The same of subgraphs that rest unfinished, by namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
     pub usage: Usage,
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     auth::{Scope, check_user},
-    body,
+    body, command,
     ingest::Ingest,
     input::{self, Unknown},
     layers::{self, Asked, Template},
@@ -74,8 +74,6 @@ async fn chat(
     claim: Option<ClaimedKey>,
 ) -> Answer {
     let ChatRequest { message, thread_id, stream, dialect, user, context, config, multitask, answer, answers } = body;
-    options::refuse_if(answer.is_some(), "answer")?;
-    options::refuse_if(answers.is_some(), "answers")?;
     options::check_multitask(multitask, "multitask")?;
     if let Some(thread) = &thread_id {
         options::check_thread_id(thread)?;
@@ -86,10 +84,26 @@ async fn chat(
     let channel = graph.chat.clone().ok_or_else(|| {
         Refusal::new(Code::GraphInvalid, "the graph has no channel of messages in its input, so it can't chat")
     })?;
-    let said = message.ok_or_else(|| Refusal::new(Code::InvalidValue, "give `message`").param("message"))?;
-    let input = Map::from_iter([(channel, said_by_a_person(said)?)]);
+    let command = command::answers(answer, answers)?;
+    let input = match (message, &command) {
+        (Some(_), Some(_)) => {
+            let says = "give `message`, or an answer to what was asked; not both";
+            return Err(Refusal::new(Code::InvalidValue, says).param("message"));
+        }
+        (Some(said), None) => {
+            let input = Map::from_iter([(channel, said_by_a_person(said)?)]);
+            Some(Arc::new(input::checked(&graph, input, Unknown::Refuse)?))
+        }
+        (None, Some(_)) if thread_id.is_some() => None,
+        (None, Some(_)) => {
+            let says = "an answer needs the `thread_id` of the conversation that asked";
+            return Err(Refusal::new(Code::InvalidValue, says).param("thread_id"));
+        }
+        (None, None) => return Err(Refusal::new(Code::InvalidValue, "give `message`").param("message")),
+    };
     let request = Request {
-        input: Some(Arc::new(input::checked(&graph, input, Unknown::Refuse)?)),
+        input,
+        command,
         context: Arc::new(input::context(&graph, context, Unknown::Refuse)?),
         multitask,
         ..Request::default()

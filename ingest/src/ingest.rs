@@ -23,6 +23,8 @@ pub struct Parts {
     pub(crate) published: Published,
     pub(crate) admission: Admission,
     pub(crate) in_flight: Semaphore,
+    /// What goes on behind an answer.
+    pub(crate) background: TaskTracker,
 }
 
 impl Deref for Ingest {
@@ -42,6 +44,7 @@ impl Ingest {
             published: Published::default(),
             admission: Admission::new(config.admission.clone()),
             in_flight: Semaphore::new(config.requests_in_flight_max),
+            background: TaskTracker::new(),
             config,
             deps,
         })))
@@ -76,5 +79,7 @@ pub async fn run(ingest: Ingest, listener: TcpListener, shutdown: CancellationTo
     serve::serve(ingest.router(), listener, &ingest.config, &tasks, shutdown).await;
     tasks.close();
     tasks.wait().await;
+    ingest.background.close();
+    ingest.background.wait().await;
     Ok(())
 }

@@ -17,6 +17,7 @@ mod route;
 mod trace;
 
 mod body;
+mod command;
 mod extract;
 mod input;
 mod messages;

@@ -98,6 +98,7 @@ fn components_of() -> Map<String, Value> {
     generator.subschema_for::<ErrorBody>();
     generator.subschema_for::<RunView>();
     generator.subschema_for::<client::CreateRun>();
+    generator.subschema_for::<client::ResumeRun>();
     generator.subschema_for::<client::CancelRun>();
     generator.subschema_for::<client::ChatRequest>();
     generator.subschema_for::<client::ChatAnswer>();

@@ -76,7 +76,7 @@ impl Options {
 pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
     let CreateRun {
         input: _,
-        command,
+        command: _,
         thread_id: _,
         context: _,
         config: _,
@@ -85,16 +85,12 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
         multitask,
         user: _,
         webhook,
-        checkpoint_id,
-        interrupt_before,
-        interrupt_after,
+        checkpoint_id: _,
+        interrupt_before: _,
+        interrupt_after: _,
         after_seconds,
     } = body;
-    refuse_if(command.is_some(), "command")?;
     refuse_if(webhook.is_some(), "webhook")?;
-    refuse_if(checkpoint_id.is_some(), "checkpoint_id")?;
-    refuse_if(!interrupt_before.is_empty(), "interrupt_before")?;
-    refuse_if(!interrupt_after.is_empty(), "interrupt_after")?;
     refuse_if(after_seconds.is_some(), "after_seconds")?;
     check_multitask(*multitask, "multitask")
 }

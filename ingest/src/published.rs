@@ -9,11 +9,10 @@ use graph::{
 };
 use jsonschema::Validator;
 use run_store::rows::SpecRow;
+use schemas::http::assistant_id;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// LangGraph's namespace of the assistants that graphs make by themselves.
-const ASSISTANTS: Uuid = Uuid::from_u128(0x6ba7b821_9dad_11d1_80b4_00c04fd430c8);
 /// The channel that a chat speaks through, where a graph has several of messages.
 const MESSAGES: &str = "messages";
 
@@ -81,8 +80,10 @@ impl Graph {
         Graph {
             chat: chat.map(str::to_owned),
             context: spec.context.iter().map(|(name, schema)| (name.clone(), Property::new(Some(schema)))).collect(),
-            can_ask: spec.nodes.iter().any(|node| matches!(node.kind, NodeKind::Human(_)))
-                || !spec.interrupt_before.is_empty()
+            // A service or a node of the user's own may ask, and so may what a subgraph holds.
+            can_ask: spec.nodes.iter().any(|node| {
+                matches!(node.kind, NodeKind::Human(_) | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_))
+            }) || !spec.interrupt_before.is_empty()
                 || !spec.interrupt_after.is_empty(),
             assistant_id: assistant_id(&spec.name),
             name: spec.name.clone(),
@@ -92,11 +93,6 @@ impl Graph {
             created_at,
         }
     }
-}
-
-/// uuid5 of the graph's name, as LangGraph's server has it.
-pub(crate) fn assistant_id(graph: &str) -> Uuid {
-    Uuid::new_v5(&ASSISTANTS, graph.as_bytes())
 }
 
 /// All current versions, swapped whole when one changes.
@@ -169,16 +165,5 @@ impl Table {
         }
         self.by_assistant.insert(graph.assistant_id, Arc::clone(&graph));
         self.by_name.insert(graph.name.clone(), graph);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_assistants_id_is_langgraphs() {
-        // python: uuid.uuid5(uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), "agent")
-        assert_eq!(assistant_id("agent").to_string(), "fe096781-5601-53d2-b2f6-0d3403f7e9ca");
     }
 }

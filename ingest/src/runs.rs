@@ -11,19 +11,22 @@ use axum::{
 use bytes::Bytes;
 use graph::{
     envelope::{Envelope, GraphRef, Lane, RULES, RunId},
-    event::{Event, Request},
+    event::{CommandInput, Event, Request},
+    update::RunStatus,
 };
 use http::{HeaderMap, Method, StatusCode, header};
 use schemas::{
-    client::{CancelRun, CreateRun, Mode},
+    client::{CancelRun, CreateRun, Mode, ResumeRun},
     error::Code,
-    stream::Dialect,
+    stream::{Dialect, Rendering},
 };
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     auth::{Scope, check_user},
     body,
+    command::{self, breakpoints},
     extract::{At, Params, millis, run_id},
     ingest::Ingest,
     input::{self, Unknown},
@@ -90,7 +93,18 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes(Media::Json("CancelRun"))
             .answers(200, "The run had ended already.", Media::Json("RunView"))
             .answers(202, "The run will end.", Media::Json("RunView")),
-        unbuilt(Method::POST, "/graphs/{name}/runs/{run_id}/resume", TAG, "Answers a run's questions."),
+        route(Scope::Run, Method::POST, "/graphs/{name}/runs/{run_id}/resume", resume)
+            .says(TAG, "Answers what a run asked: a new run of its thread goes on from there.")
+            .takes(Media::Json("ResumeRun"))
+            .header("idempotency-key", "A repeat with the same key and body finds the first request's run; 24 hours.")
+            .header("x-user-id", "The end user that the request acts for.")
+            .answers(200, "`mode: wait`: the run's end.", Media::Json("RunView"))
+            .answers(200, "`mode: stream`: the run's events.", Media::Events)
+            .answers(
+                202,
+                "`mode: background`: accepted; `location` has the run's address.",
+                Media::Json("RunAccepted"),
+            ),
         unbuilt(Method::POST, "/graphs/{name}/runs/{run_id}/feedback", TAG, "Says how good a run's answer was."),
     ]
 }
@@ -106,14 +120,79 @@ async fn create(
     let body = body::parse::<CreateRun>(&bytes)?;
     let graph = ingest.graph(&name).await?;
     let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
-    let (mode, dialect) = (body.mode, body.dialect);
+    let reply = reply(body.mode, body.dialect);
     let new = new_run(graph, body, claim)?;
-    let reply = match mode {
+    ingest.start(&asked, new, reply).await
+}
+
+fn reply(mode: Mode, dialect: Dialect) -> Reply {
+    match mode {
         Mode::Background => Reply::Background,
         Mode::Wait => Reply::Wait(Shape::Run),
         Mode::Stream => Reply::Stream(dialect),
+    }
+}
+
+async fn resume(
+    State(ingest): State<Ingest>,
+    At((name, run)): At<(String, String)>,
+    asked: Asked,
+    request: http::Request<Body>,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let run = run_id(&run)?;
+    let bytes = body::read_json(&ingest.config, &parts.headers, body).await?;
+    let body = body::parse::<ResumeRun>(&bytes)?;
+    let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
+    let ResumeRun {
+        answer,
+        answers,
+        update,
+        context,
+        config,
+        mode,
+        dialect,
+        multitask,
+        user,
+        interrupt_before,
+        interrupt_after,
+    } = body;
+    let command = command::answers(answer, answers)?.ok_or_else(|| {
+        Refusal::new(Code::InvalidValue, "give `answer`, or `answers` by interrupt id").param("answer")
+    })?;
+    let command = CommandInput { update: update.map(|update| Arc::new(Value::Object(update))), ..command };
+    let asking = view(&ingest, &asked, &name, run).await?;
+    let asking = View::of(&asking)?;
+    let thread = match (&asking.thread_id, asking.status) {
+        (Some(thread), RunStatus::Interrupted) => thread.to_string(),
+        (None, RunStatus::Interrupted) => {
+            let says = "the run has no thread to go on with; start it again with a `thread_id`";
+            return Err(Refusal::new(Code::InvalidValue, says).run_id(run));
+        }
+        (_, status) => {
+            let says = format!("the run asks nothing: its status is `{}`", status.as_str());
+            return Err(Refusal::new(Code::InvalidValue, says).run_id(run));
+        }
     };
-    ingest.start(&asked, new, reply).await
+    options::check_multitask(multitask, "multitask")?;
+    let graph = ingest.graph(&name).await?;
+    breakpoints(&graph, &interrupt_before, "interrupt_before")?;
+    breakpoints(&graph, &interrupt_after, "interrupt_after")?;
+    if let Some(user) = &user {
+        check_user(user)?;
+    }
+    let request = Request {
+        command: Some(command),
+        context: Arc::new(input::context(&graph, context, Unknown::Refuse)?),
+        multitask,
+        resumes: Some(run),
+        interrupt_before,
+        interrupt_after,
+        ..Request::default()
+    };
+    let thread = Thread::Named(thread);
+    let new = NewRun { thread, request, options: Options::of(config)?, user, claim, graph };
+    ingest.start(&asked, new, reply(mode, dialect)).await
 }
 
 fn new_run(graph: Arc<Graph>, body: CreateRun, claim: Option<ClaimedKey>) -> Result<NewRun, Refusal> {
@@ -126,19 +205,44 @@ fn new_run(graph: Arc<Graph>, body: CreateRun, claim: Option<ClaimedKey>) -> Res
     }
     let thread = match body.thread_id {
         Some(thread) => Thread::Named(thread),
-        None if graph.can_ask => Thread::New,
+        None if graph.can_ask || !body.interrupt_before.is_empty() || !body.interrupt_after.is_empty() => Thread::New,
         None => Thread::None,
     };
+    let command = match body.command {
+        Some(given) => command::command(given, true)?,
+        None => None,
+    };
+    let checkpoint_id = body.checkpoint_id.as_deref().map(command::checkpoint_id).transpose()?;
+    breakpoints(&graph, &body.interrupt_before, "interrupt_before")?;
+    breakpoints(&graph, &body.interrupt_after, "interrupt_after")?;
+    let on_thread = matches!(thread, Thread::Named(_));
+    if !on_thread && (command.is_some() || checkpoint_id.is_some()) {
+        let param = if command.is_some() { "command" } else { "checkpoint_id" };
+        let says = "only a run on a thread can go on from where one stands; give `thread_id`";
+        return Err(Refusal::new(Code::InvalidValue, says).param(param));
+    }
     let input = match body.input {
+        Some(_) if command.is_some() => {
+            return Err(Refusal::new(Code::InvalidValue, "give `input` or `command`, not both").param("command"));
+        }
         Some(input) => Some(Arc::new(input::checked(&graph, input, Unknown::Refuse)?)),
-        None if matches!(thread, Thread::Named(_)) => None,
+        None if on_thread => None,
         None => {
             let message = "give `input`; only a run on a thread can go on without it";
             return Err(Refusal::new(Code::InvalidValue, message).param("input"));
         }
     };
     let context = Arc::new(input::context(&graph, body.context, Unknown::Refuse)?);
-    let request = Request { input, context, multitask: body.multitask, ..Request::default() };
+    let request = Request {
+        input,
+        command,
+        checkpoint_id,
+        context,
+        multitask: body.multitask,
+        interrupt_before: body.interrupt_before,
+        interrupt_after: body.interrupt_after,
+        ..Request::default()
+    };
     Ok(NewRun { thread, request, options: Options::of(body.config)?, user: body.user, claim, graph })
 }
 
@@ -213,9 +317,9 @@ async fn stream(
     view(&ingest, &asked, &name, run).await?;
     let sent = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let after = sent.filter(|id| !id.is_empty()).or(params.after);
-    let watch = Watch { ingest: ingest.clone(), asked: asked.clone(), run, dialect: params.dialect };
+    let watch = Watch { ingest: ingest.clone(), asked: asked.clone(), run, rendering: Rendering::Ours(params.dialect) };
     let answer = ingest.find_run(&asked, run, &watch.path(after.as_deref())).await?;
-    Ok(watch.passed_on(answer, format!("{}/stream", location(&name, run))))
+    Ok(watch.passed_on(answer, format!("{}/stream", location(&name, run)), false))
 }
 
 async fn cancel(

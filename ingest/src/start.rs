@@ -6,7 +6,10 @@ use axum::{Json, response::IntoResponse};
 use bytes::Bytes;
 use graph::{task::Usage, update::RunStatus};
 use http::{StatusCode, header};
-use schemas::{error::Code, stream::Dialect};
+use schemas::{
+    error::Code,
+    stream::{Dialect, Rendering},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -52,9 +55,10 @@ impl Ingest {
                 answer.map_err(|refusal| at(refusal, &prepared))
             }
             Reply::Stream(dialect) => {
-                let watch = Watch { ingest: self.clone(), asked: asked.clone(), run: prepared.run_id, dialect };
+                let rendering = Rendering::Ours(dialect);
+                let watch = Watch { ingest: self.clone(), asked: asked.clone(), run: prepared.run_id, rendering };
                 let answer = self.begin_registered(asked, &mut prepared, &watch.path(None)).await?;
-                Ok(watch.passed_on(answer, format!("{}/stream", prepared.location())))
+                Ok(watch.passed_on(answer, format!("{}/stream", prepared.location()), false))
             }
         }
     }

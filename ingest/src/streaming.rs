@@ -8,9 +8,15 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use graph::envelope::RunId;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use schemas::stream::{Dialect, moved_after};
+use schemas::stream::{Rendering, moved_after};
 
-use crate::{ingest::Ingest, layers::Asked, sinks::segment};
+use crate::{
+    ingest::Ingest,
+    layers::Asked,
+    refusal::Refusal,
+    sinks::{segment, whole},
+    waiting::View,
+};
 
 /// Moves without an event between them, after which the client has to come back by itself.
 const MOVES_MAX: u32 = 20;
@@ -21,27 +27,23 @@ pub(crate) struct Watch {
     pub ingest: Ingest,
     pub asked: Asked,
     pub run: RunId,
-    pub dialect: Dialect,
+    pub rendering: Rendering,
 }
 
 impl Watch {
     /// The stream's path at a sink, behind what the client has.
     pub fn path(&self, after: Option<&str>) -> String {
-        let dialect = match self.dialect {
-            Dialect::Events => "events",
-            Dialect::Text => "text",
-        };
-        let mut path = format!("/internal/runs/{}/stream?dialect={dialect}", self.run);
+        let mut path = format!("/internal/runs/{}/stream?{}", self.run, self.rendering.query());
         if let Some(after) = after.filter(|after| !after.is_empty()) {
             path.push_str(&format!("&after={}", segment(after)));
         }
         path
     }
 
-    /// The sink's answer with the client's headers.
-    pub fn passed_on(self, answer: Response, location: String) -> Response {
+    /// The sink's answer with the client's headers. `cancels`: the run is cancelled when the client goes away.
+    pub fn passed_on(self, answer: Response, location: String, cancels: bool) -> Response {
         let (parts, body) = answer.into_parts();
-        let body = if parts.status == StatusCode::OK { self.followed(body) } else { Body::empty() };
+        let body = if parts.status == StatusCode::OK { self.followed(body, cancels) } else { Body::empty() };
         let mut response = Response::new(body);
         *response.status_mut() = parts.status;
         for name in [header::CONTENT_TYPE, header::CACHE_CONTROL, HeaderName::from_static("x-accel-buffering")] {
@@ -49,21 +51,30 @@ impl Watch {
                 response.headers_mut().insert(name, value.clone());
             }
         }
-        if let Ok(location) = HeaderValue::try_from(location) {
+        if let (false, Ok(location)) = (location.is_empty(), HeaderValue::try_from(&location)) {
             response.headers_mut().insert(header::LOCATION, location);
         }
         response
     }
 
-    fn followed(self, body: Body) -> Body {
-        let start = (self, body.into_data_stream(), 0);
-        Body::from_stream(stream::unfold(start, |(watch, mut body, mut moves)| async move {
+    fn followed(self, body: Body, cancels: bool) -> Body {
+        let leaving = cancels.then(|| Leaving { watch: Some(self.clone()) });
+        let start = (self, body.into_data_stream(), 0, leaving);
+        Body::from_stream(stream::unfold(start, |(watch, mut body, mut moves, leaving)| async move {
             loop {
-                let chunk = match body.next().await? {
-                    Ok(chunk) => chunk,
-                    Err(error) => return Some((Err(error), (watch, body, moves))),
+                let Some(chunk) = body.next().await else {
+                    if let Some(leaving) = leaving {
+                        leaving.stays();
+                    }
+                    return None;
                 };
-                let Some(last) = moved_after(&chunk) else { return Some((Ok::<Bytes, _>(chunk), (watch, body, 0))) };
+                let chunk = match chunk {
+                    Ok(chunk) => chunk,
+                    Err(error) => return Some((Err(error), (watch, body, moves, leaving))),
+                };
+                let Some(last) = moved_after(&chunk) else {
+                    return Some((Ok::<Bytes, _>(chunk), (watch, body, 0, leaving)));
+                };
                 moves += 1;
                 body = watch.taken_up(last, moves).await?;
             }
@@ -78,5 +89,37 @@ impl Watch {
         let path = format!("{}&register=true", self.path(Some(last)));
         let answer = self.ingest.find(&self.asked, self.ingest.partition_of(self.run), &path).await.ok()??;
         (answer.status() == StatusCode::OK).then(|| answer.into_body().into_data_stream())
+    }
+}
+
+/// Cancels the run when the client of its stream goes away before the end.
+struct Leaving {
+    /// None once the stream came to its end.
+    watch: Option<Watch>,
+}
+
+impl Leaving {
+    fn stays(mut self) {
+        self.watch = None;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Some(Watch { ingest, asked, run, rendering: _ }) = self.watch.take() else { return };
+        let background = ingest.background.clone();
+        background.spawn(async move {
+            if let Err(refusal) = ingest.cancel_left(&asked, run).await {
+                tracing::warn!(run.id = %run, reason = refusal.message(), "a run whose client went away goes on");
+            }
+        });
+    }
+}
+
+impl Ingest {
+    async fn cancel_left(&self, asked: &Asked, run: RunId) -> Result<(), Refusal> {
+        let found = self.find_run(asked, run, &format!("/internal/runs/{run}")).await?;
+        let view = whole(found).await?;
+        self.cancel(asked, run, &View::of(&view)?, "its client went away".to_owned()).await.map(|_| ())
     }
 }

@@ -241,7 +241,7 @@ impl Ingest {
         Ok(response)
     }
 
-    async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
+    pub(crate) async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
         let found = self.find(asked, Some(partition), path).await?;
         found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
     }
@@ -275,6 +275,12 @@ impl Ingest {
                 "the log did not acknowledge in time; the run may begin or not: look it up, or send an idempotency-key with the next try",
             )),
         }
+    }
+
+    /// An id for a run or an edit of a thread, and the partition that it lies in.
+    pub(crate) fn draw_for(&self, tenant: &str, thread: &Thread, now: Millis) -> (RunId, u32) {
+        let id = self.draw(tenant, thread, now);
+        (id, u32::from(ids::partition_of(id)))
     }
 
     /// A run id in the partition of the run's key.

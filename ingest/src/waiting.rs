@@ -35,6 +35,8 @@ pub(crate) struct View<'a> {
     #[serde(default)]
     pub error: Option<ErrorFields>,
     #[serde(borrow, default)]
+    pub exception: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     pub interrupts: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub usage: Option<&'a RawValue>,

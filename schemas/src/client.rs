@@ -175,6 +175,40 @@ pub struct ChatRequest {
     pub answers: Option<BTreeMap<String, Value>>,
 }
 
+/// The body of `POST /graphs/{name}/runs/{id}/resume`: answers to what the run asked. A new run goes on from there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRun {
+    /// The answer to the one open question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Value>,
+    /// Answers by interrupt id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<BTreeMap<String, Value>>,
+    /// Written to the state before the node that asked runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<RequestConfig>,
+    #[serde(default)]
+    pub mode: Mode,
+    /// How `mode: stream` renders the run.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// What becomes of this run when its thread is busy.
+    #[serde(default)]
+    pub multitask: Multitask,
+    /// The end user that this run is for; `x-user-id` says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_before: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interrupt_after: Vec<String>,
+}
+
 /// The body of `POST /graphs/{name}/runs/{id}/cancel`; it may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

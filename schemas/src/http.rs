@@ -6,6 +6,7 @@ use graph::{task::Usage, update::RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::error::ErrorFields;
 
@@ -29,6 +30,9 @@ pub struct RunView {
     pub output: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorFields>,
+    /// The type of the error, as the program that raised it named it: `ValueError`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
     /// Open questions, where the run ended by asking.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interrupts: Vec<Value>,
@@ -51,4 +55,23 @@ pub struct List<T> {
     pub data: Vec<T>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// LangGraph's namespace of the assistants that graphs make by themselves.
+const ASSISTANTS: Uuid = Uuid::from_u128(0x6ba7b821_9dad_11d1_80b4_00c04fd430c8);
+
+/// The assistant that LangGraph's clients see in a graph's place: uuid5 of its name, as LangGraph's server has it.
+pub fn assistant_id(graph: &str) -> Uuid {
+    Uuid::new_v5(&ASSISTANTS, graph.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::assistant_id;
+
+    #[test]
+    fn an_assistants_id_is_langgraphs() {
+        // python: uuid.uuid5(uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8"), "agent")
+        assert_eq!(assistant_id("agent").to_string(), "fe096781-5601-53d2-b2f6-0d3403f7e9ca");
+    }
 }

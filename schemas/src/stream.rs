@@ -5,12 +5,12 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `GET /internal/runs/{run}/stream?dialect=&after=&register=` | a client's stream as it is to be passed on: SSE |
+//! | `GET /internal/runs/{run}/stream?dialect=&after=&register=` | a client's stream as it is to be passed on: SSE; LangGraph's by `modes=&subgraphs=&ids=`, and `live=true` leaves out what was |
 //! | `GET /internal/runs/{run}/wait?register=&timeout_ms=` | 200 at once; the body is one [`Waited`] as JSON when the run ends or the time is up |
 //! | `GET /internal/runs/{run}` | [`crate::http::RunView`] |
 //! | `GET /internal/runs/{run}/updates` | the run's updates as JSON lines, for `runs show` |
 //! | `GET /internal/runs?user=&thread_id=&graph=&status=&since=&until=&limit=&cursor=` | [`crate::http::List`] |
-//! | `GET /internal/threads/{thread}`, `…/state`, `…/history?limit=&before=`, `GET /internal/threads` | LangGraph's shapes |
+//! | `GET /internal/threads/{thread}`, `…/state?checkpoint_id=&ns=&subgraphs=`, `…/history?limit=&before=&ns=&metadata=`, `GET /internal/threads` | LangGraph's shapes |
 //! | `GET /internal/usage?by=graph,day&since=&until=` | [`crate::http::List`] |
 //!
 //! The response's headers are sent once interest is registered: with `register=true` the caller appends its record
@@ -20,6 +20,8 @@
 //! as its body: ask the owner, or this one a little later. A stream that is under way ends with a chunk of its own that
 //! [`moved_after`] reads: ask the new owner for what comes after that id. A client that has all of a stream gets 204.
 //! Times in queries are RFC 3339 or milliseconds since the epoch.
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,4 +66,81 @@ pub enum Dialect {
     #[default]
     Events,
     Text,
+}
+
+/// LangGraph's stream modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamMode {
+    Values,
+    Updates,
+    /// Messages so far, with each token: `messages/partial`.
+    Messages,
+    /// Tokens as they come, each with the metadata of its node.
+    MessagesTuple,
+    Custom,
+    Tasks,
+    Checkpoints,
+    Debug,
+}
+
+impl StreamMode {
+    pub const ALL: [StreamMode; 8] = [
+        StreamMode::Values,
+        StreamMode::Updates,
+        StreamMode::Messages,
+        StreamMode::MessagesTuple,
+        StreamMode::Custom,
+        StreamMode::Tasks,
+        StreamMode::Checkpoints,
+        StreamMode::Debug,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamMode::Values => "values",
+            StreamMode::Updates => "updates",
+            StreamMode::Messages => "messages",
+            StreamMode::MessagesTuple => "messages-tuple",
+            StreamMode::Custom => "custom",
+            StreamMode::Tasks => "tasks",
+            StreamMode::Checkpoints => "checkpoints",
+            StreamMode::Debug => "debug",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+}
+
+/// A stream as LangGraph's clients ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LangGraph {
+    pub modes: BTreeSet<StreamMode>,
+    /// Events of subgraphs too, each with its namespace.
+    pub subgraphs: bool,
+    /// Events have ids, so that a client can come back behind the last one.
+    pub ids: bool,
+}
+
+/// How a sink is to render a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rendering {
+    Ours(Dialect),
+    LangGraph(LangGraph),
+}
+
+impl Rendering {
+    /// The parameters of a stream's query.
+    pub fn query(&self) -> String {
+        match self {
+            Rendering::Ours(Dialect::Events) => "dialect=events".to_owned(),
+            Rendering::Ours(Dialect::Text) => "dialect=text".to_owned(),
+            Rendering::LangGraph(LangGraph { modes, subgraphs, ids }) => {
+                let modes = modes.iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(",");
+                format!("modes={modes}&subgraphs={subgraphs}&ids={ids}")
+            }
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! Finds the answer in what a node wrote: messages in LangChain's JSON.
 
-use graph::{task::Call, update::TaskDone};
+use graph::{
+    task::{Call, Usage},
+    update::TaskDone,
+};
 use serde_json::Value;
 
 /// The last `ai` message of `output.messages`.
@@ -17,6 +20,13 @@ pub fn whole_text(done: &TaskDone) -> Option<(String, String)> {
     }
     let answer = done.calls.iter().rev().find(|call| call.outcome == "ok").and_then(call_text)?;
     Some((answer, String::new())).filter(|(text, _)| !text.is_empty())
+}
+
+/// What the calls of a task took, where it made any.
+pub fn usage(done: &TaskDone) -> Option<Usage> {
+    let mut usage = Usage::default();
+    done.calls.iter().for_each(|call| usage += call.usage);
+    (!done.calls.is_empty()).then_some(usage)
 }
 
 fn call_text(call: &Call) -> Option<String> {

@@ -31,7 +31,6 @@ pub enum Fact {
         resumed: Option<Resumed>,
     },
     /// The run waits, has begun, or has finished a step.
-    #[expect(dead_code, reason = "it has its place in every stream's order; no dialect so far has a word for it")]
     Happened(Of<Happened>),
     NodeStarted(Of<IssuedTask>),
     Token(Arc<TokenRecord>),

@@ -15,6 +15,7 @@ mod write;
 
 // What is known of runs and threads.
 mod live;
+mod outcome;
 mod run;
 mod run_error;
 mod thread;

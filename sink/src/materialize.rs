@@ -1,13 +1,13 @@
 //! Turns updates into the rows of the store. Pure: the same updates give the same rows, however they are split.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use event_log::to_json;
 use graph::{
     envelope::{Envelope, Key},
     task::Call,
-    update::{Checkpointed, Happened},
+    update::{Checkpointed, Continued, Happened},
 };
 use run_store::{
     Position,
@@ -15,6 +15,8 @@ use run_store::{
     values::Values,
 };
 use schemas::record::{RunsPosition, UpdateRecord};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{run::RunState, thread::ThreadState, values};
@@ -48,6 +50,8 @@ impl Rows {
             match happened {
                 // Nobody reads a checkpoint of a run without a thread but with its updates, which hold it.
                 Happened::StepDone(_) if envelope.thread_id.is_none() => {}
+                // Nothing reads what a subgraph without memory made.
+                Happened::StepDone(step) if step.unsaved => {}
                 Happened::StepDone(step) => {
                     let mut row = checkpoint_row(envelope, step, position);
                     let named = |hash: &str| record.references.as_ref().is_some_and(|table| table.names(hash));
@@ -60,9 +64,11 @@ impl Rows {
                 Happened::Spent { node, calls, .. } => {
                     write.usage.extend(calls.iter().map(|call| usage_row(envelope, node, call)));
                 }
+                Happened::Continued(continued) => {
+                    write.checkpoints.push(continuation_row(envelope, continued, position))
+                }
                 Happened::Queued(_)
                 | Happened::Started(_)
-                | Happened::Continued(_)
                 | Happened::Paused(_)
                 | Happened::Ended(_)
                 | Happened::Edited(_) => {}
@@ -184,6 +190,32 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
         run_id: envelope.run_id,
         position,
         checkpoint,
+    }
+}
+
+/// What a run that went on from a checkpoint changed of what reads show there.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The checkpoint's values from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<BTreeMap<String, Arc<Value>>>,
+}
+
+/// Where the runs that went on from a checkpoint are kept, by run: no graph's namespace begins so.
+pub fn continued_ns(checkpoint_id: Uuid) -> String {
+    format!("|continued|{checkpoint_id}")
+}
+
+fn continuation_row(envelope: &Envelope, continued: &Continued, position: Position) -> CheckpointRow {
+    let values = continued.commanded.then(|| continued.values.clone());
+    CheckpointRow {
+        tenant: envelope.tenant.clone(),
+        owner: envelope.key(),
+        ns: continued_ns(continued.checkpoint_id),
+        checkpoint_id: envelope.run_id,
+        run_id: envelope.run_id,
+        position,
+        checkpoint: to_json(&Continuation { values }),
     }
 }
 

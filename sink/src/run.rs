@@ -10,7 +10,7 @@ use graph::{
 };
 use schemas::{error::ErrorFields, record::UpdateRecord};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{run_error, time};
@@ -28,9 +28,12 @@ pub struct RunState {
     input: Option<Arc<Value>>,
     output: Option<Arc<Value>>,
     error: Option<ErrorFields>,
+    exception: Option<String>,
     interrupts: Vec<Interrupt>,
     usage: Usage,
     resumes: Option<Uuid>,
+    /// No run: an edit of a thread's state, which lists and reads of runs don't know.
+    pub is_edit: bool,
 }
 
 impl RunState {
@@ -47,6 +50,8 @@ impl RunState {
             input: None,
             output: None,
             error: None,
+            exception: None,
+            is_edit: false,
             interrupts: Vec::new(),
             usage: Usage::default(),
             resumes: None,
@@ -72,10 +77,17 @@ impl RunState {
                 }
                 Happened::TaskDone(done) => done.calls.iter().for_each(|call| self.usage += call.usage),
                 Happened::Spent { calls, .. } => calls.iter().for_each(|call| self.usage += call.usage),
-                Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) | Happened::Edited(_) => {}
+                Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) => {}
+                Happened::Edited(edited) => {
+                    self.is_edit = true;
+                    self.output = edited.checkpoint_id.map(|id| Arc::new(json!({"checkpoint_id": id})));
+                    self.error = edited.error.as_ref().map(|error| run_error::of_edit(error, self.envelope.run_id));
+                    self.exception = edited.error.as_ref().map(run_error::exception_of);
+                }
                 Happened::Ended(ended) => {
                     self.output.clone_from(&ended.output);
                     self.error = run_error::of(ended, self.envelope.run_id);
+                    self.exception = run_error::exception(ended);
                     self.interrupts.clone_from(&ended.interrupts);
                     self.usage = ended.usage;
                 }
@@ -97,6 +109,7 @@ impl RunState {
             input: self.input.as_deref(),
             output: self.output.as_deref(),
             error: self.error.as_ref(),
+            exception: self.exception.as_deref(),
             interrupts: &self.interrupts,
             usage: self.usage,
             metadata: &self.envelope.metadata,
@@ -126,6 +139,8 @@ struct View<'a> {
     output: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a ErrorFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     interrupts: &'a [Interrupt],
     usage: Usage,

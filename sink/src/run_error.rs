@@ -4,6 +4,35 @@ use graph::update::{Ended, RunError, RunStatus};
 use schemas::error::{Code, ErrorBody, ErrorFields};
 use uuid::Uuid;
 
+/// LangGraph's word for the error of a run that did not succeed: the type of what was raised.
+pub fn exception(ended: &Ended) -> Option<String> {
+    match (&ended.error, ended.status) {
+        (Some(error), _) => Some(exception_of(error)),
+        (None, RunStatus::Timeout) => Some("TimeoutError".to_owned()),
+        (None, RunStatus::Error) => Some("Exception".to_owned()),
+        (None, _) => None,
+    }
+}
+
+/// The type of what was raised, where the program gave one; else what LangGraph raises in such a case.
+pub fn exception_of(error: &RunError) -> String {
+    if let Some(kind) = &error.kind {
+        return kind.clone();
+    }
+    match Code::parse(&error.code) {
+        Some(Code::RecursionLimit) => "GraphRecursionError",
+        Some(Code::InvalidUpdate) => "InvalidUpdateError",
+        Some(Code::RunTimeout) => "TimeoutError",
+        Some(_) | None => "Exception",
+    }
+    .to_owned()
+}
+
+/// Why an edit was refused.
+pub fn of_edit(error: &RunError, edit_id: Uuid) -> ErrorFields {
+    ErrorFields { run_id: Some(edit_id.to_string()), ..fields(error) }
+}
+
 /// Why the run did not succeed; None where it did, or asked, or was cancelled on purpose.
 pub fn of(ended: &Ended, run_id: Uuid) -> Option<ErrorFields> {
     let fields = match (&ended.error, ended.status) {

@@ -82,6 +82,27 @@ impl Seek {
         }
     }
 
+    /// Where a client stands that wants only what comes from now on. None where nothing was told yet.
+    pub async fn stand_now(&self) -> Result<Option<Position>, SeekError> {
+        let known = {
+            let mut shard = lock(&self.shard);
+            if self.is_known(&shard)? {
+                let hold_max = shard.limits.hold_max;
+                shard.with_run(self.run_id, |run| run.stand(hold_max))
+            } else {
+                None
+            }
+        };
+        match known {
+            Some(stand) => Ok(stand),
+            None => match self.find().await? {
+                Found::Nowhere => Err(SeekError::NotFound(self.run_id)),
+                Found::InMemory => Ok(None),
+                Found::Over(mut run) => Ok(run.stand(Duration::ZERO)),
+            },
+        }
+    }
+
     /// Whether the end of the run will be told to `waiter`, because it is in memory; else gives it back.
     pub fn wait_known(&self, waiter: oneshot::Sender<Bytes>) -> Result<Result<(), oneshot::Sender<Bytes>>, SeekError> {
         let mut shard = lock(&self.shard);

@@ -3,130 +3,201 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    envelope::Millis,
-    task::{Interrupt, TaskId, TaskPath},
-    update::{Checkpointed, IssuedTask},
+    task::{Interrupt, TaskPath},
+    update::{Checkpointed, IssuedTask, OuterCheckpoint},
 };
+use schemas::http::assistant_id;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    thread::{TaskOutcome, ThreadState},
+    outcome::{Outcomes, TaskOutcome},
+    thread::ThreadState,
     time,
 };
+
+type Values = BTreeMap<String, Arc<Value>>;
+
+/// A checkpoint as it was read.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    pub checkpoint: Checkpointed,
+    pub run_id: Option<Uuid>,
+}
+
+/// What is shown of checkpoints: those that are read, and what came of their tasks.
+pub struct Sight<'a> {
+    pub thread_id: &'a str,
+    pub graph: &'a str,
+    pub outcomes: &'a Outcomes,
+    /// The newest checkpoints of the subgraphs that tasks are, by namespace; None shows only where they are.
+    pub inner: Option<&'a BTreeMap<String, Saved>>,
+    /// Values of unfinished subgraphs with what their finished tasks wrote.
+    pub pending: &'a BTreeMap<String, Values>,
+}
+
+/// How a checkpoint is shown.
+enum Shown<'a> {
+    /// As things stand: what finished since counts.
+    Now { values: &'a Values, next: Vec<String> },
+    /// As it was saved.
+    Saved,
+}
 
 /// LangGraph's `Thread`. `checkpoint` is the newest one, where there is any.
 pub fn thread(state: &ThreadState, checkpoint: Option<&Checkpointed>) -> Value {
     let values = state.view.values.as_ref().or(checkpoint.map(|checkpoint| &checkpoint.values));
-    let interrupts: Map<String, Value> = state
-        .view
-        .tasks
-        .iter()
-        .filter(|(_, outcome)| !outcome.interrupts.is_empty())
-        .map(|(task_id, outcome)| (task_id.to_string(), questions(&outcome.interrupts).into()))
-        .collect();
-    let mut thread = json!({
+    let asked = |task: &IssuedTask| {
+        let outcome = state.view.tasks.get(&task.task_id)?;
+        let open = open_questions(outcome);
+        (!open.is_empty()).then(|| (task.task_id.to_string(), questions(open).into()))
+    };
+    let interrupts: Map<String, Value> =
+        checkpoint.into_iter().flat_map(|checkpoint| &checkpoint.next).filter_map(asked).collect();
+    let error = state.view.error.as_ref().map(|error| {
+        let exception = state.view.exception.as_deref().unwrap_or("Exception");
+        json!({"error": exception, "message": error.message})
+    });
+    json!({
         "thread_id": state.thread_id,
         "created_at": time::rfc3339(state.created_at),
         "updated_at": time::rfc3339(state.updated_at),
         "state_updated_at": time::rfc3339(state.updated_at),
-        "metadata": {"graph_id": state.graph},
+        "metadata": {"graph_id": state.graph, "assistant_id": assistant_id(&state.graph)},
         "status": state.status(),
         "config": {},
         "values": values,
+        "error": error,
         "interrupts": interrupts,
-    });
-    if let Some(error) = &state.view.error {
-        thread["error"] = json!(error.message);
-    }
-    thread
-}
-
-/// LangGraph's `ThreadState` as it is now: what finished since the checkpoint counts.
-pub fn latest(state: &ThreadState, checkpoint: Option<&Checkpointed>, run_id: Option<Uuid>) -> Value {
-    let Some(checkpoint) = checkpoint else {
-        return json!({
-            "values": {}, "next": [], "tasks": [], "metadata": null, "created_at": null, "interrupts": [],
-            "checkpoint": null, "parent_checkpoint": null, "checkpoint_id": null, "parent_checkpoint_id": null,
-        });
-    };
-    let outcomes = &state.view.tasks;
-    let next = state.view.next.clone().unwrap_or_else(|| {
-        let open = |task: &&IssuedTask| !outcomes.get(&task.task_id).is_some_and(TaskOutcome::is_finished);
-        checkpoint.next.iter().filter(open).map(|task| task.node.clone()).collect()
-    });
-    let values = state.view.values.as_ref().unwrap_or(&checkpoint.values);
-    snapshot(Snapshot { thread_id: &state.thread_id, checkpoint, run_id, graph: &state.graph, values, next, outcomes })
-}
-
-/// One entry of a thread's history: the checkpoint as it was saved.
-pub fn historic(
-    thread_id: &str,
-    graph: &str,
-    checkpoint: &Checkpointed,
-    run_id: Uuid,
-    outcomes: &BTreeMap<TaskId, TaskOutcome>,
-) -> Value {
-    let next = checkpoint.next.iter().map(|task| task.node.clone()).collect();
-    let values = &checkpoint.values;
-    snapshot(Snapshot { thread_id, checkpoint, run_id: Some(run_id), graph, values, next, outcomes })
-}
-
-struct Snapshot<'a> {
-    thread_id: &'a str,
-    checkpoint: &'a Checkpointed,
-    run_id: Option<Uuid>,
-    graph: &'a str,
-    values: &'a BTreeMap<String, Arc<Value>>,
-    next: Vec<String>,
-    outcomes: &'a BTreeMap<TaskId, TaskOutcome>,
-}
-
-fn snapshot(snapshot: Snapshot<'_>) -> Value {
-    let Snapshot { thread_id, checkpoint, run_id, graph, values, next, outcomes } = snapshot;
-    let nothing = TaskOutcome::default();
-    let of = |task: &IssuedTask| outcomes.get(&task.task_id).unwrap_or(&nothing);
-    let tasks: Vec<Value> = checkpoint.next.iter().map(|issued| task(issued, of(issued))).collect();
-    let interrupts: Vec<Value> = checkpoint.next.iter().flat_map(|issued| questions(&of(issued).interrupts)).collect();
-    let mut metadata: Map<String, Value> = checkpoint.metadata.clone().into_iter().collect();
-    metadata.insert("source".to_owned(), checkpoint.source.clone().into());
-    metadata.insert("step".to_owned(), checkpoint.step.into());
-    metadata.entry("parents").or_insert_with(|| json!({}));
-    metadata.insert("graph_id".to_owned(), graph.into());
-    metadata.insert("thread_id".to_owned(), thread_id.into());
-    if let Some(run_id) = run_id {
-        metadata.insert("run_id".to_owned(), run_id.to_string().into());
-    }
-    let named = |id: Uuid| json!({"thread_id": thread_id, "checkpoint_ns": checkpoint.ns, "checkpoint_id": id});
-    json!({
-        "values": values,
-        "next": next,
-        "tasks": tasks,
-        "metadata": metadata,
-        "created_at": time::of_id(checkpoint.checkpoint_id).map(|at: Millis| time::rfc3339(at)),
-        "checkpoint": named(checkpoint.checkpoint_id),
-        "parent_checkpoint": checkpoint.parent_id.map(named),
-        "interrupts": interrupts,
-        "checkpoint_id": checkpoint.checkpoint_id,
-        "parent_checkpoint_id": checkpoint.parent_id,
     })
 }
 
-fn task(issued: &IssuedTask, outcome: &TaskOutcome) -> Value {
-    let path = match &issued.path {
+/// LangGraph's `ThreadState` where there is none.
+pub fn nothing() -> Value {
+    json!({
+        "values": {}, "next": [], "tasks": [], "metadata": null, "created_at": null, "checkpoint": null,
+        "parent_checkpoint": null, "interrupts": [], "checkpoint_id": null, "parent_checkpoint_id": null,
+    })
+}
+
+impl Sight<'_> {
+    /// LangGraph's `ThreadState` of the thread's own graph as it is now.
+    pub fn latest(&self, state: &ThreadState, saved: &Saved) -> Value {
+        let next = state.view.next.clone().unwrap_or_else(|| self.open(&saved.checkpoint));
+        let values = state.view.values.as_ref().unwrap_or(&saved.checkpoint.values);
+        self.snapshot(saved, Shown::Now { values, next })
+    }
+
+    /// The same of a subgraph.
+    pub fn latest_inside(&self, saved: &Saved) -> Value {
+        let values = self.pending.get(&saved.checkpoint.ns).unwrap_or(&saved.checkpoint.values);
+        self.snapshot(saved, Shown::Now { values, next: self.open(&saved.checkpoint) })
+    }
+
+    /// One entry of a thread's history: the checkpoint as it was saved.
+    pub fn historic(&self, saved: &Saved) -> Value {
+        self.snapshot(saved, Shown::Saved)
+    }
+
+    fn open(&self, checkpoint: &Checkpointed) -> Vec<String> {
+        let open = |task: &&IssuedTask| !self.outcomes.get(&task.task_id).is_some_and(|outcome| outcome.finished);
+        checkpoint.next.iter().filter(open).map(|task| task.node.clone()).collect()
+    }
+
+    fn snapshot(&self, saved: &Saved, shown: Shown<'_>) -> Value {
+        let Saved { checkpoint, run_id } = saved;
+        let nothing = TaskOutcome::default();
+        let of = |task: &IssuedTask| self.outcomes.get(&task.task_id).unwrap_or(&nothing);
+        let asked = |task: &IssuedTask| match &shown {
+            Shown::Now { .. } => questions(open_questions(of(task))),
+            Shown::Saved => questions(&of(task).interrupts),
+        };
+        let tasks: Vec<Value> =
+            checkpoint.next.iter().map(|issued| self.task(issued, of(issued), asked(issued))).collect();
+        let interrupts: Vec<Value> = checkpoint.next.iter().flat_map(asked).collect();
+        let (values, next) = match &shown {
+            Shown::Now { values, next } => (*values, next.clone()),
+            Shown::Saved => {
+                (&checkpoint.values, checkpoint.next.iter().map(|task| task.node.clone()).collect::<Vec<_>>())
+            }
+        };
+        let named = |id: Uuid| self.named(checkpoint, id);
+        json!({
+            "values": values,
+            "next": next,
+            "tasks": tasks,
+            "metadata": self.metadata(checkpoint, *run_id),
+            "created_at": time::of_id(checkpoint.checkpoint_id).map(time::rfc3339),
+            "checkpoint": named(checkpoint.checkpoint_id),
+            "parent_checkpoint": checkpoint.parent_id.map(named),
+            "interrupts": interrupts,
+            "checkpoint_id": checkpoint.checkpoint_id,
+            "parent_checkpoint_id": checkpoint.parent_id,
+        })
+    }
+
+    /// A checkpoint's address; of a subgraph's with those of the outer graphs.
+    fn named(&self, checkpoint: &Checkpointed, id: Uuid) -> Value {
+        let mut named = json!({"thread_id": self.thread_id, "checkpoint_ns": checkpoint.ns, "checkpoint_id": id});
+        if !checkpoint.parents.is_empty() {
+            let mut map = parents(&checkpoint.parents);
+            map.insert(checkpoint.ns.clone(), id.to_string().into());
+            named["checkpoint_map"] = map.into();
+        }
+        named
+    }
+
+    /// LangGraph's metadata of a checkpoint, as filters see it too.
+    pub fn metadata(&self, checkpoint: &Checkpointed, run_id: Option<Uuid>) -> Map<String, Value> {
+        let mut metadata: Map<String, Value> = checkpoint.metadata.clone().into_iter().collect();
+        let mut set = |name: &str, value: Value| metadata.insert(name.to_owned(), value);
+        set("graph_id", self.graph.into());
+        set("assistant_id", assistant_id(self.graph).to_string().into());
+        if let Some(run_id) = run_id {
+            set("run_id", run_id.to_string().into());
+        }
+        set("thread_id", self.thread_id.into());
+        set("source", checkpoint.source.clone().into());
+        set("step", checkpoint.step.into());
+        set("parents", parents(&checkpoint.parents).into());
+        metadata
+    }
+
+    fn task(&self, issued: &IssuedTask, outcome: &TaskOutcome, interrupts: Vec<Value>) -> Value {
+        let (checkpoint, state) = match (&issued.inner, self.inner) {
+            (None, _) => (Value::Null, Value::Null),
+            (Some(_), None) => (json!({"thread_id": self.thread_id, "checkpoint_ns": issued.ns}), Value::Null),
+            (Some(ns), Some(inner)) => {
+                (Value::Null, inner.get(ns).map_or_else(nothing, |saved| self.latest_inside(saved)))
+            }
+        };
+        json!({
+            "id": issued.task_id,
+            "name": issued.node,
+            "path": path(issued),
+            "error": outcome.error_text(),
+            "interrupts": interrupts,
+            "checkpoint": checkpoint,
+            "state": state,
+            "result": outcome.result(),
+        })
+    }
+}
+
+/// LangGraph's path of a task.
+pub fn path(issued: &IssuedTask) -> Value {
+    match &issued.path {
         TaskPath::Pull => json!(["__pregel_pull", issued.node]),
         TaskPath::Push { index, argument: _ } => json!(["__pregel_push", index, false]),
-    };
-    json!({
-        "id": issued.task_id,
-        "name": issued.node,
-        "path": path,
-        "error": outcome.error.as_ref().map(|error| &error.message),
-        "interrupts": questions(&outcome.interrupts),
-        "checkpoint": null,
-        "state": null,
-        "result": outcome.result,
-    })
+    }
+}
+
+pub fn parents(outer: &[OuterCheckpoint]) -> Map<String, Value> {
+    outer.iter().map(|at| (at.ns.clone(), at.checkpoint_id.to_string().into())).collect()
+}
+
+fn open_questions(outcome: &TaskOutcome) -> &[Interrupt] {
+    if outcome.finished { &[] } else { &outcome.interrupts }
 }
 
 fn questions(interrupts: &[Interrupt]) -> Vec<Value> {

@@ -6,11 +6,11 @@ use ::metrics::{Counter, Gauge, counter, gauge};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use schemas::stream::{Dialect, moved_chunk};
+use schemas::stream::{Rendering, moved_chunk};
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    dialects::render,
+    dialects::Stream,
     facts::{Fact, Resumed, Shown},
     live::{Ending, EndingCell, Filter, Joined, Viewing},
     metrics::{self, Cut, SSE_CONNECTIONS, SSE_EVENTS},
@@ -28,7 +28,7 @@ pub struct Unknown {
 }
 
 pub struct Sse {
-    dialect: Dialect,
+    stream: Stream,
     keep_alive: Duration,
     prelude: vec::IntoIter<Arc<Shown>>,
     filter: Filter,
@@ -61,7 +61,7 @@ impl Drop for Open {
 
 impl Sse {
     pub fn new(
-        dialect: Dialect,
+        rendering: Rendering,
         keep_alive: Duration,
         after: Option<Position>,
         viewing: Viewing,
@@ -69,7 +69,7 @@ impl Sse {
     ) -> Self {
         let Viewing { prelude, filter, facts, ending } = viewing;
         Sse {
-            dialect,
+            stream: Stream::new(rendering),
             keep_alive,
             prelude: prelude.into_iter(),
             filter,
@@ -138,7 +138,7 @@ impl Sse {
                     self.look_up(unknown).await;
                     None
                 }
-                None => Some(Bytes::from_static(b": keep-alive\n\n")),
+                None => Some(Bytes::from_static(self.stream.heartbeat())),
             },
         }
     }
@@ -160,12 +160,13 @@ impl Sse {
         if self.over {
             return;
         }
-        let Sse { dialect, filter, last, over, events, .. } = self;
+        let Sse { stream, filter, last, over, events, .. } = self;
+        stream.see(shown);
         filter.pass(shown, |shown| {
             if let Fact::Metadata { resumed: Some(resumed), .. } = &shown.fact {
                 metrics::stream_resumed(matches!(resumed, Resumed::Recovered));
             }
-            render(*dialect, shown, out);
+            stream.render(shown, out);
             events.increment(1);
             *last = shown.position;
             *over = matches!(shown.fact, Fact::Final(_));

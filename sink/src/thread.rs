@@ -7,8 +7,7 @@ use std::{
 
 use graph::{
     envelope::Millis,
-    task::{Interrupt, TaskError, TaskId},
-    update::{Checkpointed, Ended, Happened, RunStatus, TaskDone},
+    update::{Checkpointed, Ended, Happened, RunStatus},
 };
 use run_store::{Position, rows::ThreadRow};
 use schemas::{error::ErrorFields, record::UpdateRecord};
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{run::RunState, run_error};
+use crate::{outcome::Outcomes, run::RunState, run_error};
 
 #[derive(Clone, Debug)]
 pub struct ThreadState {
@@ -44,16 +43,22 @@ pub struct ThreadView {
     pub live: BTreeSet<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorFields>,
+    /// The type of that error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_id: Option<Uuid>,
-    /// What came of tasks since that checkpoint.
+    /// What came of tasks since that checkpoint, in subgraphs too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tasks: BTreeMap<TaskId, TaskOutcome>,
+    pub tasks: Outcomes,
     /// Where they differ from the checkpoint's: see [`Ended`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<BTreeMap<String, Arc<Value>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Vec<String>>,
+    /// The values of unfinished subgraphs where they differ from those of their checkpoints, by namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,31 +68,6 @@ pub enum Outcome {
     Idle,
     Interrupted,
     Error,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskOutcome {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Arc<Value>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<TaskError>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub interrupts: Vec<Interrupt>,
-}
-
-impl TaskOutcome {
-    pub fn of(done: &TaskDone) -> Self {
-        TaskOutcome {
-            result: done.update.clone().filter(|_| done.error.is_none()),
-            error: done.error.clone(),
-            interrupts: done.interrupts.clone(),
-        }
-    }
-
-    /// Whether the task is over for good.
-    pub fn is_finished(&self) -> bool {
-        self.error.is_none() && self.interrupts.is_empty()
-    }
 }
 
 impl ThreadState {
@@ -130,16 +110,26 @@ impl ThreadState {
         }
         for (index, happened) in record.update.happened.iter().enumerate() {
             match happened {
-                Happened::TaskDone(done) => {
-                    self.view.tasks.insert(done.task_id, TaskOutcome::of(done));
-                }
+                Happened::TaskDone(done) => self.view.tasks.entry(done.task_id).or_default().add(done),
                 Happened::StepDone(checkpoint) if checkpoint.ns.is_empty() => {
                     self.checkpoint = Some((Arc::clone(record), index));
                     self.view.checkpoint_id = Some(checkpoint.checkpoint_id);
                     self.view.tasks.clear();
+                    self.view.inner.clear();
                     (self.view.values, self.view.next) = (None, None);
                 }
+                // What a command wrote is stored with the checkpoint.
+                Happened::Continued(continued) if self.view.checkpoint_id == Some(continued.checkpoint_id) => {
+                    self.view.next = None;
+                    if continued.commanded {
+                        self.view.values = Some(continued.values.clone());
+                    }
+                }
                 Happened::Ended(ended) => self.end(ended, run_id, run.started),
+                Happened::Edited(edited) if edited.error.is_none() => {
+                    (self.view.error, self.view.exception) = (None, None);
+                    self.view.outcome = self.rests();
+                }
                 Happened::Queued(_)
                 | Happened::Started(_)
                 | Happened::Continued(_)
@@ -151,14 +141,24 @@ impl ThreadState {
         }
     }
 
+    /// Whether anything is next at the newest checkpoint.
+    fn rests(&self) -> Outcome {
+        match self.checkpoint() {
+            Some((checkpoint, _)) if !checkpoint.next.is_empty() => Outcome::Interrupted,
+            Some(_) | None => Outcome::Idle,
+        }
+    }
+
     fn end(&mut self, ended: &Ended, run_id: Uuid, started: bool) {
         self.view.live.remove(&run_id);
         if !started {
             return;
         }
         self.view.error = run_error::of(ended, run_id);
+        self.view.exception = run_error::exception(ended);
         self.view.values.clone_from(&ended.values);
         self.view.next = Some(ended.next.clone());
+        self.view.inner.clone_from(&ended.inner);
         self.view.outcome = match ended.status {
             RunStatus::Error | RunStatus::Timeout => Outcome::Error,
             RunStatus::Interrupted => Outcome::Interrupted,

@@ -58,6 +58,7 @@ impl Ending {
             interrupts: Vec::new(),
             next: Vec::new(),
             values: None,
+            inner: BTreeMap::new(),
             usage: Usage::default(),
         }
     }
@@ -123,6 +124,8 @@ impl Fold<'_> {
         let pending = snapshot::with_pending(graph, root).ok().flatten();
         let output = self.output.take().unwrap_or_else(|| pending.as_ref().unwrap_or(&root.head).output(graph));
         let values = pending.map(|pending| pending.tracked(graph)).filter(|values| *values != root.head.tracked(graph));
+        let mut inner = BTreeMap::new();
+        snapshot::pending_inside(&|hash| self.graphs.graph(hash), &self.state.memories, root, &mut inner);
         Ended {
             status,
             output: Some(Arc::new(output)),
@@ -130,6 +133,7 @@ impl Fold<'_> {
             interrupts: snapshot::interrupts(graph, root),
             next: snapshot::next(graph, root),
             values,
+            inner,
             usage,
         }
     }

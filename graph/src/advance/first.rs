@@ -18,6 +18,7 @@ use crate::{
     graph::Graph,
     graph_loop::{Found, GraphLoop, Progress, Recalled, Wanted},
     message,
+    prepare::in_snapshot_order,
     spec::Memory,
     step_task::Finished,
     update::{Continued, Happened, RunError},
@@ -212,6 +213,11 @@ impl Turn<'_> {
             values: at.head.tracked(graph),
             untracked: at.head.untracked(graph),
             commanded: at.command.is_some(),
+            parent_id: at.head.parent,
+            step: at.head.step,
+            source: at.head.source.as_str().to_owned(),
+            next: in_snapshot_order(graph, at.tasks.values()).into_iter().map(|task| at.issued(graph, task)).collect(),
+            parents: at.parents(),
         };
         self.happened(Happened::Continued(Box::new(continued)));
     }
@@ -228,6 +234,7 @@ impl Progress {
             memory,
             passed,
             shown: None,
+            parents: Vec::new(),
             entry: Vec::new(),
         }
     }

@@ -249,9 +249,11 @@ pub(super) fn checkpointed(
         source: source.as_str().to_owned(),
         values: at.head.tracked(graph),
         untracked: at.head.untracked(graph),
-        next: in_snapshot_order(graph, at.tasks.values()).into_iter().map(|task| task.issued(&at.ns)).collect(),
+        next: in_snapshot_order(graph, at.tasks.values()).into_iter().map(|task| at.issued(graph, task)).collect(),
         metadata,
         wrote,
+        parents: at.parents(),
+        unsaved: at.memory() == Memory::None,
     }
 }
 

@@ -8,12 +8,11 @@ use super::{Turn, begin::fields, step::End};
 use crate::{
     graph::Graph,
     graph_loop::{Failure, GraphLoop, Progress},
-    prepare::joined,
     snapshot,
     spec::Memory,
     step_task::{Finished, Stand},
     task::{ParentCommand, TaskId, TaskPath},
-    update::{Happened, TaskDone},
+    update::{Happened, IssuedTask, OuterCheckpoint, TaskDone},
 };
 
 impl Turn<'_> {
@@ -32,12 +31,9 @@ impl Turn<'_> {
         };
         task.issue += 1;
         task.stand = Stand::Inside;
-        self.draft.issued.push(task.issued(&at.ns));
+        let ns = task.inner_ns(&at.ns, subgraph.memory);
+        self.draft.issued.push(IssuedTask { inner: Some(ns.clone()), ..task.issued(&at.ns) });
         let rules = self.run.envelope.rules;
-        let ns = match subgraph.memory {
-            Memory::Thread => joined(&without_tasks(&at.ns), &task.node),
-            Memory::None | Memory::Call => task.ns(&at.ns),
-        };
         let remembered = match subgraph.memory {
             Memory::None => None,
             Memory::Call => task.inner.take().filter(|_| self.run.rewound.is_none()),
@@ -46,7 +42,10 @@ impl Turn<'_> {
         let mut inner = remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
         inner.bind(&inner_graph);
         let stop = inner.head.step + 1 + i64::from(self.run.limit) + 1;
-        inner.progress = Some(Box::new(Progress::new(stop, subgraph.memory, inner.head.passed)));
+        let mut parents = at.parents();
+        parents.push(OuterCheckpoint { ns: at.ns.clone(), checkpoint_id: at.head.id });
+        inner.progress =
+            Some(Box::new(Progress { parents, ..Progress::new(stop, subgraph.memory, inner.head.passed) }));
         self.path.push(id);
         let end = if resuming && inner.has_begun() {
             self.resume_inner(&inner_graph, &mut inner)
@@ -187,10 +186,4 @@ impl Turn<'_> {
             answered: false,
         }
     }
-}
-
-/// `a:1|b:2` as `a|b`.
-fn without_tasks(ns: &str) -> String {
-    let names = ns.split('|').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
-    names.collect::<Vec<_>>().join("|")
 }

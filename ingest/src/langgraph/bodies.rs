@@ -1,18 +1,26 @@
 //! LangGraph's bodies, as far as they are served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
-use schemas::error::Code;
+use schemas::{
+    error::Code,
+    stream::{LangGraph, StreamMode},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::{
+    command,
     options::{self, refuse_if},
     refusal::Refusal,
 };
 
 pub(crate) fn register(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<StateEdit>();
+    generator.subschema_for::<StateAsked>();
     generator.subschema_for::<ThreadCreate>();
     generator.subschema_for::<Thread>();
     generator.subschema_for::<History>();
@@ -33,7 +41,9 @@ pub(crate) struct ThreadCreate {
     /// `raise` (409) or `do_nothing` (the thread that exists).
     pub if_exists: Option<IfExists>,
     pub ttl: Option<Value>,
-    pub supersteps: Option<Vec<Value>>,
+    /// Edits that the thread begins with; `metadata.graph_id` names its graph.
+    pub supersteps: Option<Vec<Superstep>>,
+    pub graph_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -68,6 +78,43 @@ pub(crate) struct History {
     pub checkpoint: Option<Value>,
 }
 
+/// Body of `POST /threads/{thread_id}/state`.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct StateEdit {
+    /// An object, or a list of [channel, value].
+    pub values: Option<Value>,
+    /// The node that is taken for the writer: its edges decide what is next.
+    pub as_node: Option<String>,
+    /// {checkpoint_id}: edits there, and not the newest.
+    pub checkpoint: Option<Value>,
+    pub checkpoint_id: Option<String>,
+    /// Several edits, each of which makes a checkpoint, in place of `values`.
+    pub supersteps: Option<Vec<Superstep>>,
+}
+
+/// Updates that are applied together.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct Superstep {
+    #[serde(default)]
+    pub updates: Vec<SuperstepUpdate>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct SuperstepUpdate {
+    pub values: Option<Value>,
+    pub as_node: Option<String>,
+    pub command: Option<Value>,
+}
+
+/// Body of `POST /threads/{thread_id}/state/checkpoint`.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct StateAsked {
+    /// {checkpoint_id, checkpoint_ns}
+    pub checkpoint: Option<Value>,
+    #[serde(default)]
+    pub subgraphs: bool,
+}
+
 /// Body of every run creation.
 #[derive(Default, Deserialize, JsonSchema)]
 pub(crate) struct RunCreate {
@@ -81,8 +128,9 @@ pub(crate) struct RunCreate {
     pub config: Option<Config>,
     pub context: Option<Map<String, Value>>,
     pub webhook: Option<String>,
-    pub interrupt_before: Option<Value>,
-    pub interrupt_after: Option<Value>,
+    /// `*` or a list of nodes.
+    pub interrupt_before: Option<OneOrMore>,
+    pub interrupt_after: Option<OneOrMore>,
     /// enqueue, reject, interrupt or rollback.
     pub multitask_strategy: Option<graph::event::Multitask>,
     /// `reject` (404) or `create`, where the thread doesn't exist.
@@ -90,6 +138,14 @@ pub(crate) struct RunCreate {
     pub after_seconds: Option<f64>,
     pub on_disconnect: Option<OnDisconnect>,
     pub on_completion: Option<OnCompletion>,
+    /// `sync` and `async` are the same here; `exit` is not built yet.
+    pub durability: Option<Durability>,
+    pub checkpoint_during: Option<bool>,
+    /// How a stream shows the run: one of LangGraph's modes or several; `values` unless told.
+    pub stream_mode: Option<OneOrMore>,
+    pub stream_subgraphs: Option<bool>,
+    /// A client that comes back gets what it missed.
+    pub stream_resumable: Option<bool>,
     pub feedback_keys: Option<Vec<String>>,
 }
 
@@ -117,6 +173,32 @@ pub(crate) enum OnDisconnect {
     Cancel,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Durability {
+    Sync,
+    Async,
+    Exit,
+}
+
+/// A word, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub fn all(given: Option<OneOrMore>) -> Vec<String> {
+        match given {
+            None => Vec::new(),
+            Some(OneOrMore::One(one)) => vec![one],
+            Some(OneOrMore::More(all)) => all,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnCompletion {
@@ -125,25 +207,50 @@ pub(crate) enum OnCompletion {
     Keep,
 }
 
+/// How a run's stream is to look, and what becomes of the run when its client goes away.
+pub(crate) struct Streamed {
+    pub rendering: LangGraph,
+    pub cancels: bool,
+}
+
+/// The modes of a stream; LangGraph's default where none is given.
+pub(crate) fn modes(given: Vec<String>) -> Result<BTreeSet<StreamMode>, Refusal> {
+    if given.is_empty() {
+        return Ok([StreamMode::Values].into());
+    }
+    let mode = |name: &String| {
+        if name == "events" {
+            return Err(Refusal::not_built("`stream_mode: events`").param("stream_mode"));
+        }
+        StreamMode::parse(name).ok_or_else(|| {
+            let known = StreamMode::ALL.map(StreamMode::as_str).join(", ");
+            let says = format!("stream_mode: there is no mode `{name}`; there are {known}");
+            Refusal::new(Code::InvalidValue, says).detail_status(StatusCode::UNPROCESSABLE_ENTITY)
+        })
+    };
+    given.iter().map(mode).collect()
+}
+
 impl RunCreate {
+    pub fn streamed(&mut self) -> Result<Streamed, Refusal> {
+        Ok(Streamed {
+            rendering: LangGraph {
+                modes: modes(OneOrMore::all(self.stream_mode.take()))?,
+                subgraphs: self.stream_subgraphs.unwrap_or_default(),
+                ids: self.stream_resumable.unwrap_or_default(),
+            },
+            cancels: self.on_disconnect == Some(OnDisconnect::Cancel),
+        })
+    }
+
     pub fn refuse_unbuilt(&self) -> Result<(), Refusal> {
-        let given = |value: &Option<Value>| value.as_ref().is_some_and(|value| !value.is_null());
-        let nodes = |value: &Option<Value>| given(value) && *value != Some(Value::Array(Vec::new()));
-        refuse_if(given(&self.command), "command")?;
-        refuse_if(given(&self.checkpoint), "checkpoint")?;
-        refuse_if(self.checkpoint_id.is_some(), "checkpoint_id")?;
         refuse_if(self.webhook.is_some(), "webhook")?;
-        refuse_if(nodes(&self.interrupt_before), "interrupt_before")?;
-        refuse_if(nodes(&self.interrupt_after), "interrupt_after")?;
         refuse_if(self.after_seconds.is_some_and(|seconds| seconds > 0.0), "after_seconds")?;
-        refuse_if(self.on_disconnect == Some(OnDisconnect::Cancel), "on_disconnect: cancel")?;
-        refuse_if(self.on_completion == Some(OnCompletion::Delete), "on_completion: delete")?;
         refuse_if(self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()), "feedback_keys")?;
-        let configurable = self.config.as_ref().and_then(|config| config.configurable.as_ref());
-        refuse_if(
-            configurable.is_some_and(|values| values.contains_key("checkpoint_id")),
-            "configurable.checkpoint_id",
-        )?;
+        refuse_if(self.durability == Some(Durability::Exit), "durability: exit")?;
+        refuse_if(self.checkpoint_during == Some(false), "checkpoint_during: false")?;
+        let ns = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.get("checkpoint_ns"));
+        refuse_if(ns.and_then(Value::as_str).is_some_and(|ns| !ns.is_empty()), "checkpoint.checkpoint_ns")?;
         options::check_multitask(self.multitask_strategy.unwrap_or_default(), "multitask_strategy")
     }
 
@@ -158,6 +265,19 @@ impl RunCreate {
             recursion_limit: config.recursion_limit,
             ..Default::default()
         }))
+    }
+
+    /// The checkpoint that the run begins at, wherever the client said it.
+    pub fn checkpoint(&mut self) -> Result<Option<Uuid>, Refusal> {
+        let configurable = self.config.as_mut().and_then(|config| config.configurable.as_mut());
+        let configured = configurable.and_then(|values| values.remove("checkpoint_id"));
+        let checkpoint = self.checkpoint.take().and_then(|mut given| given.get_mut("checkpoint_id").map(Value::take));
+        let given = self.checkpoint_id.take().map(Value::String).or(checkpoint).or(configured);
+        match given {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(id)) => command::checkpoint_id(&id).map(Some),
+            Some(_) => Err(Refusal::new(Code::InvalidValue, "checkpoint_id: must be a UUID")),
+        }
     }
 
     /// Channels by name; None to go on where the thread stands.

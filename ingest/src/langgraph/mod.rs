@@ -5,6 +5,8 @@ mod assistants;
 pub(crate) mod bodies;
 mod runs;
 mod server;
+mod state;
+mod streams;
 mod threads;
 mod unbuilt;
 mod waits;
@@ -16,6 +18,8 @@ const TAG: &str = "langgraph";
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = threads::routes();
     routes.extend(runs::routes());
+    routes.extend(state::routes());
+    routes.extend(streams::routes());
     routes.extend(waits::routes());
     routes.extend(assistants::routes());
     routes.extend(server::routes());

@@ -12,25 +12,24 @@ use graph::{envelope::RunId, event::Request, update::RunStatus};
 use http::{Method, header};
 use schemas::{
     error::Code,
-    http::{List, RunView},
+    http::{List, RunView, assistant_id},
 };
 use serde::Deserialize;
 use serde_json::Map;
 
 use super::{
     TAG,
-    bodies::{IfNotExists, Run, RunCreate},
+    bodies::{IfNotExists, OnCompletion, OneOrMore, Run, RunCreate, Streamed},
     threads::{thread_not_found, unprocessable},
 };
 use crate::{
     auth::Scope,
-    body,
+    body, command,
     extract::{At, Params, rfc3339},
     ingest::Ingest,
     input::{self, Unknown},
     layers::Asked,
     options::{check_thread_id, refuse_if},
-    published::assistant_id,
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
     runs::{Cancelled, json_of},
@@ -55,6 +54,11 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Read, Method::GET, "/threads/{thread_id}/runs/{run_id}", get)
             .says(TAG, "A run of a thread.")
             .answers(200, "The run.", Media::Json("Run")),
+        route(Scope::Read, Method::GET, "/runs/{run_id}", get_alone).says(TAG, "A run without a thread.").answers(
+            200,
+            "The run.",
+            Media::Json("Run"),
+        ),
         route(Scope::Run, Method::POST, "/threads/{thread_id}/runs/{run_id}/cancel", cancel)
             .says(TAG, "Cancels a run.")
             .query(&[
@@ -94,9 +98,20 @@ pub(super) async fn prepare(
     thread: Option<String>,
     request: http::Request<Body>,
 ) -> Result<Prepared, Refusal> {
+    prepare_stream(ingest, asked, thread, request).await.map(|(prepared, _)| prepared)
+}
+
+/// The same, with how its stream is to look.
+pub(super) async fn prepare_stream(
+    ingest: &Ingest,
+    asked: &Asked,
+    thread: Option<String>,
+    request: http::Request<Body>,
+) -> Result<(Prepared, Streamed), Refusal> {
     let (parts, body) = request.into_parts();
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
     let mut create = body::parse_compatible::<RunCreate>(&bytes)?;
+    let streamed = create.streamed()?;
     create.refuse_unbuilt()?;
     let id = create.assistant_id.take();
     let id = id.ok_or_else(|| Refusal::new(Code::SchemaViolation, "'assistant_id' is a required property"))?;
@@ -110,18 +125,28 @@ pub(super) async fn prepare(
             return Err(Refusal::new(Code::ThreadNotFound, "Thread or assistant not found."));
         }
     }
-    let input = match create.channels()? {
+    let command = match create.command.take() {
+        Some(given) => command::command(given, false).map_err(unprocessable)?,
+        None => None,
+    };
+    // LangGraph passes over the input of a request with a command.
+    let input = match create.channels()?.filter(|_| command.is_none()) {
         Some(channels) => Some(Arc::new(input::checked(&graph, channels, Unknown::Ignore).map_err(unprocessable)?)),
-        None if thread.is_some() => None,
+        None if thread.is_some() || command.is_some() => None,
         None => return Err(Refusal::new(Code::SchemaViolation, "'input' is required for a run without a thread")),
     };
     let context = input::context(&graph, create.context.take(), Unknown::Ignore).map_err(unprocessable)?;
+    let alone = if create.on_completion == Some(OnCompletion::Keep) { Thread::New } else { Thread::None };
     let new = NewRun {
-        thread: thread.map_or(Thread::None, Thread::Named),
+        thread: thread.map_or(alone, Thread::Named),
         request: Request {
             input,
+            command,
+            checkpoint_id: create.checkpoint().map_err(unprocessable)?,
             context: Arc::new(context),
             multitask: create.multitask_strategy.unwrap_or_default(),
+            interrupt_before: OneOrMore::all(create.interrupt_before.take()),
+            interrupt_after: OneOrMore::all(create.interrupt_after.take()),
             ..Request::default()
         },
         options: create.options().map_err(unprocessable)?,
@@ -129,7 +154,7 @@ pub(super) async fn prepare(
         claim: ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?,
         graph,
     };
-    ingest.prepare(asked, new).await
+    Ok((ingest.prepare(asked, new).await?, streamed))
 }
 
 /// LangGraph's words for a thread that is busy.
@@ -197,6 +222,11 @@ async fn get(State(ingest): State<Ingest>, At((thread, id)): At<(String, String)
     Ok(json_of(&run(parse::<RunView>(&bytes)?)))
 }
 
+async fn get_alone(State(ingest): State<Ingest>, At(id): At<String>, asked: Asked) -> Answer {
+    let (_, bytes) = view_alone(&ingest, &asked, &id).await?;
+    Ok(json_of(&run(parse::<RunView>(&bytes)?)))
+}
+
 #[derive(Deserialize)]
 struct CancelParams {
     wait: Option<bool>,
@@ -227,15 +257,20 @@ async fn cancel(
 /// A run's id and view, if it is a run of that thread.
 pub(super) async fn view(ingest: &Ingest, asked: &Asked, thread: &str, id: &str) -> Result<(RunId, Bytes), Refusal> {
     check_thread_id(thread).map_err(unprocessable)?;
-    let invalid = |_| unprocessable(Refusal::new(Code::InvalidValue, "Invalid run ID: must be a UUID"));
-    let run = RunId::try_parse(id).map_err(invalid)?;
-    let unknown = |refusal: Refusal| if refusal.code() == Code::RunNotFound { run_not_found() } else { refusal };
-    let found = ingest.find_run(asked, run, &format!("/internal/runs/{run}")).await.map_err(unknown)?;
-    let bytes = whole(found).await?;
+    let (run, bytes) = view_alone(ingest, asked, id).await?;
     if View::of(&bytes)?.thread_id.as_deref() != Some(thread) {
         return Err(run_not_found());
     }
     Ok((run, bytes))
+}
+
+/// A run's id and view.
+pub(super) async fn view_alone(ingest: &Ingest, asked: &Asked, id: &str) -> Result<(RunId, Bytes), Refusal> {
+    let invalid = |_| unprocessable(Refusal::new(Code::InvalidValue, "Invalid run ID: must be a UUID"));
+    let run = RunId::try_parse(id).map_err(invalid)?;
+    let unknown = |refusal: Refusal| if refusal.code() == Code::RunNotFound { run_not_found() } else { refusal };
+    let found = ingest.find_run(asked, run, &format!("/internal/runs/{run}")).await.map_err(unknown)?;
+    Ok((run, whole(found).await?))
 }
 
 fn run_not_found() -> Refusal {
@@ -243,9 +278,10 @@ fn run_not_found() -> Refusal {
 }
 
 fn run(view: RunView) -> Run {
-    // LangGraph has no word for a run that a client ended.
+    // LangGraph has no word for a run that a client ended, and one that asked was a success: its thread tells.
     let status = match view.status {
         RunStatus::Cancelled => RunStatus::Interrupted,
+        RunStatus::Interrupted => RunStatus::Success,
         other => other,
     };
     Run {

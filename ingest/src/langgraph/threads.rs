@@ -15,10 +15,11 @@ use serde_json::{Map, Value, json};
 use super::{
     TAG,
     bodies::{History, IfExists, Thread, ThreadCreate},
+    state::named,
 };
 use crate::{
     auth::Scope,
-    body,
+    body, command,
     extract::{At, Params, rfc3339},
     ingest::Ingest,
     layers::Asked,
@@ -45,9 +46,6 @@ pub(crate) fn routes() -> Vec<Route> {
             "The thread.",
             Media::Json("Thread"),
         ),
-        route(Scope::Read, Method::GET, "/threads/{thread_id}/state", state)
-            .says(TAG, "A thread's newest state.")
-            .answers(200, "The state.", Media::Json("Document")),
         route(Scope::Read, Method::GET, "/threads/{thread_id}/history", history)
             .says(TAG, "A thread's states, newest first.")
             .query(&[("limit", "At most so many; 1 unless told."), ("before", "Only states before this checkpoint.")])
@@ -71,16 +69,28 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
     let create = body::parse_compatible::<ThreadCreate>(&bytes)?;
     refuse_if(create.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
-    refuse_if(create.supersteps.is_some_and(|steps| !steps.is_empty()), "supersteps")?;
-    let metadata = create.metadata.unwrap_or_default();
+    let mut metadata = create.metadata.unwrap_or_default();
+    metadata.extend(create.graph_id.map(|graph| ("graph_id".to_owned(), Value::String(graph))));
     check_metadata(&metadata, "metadata")?;
-    let Some(thread) = create.thread_id else {
-        let thread = ingest.deps.random.uuid().to_string();
-        return Ok(json_of(&ingest.make_thread(&asked, &thread, metadata).await?));
+    let thread = match create.thread_id {
+        Some(thread) => thread,
+        None => ingest.deps.random.uuid().to_string(),
     };
     check_thread_id(&thread).map_err(unprocessable)?;
     if !ingest.thread_exists(&asked, &thread).await? {
-        return Ok(json_of(&ingest.make_thread(&asked, &thread, metadata).await?));
+        let supersteps = create.supersteps.unwrap_or_default();
+        let graph = match (supersteps.is_empty(), metadata.get("graph_id").and_then(Value::as_str)) {
+            (true, _) => None,
+            (false, Some(graph)) => Some(ingest.graph(graph).await?),
+            (false, None) => {
+                let says = "supersteps: name the thread's graph in metadata.graph_id";
+                return Err(unprocessable(Refusal::new(Code::InvalidValue, says)));
+            }
+        };
+        let made = ingest.make_thread(&asked, &thread, metadata).await?;
+        let Some(graph) = graph else { return Ok(json_of(&made)) };
+        ingest.edit_thread(&asked, &thread, &graph, None, supersteps).await?;
+        return ingest.thread(&asked, &thread).await;
     }
     match create.if_exists.unwrap_or_default() {
         IfExists::DoNothing => ingest.thread(&asked, &thread).await,
@@ -91,38 +101,6 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
 async fn get(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
     check_thread_id(&thread).map_err(unprocessable)?;
     ingest.thread(&asked, &thread).await
-}
-
-#[derive(Deserialize)]
-struct StateParams {
-    subgraphs: Option<bool>,
-}
-
-async fn state(
-    State(ingest): State<Ingest>,
-    At(thread): At<String>,
-    Params(params): Params<StateParams>,
-    asked: Asked,
-) -> Answer {
-    check_thread_id(&thread).map_err(unprocessable)?;
-    refuse_if(params.subgraphs == Some(true), "subgraphs")?;
-    let path = format!("/internal/threads/{}/state", segment(&thread));
-    match ingest.find(&asked, Some(ingest.partition_of_thread(&asked.caller.tenant, &thread)), &path).await? {
-        Some(found) => Ok(json_bytes(StatusCode::OK, whole(found).await?)),
-        None => {
-            ingest.made(&asked, &thread).await?.ok_or_else(|| thread_not_found(&thread))?;
-            Ok(json_of(&empty_state(&thread)))
-        }
-    }
-}
-
-/// The state of a thread that has had no run.
-fn empty_state(thread: &str) -> Value {
-    json!({
-        "values": {}, "next": [], "tasks": [], "metadata": {}, "created_at": null,
-        "checkpoint": {"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": null},
-        "parent_checkpoint": null, "interrupts": [], "checkpoint_id": null, "parent_checkpoint_id": null,
-    })
 }
 
 #[derive(Deserialize)]
@@ -137,7 +115,8 @@ async fn history(
     Params(params): Params<HistoryParams>,
     asked: Asked,
 ) -> Answer {
-    states(&ingest, &asked, &thread, params.limit, params.before).await
+    let wanted = Wanted { limit: params.limit, before: params.before, ..Wanted::default() };
+    states(&ingest, &asked, &thread, wanted).await
 }
 
 async fn post_history(
@@ -149,8 +128,7 @@ async fn post_history(
     let (parts, body) = request.into_parts();
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
     let History { limit, before, metadata, checkpoint } = body::parse_compatible::<History>(&bytes)?;
-    refuse_if(metadata.is_some_and(|metadata| !metadata.is_empty()), "metadata")?;
-    refuse_if(checkpoint.is_some_and(|checkpoint| !checkpoint.is_null()), "checkpoint")?;
+    let (_, ns) = named(checkpoint.as_ref())?;
     let before = match before {
         None | Some(Value::Null) => None,
         Some(Value::String(id)) => Some(id),
@@ -160,18 +138,34 @@ async fn post_history(
             Some(id.ok_or_else(|| unprocessable(Refusal::new(Code::InvalidValue, "before: names no checkpoint_id")))?)
         }
     };
-    states(&ingest, &asked, &thread, limit, before).await
+    let metadata = metadata.filter(|metadata| !metadata.is_empty());
+    states(&ingest, &asked, &thread, Wanted { limit, before, ns, metadata }).await
 }
 
-async fn states(ingest: &Ingest, asked: &Asked, thread: &str, limit: Option<u32>, before: Option<String>) -> Answer {
+/// Which states of a thread's history.
+#[derive(Default)]
+struct Wanted {
+    limit: Option<u32>,
+    before: Option<String>,
+    /// Of a subgraph.
+    ns: String,
+    metadata: Option<Map<String, Value>>,
+}
+
+async fn states(ingest: &Ingest, asked: &Asked, thread: &str, wanted: Wanted) -> Answer {
+    let Wanted { limit, before, ns, metadata } = wanted;
     check_thread_id(thread).map_err(unprocessable)?;
     let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT);
     if !(1..=HISTORY_LIMIT_MAX).contains(&limit) {
         return Err(unprocessable(Refusal::new(Code::InvalidValue, "limit: must lie between 1 and 1000")));
     }
-    let mut path = format!("/internal/threads/{}/history?limit={limit}", segment(thread));
+    let mut path = format!("/internal/threads/{}/history?limit={limit}&ns={}", segment(thread), segment(&ns));
     if let Some(before) = before {
+        command::checkpoint_id(&before).map_err(unprocessable)?;
         path.push_str(&format!("&before={}", segment(&before)));
+    }
+    if let Some(metadata) = metadata {
+        path.push_str(&format!("&metadata={}", segment(&Value::Object(metadata).to_string())));
     }
     match ingest.find(asked, Some(ingest.partition_of_thread(&asked.caller.tenant, thread)), &path).await? {
         Some(found) => Ok(json_bytes(StatusCode::OK, whole(found).await?)),
@@ -194,11 +188,27 @@ impl Ingest {
     }
 
     async fn thread(&self, asked: &Asked, thread: &str) -> Answer {
+        let made = self.made(asked, thread).await?;
         if let Some(found) = self.sinks_thread(asked, thread).await? {
-            return Ok(json_bytes(StatusCode::OK, whole(found).await?));
+            let bytes = whole(found).await?;
+            let Some(made) = made else { return Ok(json_bytes(StatusCode::OK, bytes)) };
+            return Ok(json_of(&with_metadata(parse(&bytes)?, made)));
         }
-        let made = self.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
+        let made = made.ok_or_else(|| thread_not_found(thread))?;
         Ok(json_of(&idle(thread, made)))
+    }
+
+    /// What a thread's metadata says, as clients see it. None where there is no such thread.
+    pub(super) async fn thread_metadata(&self, asked: &Asked, thread: &str) -> Result<Option<Value>, Refusal> {
+        let made = self.made(asked, thread).await?;
+        let Some(found) = self.sinks_thread(asked, thread).await? else {
+            return Ok(made.map(|made| json!(made.metadata)));
+        };
+        let mut shown: Value = parse(&whole(found).await?)?;
+        if let Some(made) = made {
+            shown = with_metadata(shown, made);
+        }
+        Ok(Some(shown["metadata"].take()))
     }
 
     async fn make_thread(
@@ -222,6 +232,24 @@ impl Ingest {
         let blob = blob.await.map_err(|_| Refusal::store_slow())??;
         Ok(blob.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        tracing::error!(%error, "a sink's thread can't be read");
+        Refusal::new(Code::Internal, "the thread can't be read")
+    })
+}
+
+/// A thread as its sink shows it, with what was said of it when it was made.
+fn with_metadata(mut thread: Value, made: Made) -> Value {
+    if let Some(shown) = thread["metadata"].as_object_mut() {
+        for (name, value) in made.metadata {
+            shown.entry(name).or_insert(value);
+        }
+    }
+    thread["created_at"] = rfc3339(made.created_at).into();
+    thread
 }
 
 fn idle(thread: &str, made: Made) -> Thread {

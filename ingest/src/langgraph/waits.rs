@@ -110,12 +110,19 @@ async fn values(ingest: &Ingest, asked: &Asked, run: RunId, registered: Response
 fn rendered(view: &[u8]) -> Result<Bytes, Refusal> {
     let view = View::of(view)?;
     if let Some(failure) = view.failure() {
-        return Ok(error(&failure));
+        return Ok(match &view.exception {
+            Some(exception) => raised(exception, failure.message()),
+            None => error(&failure),
+        });
     }
     let Some(output) = view.output else { return Ok(Bytes::from_static(b"null")) };
     let Some(interrupts) = view.interrupts else { return Ok(Bytes::copy_from_slice(output.get().as_bytes())) };
     let mut values: Map<String, Value> = serde_json::from_str(output.get()).unwrap_or_default();
-    values.insert("__interrupt__".to_owned(), serde_json::from_str(interrupts.get()).unwrap_or_default());
+    let mut asked: Vec<Map<String, Value>> = serde_json::from_str(interrupts.get()).unwrap_or_default();
+    for question in &mut asked {
+        question.entry("response_schema").or_insert(Value::Null);
+    }
+    values.insert("__interrupt__".to_owned(), asked.into_iter().map(Value::Object).collect());
     Ok(Value::Object(values).to_string().into())
 }
 
@@ -128,5 +135,9 @@ fn error(refusal: &Refusal) -> Bytes {
         Code::RunCancelled => "UserInterrupt",
         _ => "Exception",
     };
-    json!({"__error__": {"error": kind, "message": refusal.message()}}).to_string().into()
+    raised(kind, refusal.message())
+}
+
+fn raised(kind: &str, message: &str) -> Bytes {
+    json!({"__error__": {"error": kind, "message": message}}).to_string().into()
 }

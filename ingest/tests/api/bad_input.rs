@@ -70,11 +70,7 @@ async fn every_mistake_is_named_and_nothing_is_appended() {
 async fn what_is_not_built_is_501_with_its_name() {
     let stage = Stage::new().await;
     for (option, value) in [
-        ("command", json!({"resume": 1})),
         ("webhook", json!("http://x")),
-        ("checkpoint_id", json!("x")),
-        ("interrupt_before", json!(["answer"])),
-        ("interrupt_after", json!(["answer"])),
         ("after_seconds", json!(5)),
         ("multitask", json!("interrupt")),
         ("multitask", json!("rollback")),
@@ -86,10 +82,8 @@ async fn what_is_not_built_is_501_with_its_name() {
         assert_eq!(reply.json()["error"]["param"], option);
         assert!(reply.json()["error"]["message"].as_str().unwrap().contains(option));
     }
-    for path in ["resume", "feedback"] {
-        let path = format!("/graphs/support/runs/{}/{path}", uuid::Uuid::nil());
-        assert_eq!(stage.post(&path, json!({})).await.expect(501).code(), "not_implemented");
-    }
+    let path = format!("/graphs/support/runs/{}/feedback", uuid::Uuid::nil());
+    assert_eq!(stage.post(&path, json!({})).await.expect(501).code(), "not_implemented");
     assert!(stage.records().await.is_empty());
 }
 

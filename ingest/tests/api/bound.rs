@@ -48,7 +48,17 @@ async fn a_chat_takes_text_blocks_or_a_message() {
     assert_eq!(stage.post("/support", json!({"message": 5})).await.expect(400).code(), "invalid_value");
     assert_eq!(stage.post("/support", json!({})).await.expect(400).code(), "invalid_value");
     assert_eq!(stage.post("/support", json!({"mesage": "hi"})).await.expect(400).code(), "unknown_field");
-    assert_eq!(stage.post("/support", json!({"answer": "yes"})).await.expect(501).code(), "not_implemented");
+    for no_thread_or_both in [json!({"answer": "yes"}), json!({"answer": 1, "message": "hi", "thread_id": "t"})] {
+        assert_eq!(stage.post("/support", no_thread_or_both).await.expect(400).code(), "invalid_value");
+    }
+    stage.post("/support", json!({"answer": "yes", "thread_id": "t"})).await.expect(200);
+    let requests = stage.records().await.into_iter().filter_map(|(_, record)| match record.event {
+        Event::Requested(request) => Some(request),
+        _ => None,
+    });
+    let request = requests.into_iter().find(|request| request.command.is_some()).expect("a request with an answer");
+    assert_eq!(request.command.unwrap().resume.as_deref(), Some(&json!("yes")));
+    assert_eq!(request.input, None);
 }
 
 #[tokio::test]

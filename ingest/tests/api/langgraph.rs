@@ -1,6 +1,11 @@
 //! LangGraph's addresses, as its SDKs use them.
 
-use graph::event::Event;
+use std::sync::Arc;
+
+use graph::{
+    event::{CommandInput, Edit, Event, Request, StateUpdate},
+    task::Destination,
+};
 use serde_json::{Value, json};
 
 use crate::stage::{ACME, Stage};
@@ -78,7 +83,7 @@ async fn waiting_answers_with_values_errors_and_questions() {
     assert_eq!(failed["__error__"]["message"], "node answer failed: boom");
     let id = thread(&stage).await;
     let asked = stage.post(&format!("/threads/{id}/runs/wait"), run("ask")).await.expect(200).json();
-    assert_eq!(asked["__interrupt__"], json!([{"id": "i", "value": "sure?"}]));
+    assert_eq!(asked["__interrupt__"], json!([{"id": "i", "value": "sure?", "response_schema": null}]));
     assert_eq!(asked["messages"][0]["content"], "ask");
 }
 
@@ -99,17 +104,23 @@ async fn mistakes_have_langgraphs_words() {
     check("/threads/nobody/runs", run("x"), 404, "Thread or assistant not found.").await;
     check("/runs/wait", json!({"assistant_id": "support"}), 422, "input").await;
     for (option, value) in [
-        ("command", json!({"resume": 1})),
         ("webhook", json!("http://x")),
-        ("checkpoint_id", json!("x")),
-        ("interrupt_before", json!("*")),
         ("multitask_strategy", json!("rollback")),
         ("after_seconds", json!(1)),
-        ("on_disconnect", json!("cancel")),
+        ("durability", json!("exit")),
+        ("stream_mode", json!(["values", "events"])),
+        ("checkpoint", json!({"checkpoint_ns": "sub:1"})),
     ] {
         let mut body = run("x");
         body[option] = value;
         check(&path, body, 501, option).await;
+    }
+    for (option, value) in
+        [("checkpoint_id", json!("x")), ("stream_mode", json!("valuse")), ("command", json!({"goto": 5}))]
+    {
+        let mut body = run("x");
+        body[option] = value;
+        check(&path, body, 422, option).await;
     }
     let request = http::Request::post(&path).header("x-api-key", ACME).body("{".to_owned().into());
     let malformed = stage.send(request.unwrap()).await.expect(422).json();
@@ -120,6 +131,101 @@ async fn mistakes_have_langgraphs_words() {
     let mut body = run("x");
     body["if_not_exists"] = json!("create");
     stage.post("/threads/new-one/runs", body).await.expect(200);
+}
+
+/// The request of the last record.
+async fn last_request(stage: &Stage) -> Request {
+    let (_, last) = stage.records().await.pop().expect("a record");
+    match last.event {
+        Event::Requested(request) => *request,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_run_carries_what_langgraphs_clients_say() {
+    let stage = Stage::new().await;
+    let path = format!("/threads/{}/runs", thread(&stage).await);
+    let id = uuid::Uuid::from_u128(7);
+    let check = async |options: Value, expect: Request| {
+        let mut body = json!({"assistant_id": "support"});
+        body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        stage.post(&path, body).await.expect(200);
+        let Request { input, command, checkpoint_id, interrupt_before, interrupt_after, .. } =
+            last_request(&stage).await;
+        let found = Request { input, command, checkpoint_id, interrupt_before, interrupt_after, ..Request::default() };
+        assert_eq!(found, expect, "{options}");
+    };
+    let of = |command: CommandInput| Request { command: Some(command), ..Request::default() };
+    let answer = CommandInput { resume: Some(Arc::new(json!("yes"))), ..CommandInput::default() };
+    check(json!({"command": {"resume": "yes"}}), of(answer.clone())).await;
+    check(json!({"command": {"resume": "yes"}, "input": {"messages": "x"}}), of(answer)).await;
+    let question = "c1d2e3f4a5b60718293a4b5c6d7e8f90";
+    let answers = Some([(question.to_owned(), Arc::new(json!(1)))].into());
+    check(json!({"command": {"resume": {question: 1}}}), of(CommandInput { answers, ..CommandInput::default() })).await;
+    let goto = vec![Destination::Node("answer".to_owned())];
+    let update = Some(Arc::new(json!({"topic": "x"})));
+    let command = CommandInput { update, goto, ..CommandInput::default() };
+    check(json!({"command": {"update": {"topic": "x"}, "goto": "answer"}}), of(command)).await;
+    for place in [
+        json!({"checkpoint_id": id}),
+        json!({"checkpoint": {"checkpoint_id": id, "checkpoint_ns": ""}}),
+        json!({"config": {"configurable": {"checkpoint_id": id}}}),
+    ] {
+        check(place, Request { checkpoint_id: Some(id), ..Request::default() }).await;
+    }
+    let stops = Request {
+        interrupt_before: vec!["*".to_owned()],
+        interrupt_after: vec!["answer".to_owned()],
+        ..Request::default()
+    };
+    check(json!({"interrupt_before": "*", "interrupt_after": ["answer"]}), stops).await;
+}
+
+#[tokio::test]
+async fn a_run_that_asked_is_answered_by_its_address() {
+    let stage = Stage::new().await;
+    let ask = json!({"input": {"messages": "ask"}, "mode": "wait", "thread_id": "t"});
+    let asked = stage.post("/graphs/support/runs", ask).await.expect(200).json();
+    let path = format!("/graphs/support/runs/{}/resume", asked["run_id"].as_str().unwrap());
+    let answered = stage.post(&path, json!({"answer": "yes", "mode": "wait"})).await.expect(200).json();
+    assert_eq!((&answered["thread_id"], &answered["status"]), (&json!("t"), &json!("success")));
+    let request = last_request(&stage).await;
+    assert_eq!(request.command.unwrap().resume.as_deref(), Some(&json!("yes")));
+    assert_eq!(request.resumes.map(|run| run.to_string()).as_deref(), asked["run_id"].as_str());
+    for bad in [json!({}), json!({"answer": 1, "answers": {}}), json!({"answers": {"x": 1}})] {
+        assert_eq!(stage.post(&path, bad).await.expect(400).code(), "invalid_value");
+    }
+    let ended = format!("/graphs/support/runs/{}/resume", answered["run_id"].as_str().unwrap());
+    let refused = stage.post(&ended, json!({"answer": 1})).await.expect(400);
+    assert!(refused.text.contains("asks nothing"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_states_edit_is_a_record_of_its_thread() {
+    let stage = Stage::new().await;
+    let path = "/threads/t/state";
+    stage.post(path, json!({"values": {"topic": "x"}})).await.expect(404);
+    let run = json!({"input": {"messages": "x"}, "mode": "wait", "thread_id": "t"});
+    stage.post("/graphs/support/runs", run).await.expect(200);
+    let id = uuid::Uuid::from_u128(7);
+    let edit =
+        json!({"values": {"messages": {"role": "user", "content": "hi"}}, "as_node": "answer", "checkpoint_id": id});
+    let made = stage.post(path, edit).await.expect(200).json();
+    assert_eq!(made["checkpoint"], made["configurable"]);
+    assert_eq!(made["checkpoint"]["thread_id"], "t");
+    let (_, last) = stage.records().await.pop().unwrap();
+    let Event::StateEdited(edit) = &last.event else { panic!("{last:?}") };
+    let values = Some(Arc::new(json!({"messages": [{"type": "human", "content": "hi"}]})));
+    let update = StateUpdate { values, as_node: Some("answer".to_owned()) };
+    assert_eq!(**edit, Edit { checkpoint_id: Some(id), supersteps: vec![vec![update]], ..Edit::default() });
+    let busy = json!({"values": {"topic": "busy"}});
+    assert!(stage.post(path, busy).await.expect(409).text.contains("in-flight"));
+    let two =
+        json!({"supersteps": [{"updates": [{"values": null, "as_node": "__end__"}]}, {"updates": [{"values": {}}]}]});
+    stage.post(path, two).await.expect(200);
+    let inside = json!({"values": {}, "checkpoint": {"checkpoint_ns": "sub:1"}});
+    assert!(stage.post(path, inside).await.expect(501).text.contains("checkpoint_ns"));
 }
 
 #[tokio::test]

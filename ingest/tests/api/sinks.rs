@@ -83,7 +83,11 @@ impl TestSinks {
                 }
                 events(self.runs.subscribe(), tenant, run, param(query, "after"))
             }
-            ["threads", thread] => self.thread(tenant, thread, |thread| json!({"thread_id": thread, "status": "idle"})),
+            ["threads", thread] => self.thread(
+                tenant,
+                thread,
+                |thread| json!({"thread_id": thread, "status": "idle", "metadata": {"graph_id": "support"}}),
+            ),
             ["threads", thread, "state"] => {
                 self.thread(tenant, thread, |_| json!({"values": {"topic": "x"}, "next": []}))
             }
@@ -201,6 +205,7 @@ fn apply(runs: &mut Runs, record: &RunsRecord) {
                 input: None,
                 output: Some(output),
                 error,
+                exception: None,
                 interrupts: if asks { vec![json!({"id": "i", "value": "sure?"})] } else { Vec::new() },
                 usage: Usage { input_tokens: 3, ..Usage::default() },
                 metadata: envelope.metadata.clone(),
@@ -209,6 +214,16 @@ fn apply(runs: &mut Runs, record: &RunsRecord) {
                 number: 1,
             };
             runs.insert(key, view);
+        }
+        Event::StateEdited(edit) => {
+            let values = edit.supersteps[0][0].values.clone().unwrap_or_default();
+            let busy = values["topic"] == "busy";
+            let error = busy.then(|| ErrorBody::new(Code::ThreadBusy, "the thread has a run").error);
+            let output = (!busy).then(|| json!({"checkpoint_id": envelope.run_id}));
+            let status = if busy { RunStatus::Error } else { RunStatus::Success };
+            let before = runs.values().next().expect("a thread is edited that had a run").clone();
+            let run_id = key.1.clone();
+            runs.insert(key, RunView { run_id, status, error, output, thread_id: None, ..before });
         }
         other => panic!("ingest wrote {other:?}"),
     }

@@ -32,10 +32,15 @@ async fn another_tenants_runs_and_threads_are_404() {
                 "name" => "support".to_owned(),
                 "run_id" => run.clone(),
                 "thread_id" => thread.to_owned(),
+                "checkpoint_id" => uuid::Uuid::nil().to_string(),
                 other => panic!("{other} in {operation:?} has no value here"),
             });
             // A cancel's body is not a run's.
-            let body = if path.ends_with("/cancel") { None } else { body(&operation) };
+            let body = match path.rsplit('/').next() {
+                Some("cancel") => None,
+                Some("resume") => Some(json!({"answer": "yes"})),
+                Some(_) | None => body(&operation),
+            };
             let theirs = stage.ask(BETA, &operation.method, &path, body.clone()).await;
             assert_eq!(theirs.status, 404, "{operation:?}: {}", theirs.text);
             assert!(!theirs.text.contains("slow") && !theirs.text.contains("acme"), "{}", theirs.text);

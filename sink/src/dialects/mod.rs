@@ -1,17 +1,50 @@
 //! How facts become bytes: one file and one pure function each. Nothing else knows the name of an event.
 
 mod events;
+mod langgraph;
 mod text;
 
-use schemas::stream::Dialect;
+use schemas::stream::{Dialect, Rendering};
 
 use crate::{facts::Shown, position::Position};
 
-/// Appends the frames that say `shown`; a fact that the dialect has no word for adds nothing.
-pub fn render(dialect: Dialect, shown: &Shown, out: &mut Vec<u8>) {
-    match dialect {
-        Dialect::Events => events::render(shown, out),
-        Dialect::Text => text::render(shown, out),
+/// One client's stream in the words that it asked for.
+pub enum Stream {
+    Ours(Dialect),
+    LangGraph(Box<langgraph::Stream>),
+}
+
+impl Stream {
+    pub fn new(rendering: Rendering) -> Self {
+        match rendering {
+            Rendering::Ours(dialect) => Stream::Ours(dialect),
+            Rendering::LangGraph(asked) => Stream::LangGraph(Box::new(langgraph::Stream::new(asked))),
+        }
+    }
+
+    /// Takes in a fact that the client may have had before: later events may name it again.
+    pub fn see(&mut self, shown: &Shown) {
+        match self {
+            Stream::Ours(_) => {}
+            Stream::LangGraph(stream) => stream.see(shown),
+        }
+    }
+
+    /// Appends the frames that say `shown`; a fact that the dialect has no word for adds nothing.
+    pub fn render(&mut self, shown: &Shown, out: &mut Vec<u8>) {
+        match self {
+            Stream::Ours(Dialect::Events) => events::render(shown, out),
+            Stream::Ours(Dialect::Text) => text::render(shown, out),
+            Stream::LangGraph(stream) => stream.render(shown, out),
+        }
+    }
+
+    /// What a silent stream says, so that nobody takes it for dead.
+    pub fn heartbeat(&self) -> &'static [u8] {
+        match self {
+            Stream::Ours(_) => b": keep-alive\n\n",
+            Stream::LangGraph(_) => b": heartbeat\r\n\r\n",
+        }
     }
 }
 

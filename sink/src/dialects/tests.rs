@@ -8,11 +8,11 @@ use graph::{
 };
 use schemas::{
     record::{TokenKind, TokenRecord, UpdateRecord},
-    stream::Dialect,
+    stream::{Dialect, Rendering},
 };
 use serde_json::json;
 
-use super::render;
+use super::Stream;
 use crate::{
     facts::{Fact, Of, Resumed, Shown, StateSoFar, WholeText},
     position::{Origin, Position},
@@ -24,7 +24,7 @@ fn check(fact: Fact, events: &str, text: &str) {
     let shown = Shown { position, origin: Origin::Stream, fact };
     for (dialect, expect) in [(Dialect::Events, events), (Dialect::Text, text)] {
         let mut out = Vec::new();
-        render(dialect, &shown, &mut out);
+        Stream::new(Rendering::Ours(dialect)).render(&shown, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expect, "{dialect:?}");
     }
 }
@@ -64,6 +64,7 @@ fn ended(change: impl FnOnce(&mut Ended)) -> Arc<UpdateRecord> {
         interrupts: Vec::new(),
         next: Vec::new(),
         values: None,
+        inner: Default::default(),
         usage: Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() },
     };
     change(&mut ended);

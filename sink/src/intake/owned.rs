@@ -285,7 +285,7 @@ impl Owned {
     /// Adds the newest views to the rows, and says up to where these rows are everything.
     fn finish(&mut self, shard: &Shard, touched: Touched, batch: &mut Batch) {
         for run_id in touched.runs {
-            if let Some(run) = shard.run(run_id) {
+            if let Some(run) = shard.run(run_id).filter(|run| !run.state.is_edit) {
                 let view = batch.rows.put_away(&run.state.envelope.key(), run.view(), |hash| run.names(hash));
                 batch.rows.set_run(run_row(&run.state, view, run.position));
             }
@@ -370,7 +370,7 @@ fn apply(
 }
 
 fn count(shared: &Shared, shard: &Shard, record: &UpdateRecord, meters: &mut RunMeters) {
-    let Some(run) = shard.run(record.envelope.run_id) else { return };
+    let Some(run) = shard.run(record.envelope.run_id).filter(|run| !run.state.is_edit) else { return };
     let since = |at| Duration::from_millis(u64::try_from(at - run.state.created_at).unwrap_or(0));
     if record.update.number == Some(1) {
         meters.began(&record.envelope, since(shared.deps.clock.now()));

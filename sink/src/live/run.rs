@@ -198,6 +198,12 @@ impl LiveRun {
         Joined::Stream(Box::new(Viewing { prelude, filter, facts, ending }))
     }
 
+    /// How far its stream is.
+    pub fn stand(&mut self, hold_max: Duration) -> Option<Position> {
+        self.sequence(hold_max, Instant::now());
+        self.sequencer.as_ref()?.shown().last().map(|shown| shown.position)
+    }
+
     /// Registers a client that came before the run was known. It gets its beginning through its channel.
     pub fn adopt(&mut self, watcher: Watcher, hold_max: Duration) {
         self.sequence(hold_max, Instant::now());

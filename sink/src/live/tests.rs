@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use run_store::Position as RowPosition;
 use schemas::{
     record::{TokenRecord, UpdateRecord},
-    stream::Dialect,
+    stream::{Dialect, Rendering},
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{Joined, LiveRun, Stored};
 use crate::{
-    dialects::render,
+    dialects::Stream,
     facts::{Fact, Resumed, Shown},
     position::{Origin, Position},
     sample::Run,
@@ -99,6 +99,7 @@ impl Story {
             interrupts: Vec::new(),
             next: Vec::new(),
             values: None,
+            inner: Default::default(),
             usage: Default::default(),
         }));
         vec![
@@ -194,7 +195,8 @@ impl Client {
 
 fn bytes(shown: &[Arc<Shown>]) -> String {
     let mut out = Vec::new();
-    shown.iter().for_each(|shown| render(Dialect::Events, shown, &mut out));
+    let mut stream = Stream::new(Rendering::Ours(Dialect::Events));
+    shown.iter().for_each(|shown| stream.render(shown, &mut out));
     String::from_utf8(out).unwrap()
 }
 

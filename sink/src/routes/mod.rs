@@ -1,5 +1,6 @@
 //! The internal addresses of [`schemas::stream`]: a client's stream and wait, then reads and lists.
 
+mod checkpoints;
 mod refusal;
 mod runs;
 mod streams;

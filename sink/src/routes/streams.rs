@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use schemas::stream::Dialect;
+use schemas::stream::{Dialect, LangGraph, Rendering, StreamMode};
 use serde::Deserialize;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -23,13 +23,35 @@ use crate::{
     sse::{Sse, Unknown},
 };
 
+/// LangGraph's own.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Deserialize)]
 pub struct StreamQuery {
     #[serde(default)]
     dialect: Dialect,
+    /// LangGraph's, by commas: then the stream is in its dialect.
+    modes: Option<String>,
+    #[serde(default)]
+    subgraphs: bool,
+    #[serde(default)]
+    ids: bool,
     after: Option<String>,
+    /// Only what comes from now on.
+    #[serde(default)]
+    live: bool,
     #[serde(default)]
     register: bool,
+}
+
+impl StreamQuery {
+    fn rendering(&self) -> Result<Rendering, Refusal> {
+        let Some(modes) = &self.modes else { return Ok(Rendering::Ours(self.dialect)) };
+        let unknown = |mode: &str| Refusal::invalid("modes", format!("there is no stream mode `{mode}`"));
+        let mode = |text: &str| StreamMode::parse(text).ok_or_else(|| unknown(text));
+        let modes = modes.split(',').filter(|mode| !mode.is_empty()).map(mode).collect::<Result<_, _>>()?;
+        Ok(Rendering::LangGraph(LangGraph { modes, subgraphs: self.subgraphs, ids: self.ids }))
+    }
 }
 
 pub async fn stream(
@@ -40,9 +62,11 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (run_id, Query(query)) = (run_id(&run)?, query?);
+    let rendering = query.rendering()?;
     let after = position(query.after.as_deref(), &headers)?;
     let shard = shard_of_run(&shared, run_id)?;
     let seek = Seek { shared: Arc::clone(&shared), shard, tenant, run_id };
+    let after = if query.live { seek.stand_now().await? } else { after };
     let (joined, unknown) = match seek.join_known(after)? {
         Some(joined) => (joined, None),
         None if query.register && after.is_none() => await_run(seek)?,
@@ -51,14 +75,23 @@ pub async fn stream(
             joined => (joined?, None),
         },
     };
-    let Joined::Stream(viewing) = joined else { return Ok(StatusCode::NO_CONTENT.into_response()) };
-    let sse = Sse::new(query.dialect, shared.config.keep_alive, after, *viewing, unknown);
+    let langgraphs = matches!(rendering, Rendering::LangGraph(_));
+    let (content_type, cache_control, keep_alive) = match langgraphs {
+        true => ("text/event-stream; charset=utf-8", "no-store", HEARTBEAT_EVERY),
+        false => ("text/event-stream", "no-cache, no-transform", shared.config.keep_alive),
+    };
+    let body = match joined {
+        Joined::Stream(viewing) => Sse::new(rendering, keep_alive, after, *viewing, unknown).into_body(),
+        // LangGraph's clients expect a stream, if an empty one.
+        Joined::Whole if langgraphs => Body::empty(),
+        Joined::Whole => return Ok(StatusCode::NO_CONTENT.into_response()),
+    };
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, cache_control),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, sse.into_body()).into_response())
+    Ok((headers, body).into_response())
 }
 
 /// Watches a run that is yet to come, from its beginning.

@@ -1,7 +1,6 @@
 //! Reads of threads, in LangGraph's shapes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,31 +10,32 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
 };
 use event_log::partition_for;
-use graph::{
-    envelope::Key,
-    task::TaskId,
-    update::{Checkpointed, Happened},
-};
+use graph::envelope::Key;
 use run_store::rows::{CheckpointRow, ThreadFilter};
 use schemas::http::List;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::warn;
 use uuid::Uuid;
 
-use super::{Refusal, Tenant, runs::page};
+use super::{
+    Refusal, Tenant,
+    checkpoints::{Reading, parsed},
+    runs::page,
+};
 use crate::{
     live::{Place, Shard, lock},
     load,
+    outcome::Outcomes,
     shared::Shared,
-    snapshot,
-    thread::{TaskOutcome, ThreadState},
+    snapshot::{self, Saved, Sight},
+    thread::ThreadState,
     values,
 };
 
 /// LangGraph's own.
 const HISTORY_DEFAULT: u32 = 1;
+const HISTORY_MAX: u32 = 1_000;
 /// How long a read of checkpoints waits until those that were streamed are written too.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,12 +45,17 @@ pub async fn thread(
     Path(thread_id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     let (state, checkpoint) = newest(&shared, &tenant, &thread_id).await?;
-    Ok(Json(snapshot::thread(&state, checkpoint.as_ref().map(|(checkpoint, _)| checkpoint))))
+    Ok(Json(snapshot::thread(&state, checkpoint.as_ref().map(|saved| &saved.checkpoint))))
 }
 
 #[derive(Debug, Deserialize)]
 pub struct StateQuery {
     checkpoint_id: Option<Uuid>,
+    /// Of a subgraph; the thread's own graph where it is empty.
+    #[serde(default)]
+    ns: String,
+    #[serde(default)]
+    subgraphs: bool,
 }
 
 /// The newest state, or that of one checkpoint.
@@ -60,26 +65,55 @@ pub async fn state(
     Path(thread_id): Path<String>,
     query: Result<Query<StateQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
-    let Query(StateQuery { checkpoint_id }) = query?;
-    let Some(checkpoint_id) = checkpoint_id else {
-        let (state, checkpoint) = newest(&shared, &tenant, &thread_id).await?;
-        let run_id = checkpoint.as_ref().and_then(|(_, run_id)| *run_id);
-        return Ok(Json(snapshot::latest(&state, checkpoint.as_ref().map(|(checkpoint, _)| checkpoint), run_id)));
-    };
+    let Query(StateQuery { checkpoint_id, ns, subgraphs }) = query?;
     let shard = shard_of_thread(&shared, &tenant, &thread_id)?;
-    let (state, _) = known_or_stored(&shared, &shard, &tenant, &thread_id).await?;
-    written(&shard, &tenant, &thread_id).await;
-    let owner = Key::thread(&tenant, &thread_id);
-    let row = shared.deps.results.checkpoint(&owner, "", checkpoint_id).await?;
-    let row = row.ok_or_else(|| Refusal::invalid("checkpoint_id", "the thread has no such checkpoint"))?;
-    let entries = entries(&shared, &shard, &tenant, &state, vec![row]).await?;
-    entries.into_iter().next().map(Json).ok_or_else(|| Refusal::thread_not_found(&thread_id))
+    let (state, known) = known_or_stored(&shared, &shard, &tenant, &thread_id).await?;
+    if checkpoint_id.is_some() || subgraphs || !ns.is_empty() {
+        written(&shard, &tenant, &thread_id).await;
+    }
+    let mut reading = Reading::new(&shared, &shard, &state);
+    let found = match checkpoint_id {
+        Some(id) => Some(reading.checkpoint(&ns, id).await?.ok_or_else(unknown_checkpoint)?),
+        None if !ns.is_empty() => reading.newest(&ns).await?,
+        None if known.is_some() => known,
+        None => stored_checkpoint(&shared, &state).await?,
+    };
+    let Some(mut saved) = found else { return Ok(Json(snapshot::nothing())) };
+    let is_latest = checkpoint_id.is_none();
+    if !is_latest || !ns.is_empty() {
+        reading.look_at(&mut saved).await?;
+    }
+    let inner = if subgraphs { Some(reading.inside(&saved.checkpoint).await?) } else { None };
+    let mut outcomes = reading.outcomes().await?;
+    if is_latest {
+        outcomes.extend(state.view.tasks.clone());
+    }
+    let sight = Sight {
+        thread_id: &thread_id,
+        graph: &state.graph,
+        outcomes: &outcomes,
+        inner: inner.as_ref(),
+        pending: &state.view.inner,
+    };
+    Ok(Json(match (is_latest, ns.is_empty()) {
+        (true, true) => sight.latest(&state, &saved),
+        (true, false) => sight.latest_inside(&saved),
+        (false, _) => sight.historic(&saved),
+    }))
+}
+
+fn unknown_checkpoint() -> Refusal {
+    Refusal::invalid("checkpoint_id", "the thread has no such checkpoint")
 }
 
 #[derive(Debug, Deserialize)]
 pub struct HistoryQuery {
     limit: Option<u32>,
     before: Option<Uuid>,
+    #[serde(default)]
+    ns: String,
+    /// JSON: only states whose metadata has all of these.
+    metadata: Option<String>,
 }
 
 pub async fn history(
@@ -88,14 +122,53 @@ pub async fn history(
     Path(thread_id): Path<String>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Json<Vec<Value>>, Refusal> {
-    let Query(HistoryQuery { limit, before }) = query?;
+    let Query(HistoryQuery { limit, before, ns, metadata }) = query?;
+    let bad = |_| Refusal::invalid("metadata", "metadata is a JSON object");
+    let wanted: Option<Map<String, Value>> =
+        metadata.map(|text| serde_json::from_str(&text).map_err(bad)).transpose()?;
     let shard = shard_of_thread(&shared, &tenant, &thread_id)?;
     let (state, _) = known_or_stored(&shared, &shard, &tenant, &thread_id).await?;
     written(&shard, &tenant, &thread_id).await;
-    let limit = limit.unwrap_or(HISTORY_DEFAULT).clamp(1, shared.config.page_max);
-    let owner = Key::thread(&tenant, &thread_id);
-    let rows = shared.deps.results.checkpoints(&owner, "", before, limit).await?;
-    Ok(Json(entries(&shared, &shard, &tenant, &state, rows).await?))
+    let limit = limit.unwrap_or(HISTORY_DEFAULT).clamp(1, HISTORY_MAX) as usize;
+    let mut reading = Reading::new(&shared, &shard, &state);
+    let nothing = Outcomes::new();
+    let fits = |saved: &Saved| {
+        let Some(wanted) = &wanted else { return true };
+        let sight = Sight {
+            thread_id: &thread_id,
+            graph: &state.graph,
+            outcomes: &nothing,
+            inner: None,
+            pending: &state.view.inner,
+        };
+        let metadata = sight.metadata(&saved.checkpoint, saved.run_id);
+        wanted.iter().all(|(name, value)| metadata.get(name) == Some(value))
+    };
+    let mut found: Vec<Saved> = Vec::new();
+    let mut before = before;
+    while found.len() < limit {
+        let page = shared.config.page_max.min(if wanted.is_some() { u32::MAX } else { (limit - found.len()) as u32 });
+        let saved = reading.checkpoints(&ns, before, page).await?;
+        let (count, last) = (saved.len(), saved.last().map(|saved| saved.checkpoint.checkpoint_id));
+        found.extend(saved.into_iter().filter(fits));
+        if count < page as usize {
+            break;
+        }
+        before = last.or(before);
+    }
+    found.truncate(limit);
+    for saved in &mut found {
+        reading.look_at(saved).await?;
+    }
+    let outcomes = reading.outcomes().await?;
+    let sight = Sight {
+        thread_id: &thread_id,
+        graph: &state.graph,
+        outcomes: &outcomes,
+        inner: None,
+        pending: &state.view.inner,
+    };
+    Ok(Json(found.iter().map(|saved| sight.historic(saved)).collect()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,15 +197,13 @@ pub async fn list(
             }
             None => None,
         };
-        data.push(snapshot::thread(&state, checkpoint.as_ref().map(|(checkpoint, _)| checkpoint)));
+        data.push(snapshot::thread(&state, checkpoint.as_ref().map(|saved| &saved.checkpoint)));
     }
     Ok(Json(List { data, next_cursor: found.cursor }))
 }
 
-type Checkpoint = (Checkpointed, Option<Uuid>);
-
 /// The thread with its newest checkpoint.
-async fn newest(shared: &Shared, tenant: &str, thread_id: &str) -> Result<(ThreadState, Option<Checkpoint>), Refusal> {
+async fn newest(shared: &Shared, tenant: &str, thread_id: &str) -> Result<(ThreadState, Option<Saved>), Refusal> {
     let shard = shard_of_thread(shared, tenant, thread_id)?;
     let (state, checkpoint) = known_or_stored(shared, &shard, tenant, thread_id).await?;
     let checkpoint = match checkpoint {
@@ -161,13 +232,15 @@ async fn known_or_stored(
     shard: &Mutex<Shard>,
     tenant: &str,
     thread_id: &str,
-) -> Result<(ThreadState, Option<Checkpoint>), Refusal> {
+) -> Result<(ThreadState, Option<Saved>), Refusal> {
     let known = {
         let shard = lock(shard);
         shard.threads.get(&(tenant.to_owned(), thread_id.to_owned())).map(|thread| thread.state.clone())
     };
     if let Some(state) = known {
-        let checkpoint = state.checkpoint().map(|(checkpoint, run_id)| (checkpoint.clone(), Some(run_id)));
+        let checkpoint = state
+            .checkpoint()
+            .map(|(checkpoint, run_id)| Saved { checkpoint: checkpoint.clone(), run_id: Some(run_id) });
         return Ok((state, checkpoint));
     }
     let row = shared.deps.results.thread(tenant, thread_id).await?;
@@ -175,19 +248,16 @@ async fn known_or_stored(
     Ok((state, None))
 }
 
-async fn stored_checkpoint(shared: &Shared, state: &ThreadState) -> Result<Option<Checkpoint>, Refusal> {
+async fn stored_checkpoint(shared: &Shared, state: &ThreadState) -> Result<Option<Saved>, Refusal> {
     let Some(row) = newest_row(shared, state).await? else { return Ok(None) };
-    Ok(parsed(&whole(shared, row).await?))
+    let checkpoint = values::whole_row(&*shared.deps.blobs, row.checkpoint).await?;
+    Ok(parsed(&CheckpointRow { checkpoint, ..row }))
 }
 
 async fn newest_row(shared: &Shared, state: &ThreadState) -> Result<Option<CheckpointRow>, Refusal> {
     let Some(id) = state.view.checkpoint_id else { return Ok(None) };
     let owner = Key::thread(&state.tenant, &state.thread_id);
     Ok(shared.deps.results.checkpoint(&owner, "", id).await?)
-}
-
-fn parsed(row: &CheckpointRow) -> Option<Checkpoint> {
-    parse(row).map(|checkpoint| (checkpoint, Some(row.run_id)))
 }
 
 /// Waits, within bounds, until what a client may have seen of the thread can be read.
@@ -206,66 +276,4 @@ async fn written(shard: &Mutex<Shard>, tenant: &str, thread_id: &str) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Checkpoints with what came of their tasks, as far as the runs of this page tell.
-async fn entries(
-    shared: &Shared,
-    shard: &Mutex<Shard>,
-    tenant: &str,
-    state: &ThreadState,
-    stored: Vec<CheckpointRow>,
-) -> Result<Vec<Value>, Refusal> {
-    let mut rows = Vec::with_capacity(stored.len());
-    for row in stored {
-        rows.push(whole(shared, row).await?);
-    }
-    let runs: BTreeSet<Uuid> = rows.iter().map(|row| row.run_id).chain(state.view.live.iter().copied()).collect();
-    let mut outcomes = state.view.tasks.clone();
-    for run_id in runs {
-        outcomes_of(shared, shard, tenant, run_id, &mut outcomes).await?;
-    }
-    let entry = |row: &CheckpointRow| {
-        let checkpoint = parse(row)?;
-        Some(snapshot::historic(&state.thread_id, &state.graph, &checkpoint, row.run_id, &outcomes))
-    };
-    Ok(rows.iter().filter_map(entry).collect())
-}
-
-async fn outcomes_of(
-    shared: &Shared,
-    shard: &Mutex<Shard>,
-    tenant: &str,
-    run_id: Uuid,
-    outcomes: &mut BTreeMap<TaskId, TaskOutcome>,
-) -> Result<(), Refusal> {
-    let known = {
-        let shard = lock(shard);
-        shard.run(run_id).map(|run| run.updates.clone())
-    };
-    let updates = match known {
-        Some(updates) => updates,
-        None => {
-            let stored = load::updates(shared, tenant, run_id).await?;
-            stored.into_iter().map(|(stored, _)| stored).collect()
-        }
-    };
-    for happened in updates.iter().flat_map(|stored| &stored.record.update.happened) {
-        if let Happened::TaskDone(done) = happened {
-            outcomes.insert(done.task_id, TaskOutcome::of(done));
-        }
-    }
-    Ok(())
-}
-
-/// The row with its values.
-async fn whole(shared: &Shared, row: CheckpointRow) -> Result<CheckpointRow, Refusal> {
-    let checkpoint = values::whole_row(&*shared.deps.blobs, row.checkpoint).await?;
-    Ok(CheckpointRow { checkpoint, ..row })
-}
-
-fn parse(row: &CheckpointRow) -> Option<Checkpointed> {
-    serde_json::from_slice(&row.checkpoint)
-        .inspect_err(|bad| warn!(checkpoint.id = %row.checkpoint_id, error = %bad, "a checkpoint can't be read"))
-        .ok()
 }

@@ -88,6 +88,7 @@ impl Run {
             ns: String::new(),
             path: TaskPath::Pull,
             triggers: Vec::new(),
+            inner: None,
         }
     }
 
@@ -123,6 +124,8 @@ impl Run {
             metadata: Default::default(),
             wrote: true,
             untracked: Default::default(),
+            parents: Default::default(),
+            unsaved: false,
         }))
     }
 
@@ -170,6 +173,7 @@ impl Run {
             interrupts: Vec::new(),
             next: Vec::new(),
             values: None,
+            inner: Default::default(),
             usage,
         };
         let happened = vec![Happened::TaskDone(Box::new(done)), step, Happened::Ended(Box::new(ended))];
