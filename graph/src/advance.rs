@@ -10,6 +10,8 @@ mod interrupt;
 mod issue;
 mod lost;
 mod recall;
+mod retry;
+mod roll_back;
 mod step;
 mod subgraph;
 mod timers;
@@ -20,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::{Envelope, GraphRef, Millis},
-    event::Event,
+    event::{Event, Request},
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids::LastCheckpoint,
@@ -98,11 +100,15 @@ pub fn advance(
         fold.end_lost(envelope, event, &reason);
         return Step::Done { state: fold.state, commands: fold.commands };
     }
-    if let Some(wanted) = recall::wanted(&state, event, recalled) {
+    let undoing = || roll_back::wanted(&state, envelope, event, recalled);
+    if let Some(wanted) = recall::wanted(&state, event, recalled).or_else(undoing) {
         return Step::Need { state, need: Need::Checkpoint(wanted) };
     }
     // Whether a run that waits lacks something is known only when its turn comes.
-    let before = state.waiting.iter().any(|waiting| waiting.request.checkpoint_id.is_some()).then(|| state.clone());
+    let goes_back = |request: &Request| request.checkpoint_id.is_some();
+    let makes_way = matches!(event, Event::Requested(request) if goes_back(request) && state.live.is_some());
+    let waits = state.waiting.iter().any(|waiting| goes_back(&waiting.request));
+    let before = (makes_way || waits).then(|| state.clone());
     let mut fold = Fold::new(graphs, recalled, state, at);
     if let (Some(graph), Some(root)) = (fold.graph(), &mut fold.state.root) {
         root.bind(&graph);
@@ -117,7 +123,8 @@ pub fn advance(
             fold.take_back(envelope, given_back, calls);
         }
         Event::StateEdited(edit) => fold.edit(envelope, edit),
-        Event::Cancelled { .. } => fold.cancel(envelope.run_id),
+        Event::ThreadDeleted => fold.delete_thread(envelope),
+        Event::Cancelled { rollback, .. } => fold.cancel(envelope.run_id, *rollback),
         Event::TimerDue { timer } => fold.fire(timer),
         Event::RunFailed { message } => fold.fail_run(envelope.run_id, message),
     }

@@ -36,7 +36,14 @@ pub enum Event {
     /// A client edited the state of a thread. The envelope's run id names the edit: it is no run.
     StateEdited(Box<Edit>),
     /// A client asked that the run end.
-    Cancelled { reason: String },
+    Cancelled {
+        reason: String,
+        /// As if the run had never been: its thread goes back to where it stood before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rollback: bool,
+    },
+    /// A client deleted the thread: its runs end, and nothing of it stays. The envelope's run id names the delete.
+    ThreadDeleted,
     /// A timer of the run's state fell due. Its generation tells a timer that was set anew.
     TimerDue { timer: Timer },
     /// The fold could not digest a record of this run: the run ends as `error`, `internal`.
@@ -144,7 +151,9 @@ pub enum Multitask {
     #[default]
     Enqueue,
     Reject,
+    // The thread's runs end as interrupted, and this one begins on what they left.
     Interrupt,
+    // The thread's runs are undone, and this one begins where they began.
     Rollback,
 }
 

@@ -250,6 +250,14 @@ impl GraphLoop {
         IssuedTask { inner, ..task.issued(&self.ns) }
     }
 
+    /// No issue up to this one is given again: results of those may yet come.
+    pub(crate) fn issue_above(&mut self, last: u32) {
+        for task in self.tasks.values_mut().chain(self.aside.values_mut()) {
+            task.issue = task.issue.max(last);
+            task.inner.iter_mut().for_each(|inner| inner.issue_above(last));
+        }
+    }
+
     pub(crate) fn memory(&self) -> Memory {
         self.progress.as_ref().map_or(Memory::Call, |progress| progress.memory)
     }

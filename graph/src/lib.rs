@@ -24,6 +24,7 @@ pub mod state;
 pub mod branch;
 pub mod graph;
 pub mod message;
+pub mod retry;
 
 mod apply;
 pub mod channel;

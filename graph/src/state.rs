@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
     checkpoint::Checkpoint,
@@ -85,11 +86,39 @@ pub struct Run {
     /// A run that goes back in time: what subgraphs remembered then, until each is first met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rewound: Option<BTreeMap<String, Option<GraphLoop>>>,
+    /// Where its thread stood before.
+    #[serde(default)]
+    pub(crate) began: Began,
+    /// The highest issue that it gave to any task.
+    #[serde(default)]
+    pub(crate) last_issue: u32,
     pub(crate) usage: Usage,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) timers: Vec<Armed>,
     /// The generation of the last timer that was armed.
     pub(crate) generation: u32,
+}
+
+/// Where a thread stood when a run began: what undoing the run goes back to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Began {
+    /// The newest checkpoint of the run's own graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Uuid>,
+    /// The newest of all namespaces; nil where there was none.
+    #[serde(default)]
+    pub last: Uuid,
+    /// All of it, where the archive will not have it as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Box<Stood>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stood {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Box<GraphLoop>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memories: BTreeMap<String, GraphLoop>,
 }
 
 /// A run that waits for its turn on its thread.

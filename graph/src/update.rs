@@ -155,13 +155,16 @@ pub struct Paused {
     pub values: Option<BTreeMap<String, Arc<Value>>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Edited {
-    /// The checkpoint that the edit made; None where it was refused.
+    /// The checkpoint that the edit made; None where it was refused, or the thread deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// Nothing of the thread stays: all that was written of it before this update goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -251,6 +254,10 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
     pub usage: Usage,
+    /// The run was undone: its checkpoints are none of the thread's, which stands where it stood before. `values`, `next`
+    /// and `interrupts` are the thread's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolled_back: bool,
 }
 
 /// Why a run did not succeed.

@@ -380,7 +380,7 @@ impl Ingest {
             traceparent: None,
         };
         let partition = self.partition_of(run).ok_or_else(Refusal::run_not_found)?;
-        self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason })).await?;
+        self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason, rollback: false })).await?;
         Ok(Cancelled::Asked)
     }
 }

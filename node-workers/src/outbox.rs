@@ -156,6 +156,7 @@ fn without_texts(mut event: Event) -> Event {
         | Event::StateEdited(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
+        | Event::ThreadDeleted
         | Event::RunFailed { .. } => &mut [],
     };
     for call in calls {

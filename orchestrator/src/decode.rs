@@ -40,12 +40,13 @@ const KIND_CHARS_MAX: usize = 100;
 
 /// The event's type, where the payload looks like a record of ours whose type this version doesn't know.
 fn newer_type(payload: &[u8]) -> Option<String> {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 9] = [
         "requested",
         "task_finished",
         "task_kept",
         "task_given_back",
         "state_edited",
+        "thread_deleted",
         "cancelled",
         "timer_due",
         "run_failed",

@@ -70,6 +70,7 @@ impl Wire for RunsRecord {
             Event::TaskKept { task_id, issue, .. } => format!("{task_id}.{issue}.kept"),
             Event::TaskGivenBack { task_id, issue, .. } => format!("{task_id}.{issue}.given-back"),
             Event::StateEdited(_) => format!("{run}.edited"),
+            Event::ThreadDeleted => format!("{run}.thread-deleted"),
             Event::Cancelled { .. } => format!("{run}.cancelled"),
             Event::TimerDue { timer } => format!("{}.{:?}.{}", timer.run_id, timer.kind, timer.generation),
             Event::RunFailed { .. } => format!("{run}.failed"),

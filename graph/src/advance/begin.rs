@@ -13,7 +13,7 @@ use crate::{
     graph::{DEFAULT_RECURSION_LIMIT, Graph},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     message,
-    state::{Armed, Run, WAITING_RUNS_MAX, Waiting},
+    state::{Armed, Began, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
     task::Usage,
     update::{Happened, QueuedRun, RunError, RunStatus, StartedRun},
@@ -46,22 +46,29 @@ impl Fold<'_> {
             Multitask::Enqueue if self.state.waiting.len() < WAITING_RUNS_MAX => self.queue(envelope, request, behind),
             Multitask::Enqueue => self.refuse(envelope, request, too_many_wait()),
             Multitask::Reject => self.refuse(envelope, request, busy()),
-            Multitask::Interrupt => self.refuse(envelope, request, not_built("multitask: interrupt")),
-            Multitask::Rollback => self.refuse(envelope, request, not_built("multitask: rollback")),
+            Multitask::Interrupt | Multitask::Rollback => {
+                self.make_way(request.multitask == Multitask::Rollback);
+                self.line_up(envelope, request, 0);
+            }
         }
     }
 
     fn queue(&mut self, envelope: &Arc<Envelope>, request: &Request, behind: uuid::Uuid) {
+        self.line_up(envelope, request, 1);
+        let queued = Happened::Queued(QueuedRun { behind, input: request.input.clone() });
+        self.tell(envelope, Some(1), RunStatus::Pending, queued);
+    }
+
+    /// `number` is that of the run's last update.
+    fn line_up(&mut self, envelope: &Arc<Envelope>, request: &Request, number: u64) {
         let timer = Timer { run_id: envelope.run_id, kind: TimerKind::Deadline, generation: DEADLINE_GENERATION };
         self.state.waiting.push_back(Waiting {
             envelope: envelope.clone(),
             request: Box::new(request.clone()),
             requested_at: self.at,
-            number: 1,
+            number,
             deadline: Armed { timer, due: envelope.deadline },
         });
-        let queued = Happened::Queued(QueuedRun { behind, input: request.input.clone() });
-        self.tell(envelope, Some(1), RunStatus::Pending, queued);
     }
 
     /// Begins the run that has waited longest, and the one after it where that ends at once. Gives what a run lacks that
@@ -104,6 +111,8 @@ impl Fold<'_> {
             answers: None,
             within: BTreeMap::new(),
             rewound: None,
+            last_issue: 0,
+            began: Began::of(&self.state, &envelope, request),
             usage: Usage::default(),
             timers: Vec::new(),
             generation: DEADLINE_GENERATION - 1,
@@ -211,16 +220,6 @@ pub(super) fn busy() -> RunError {
 
 fn too_many_wait() -> RunError {
     RunError { message: format!("{WAITING_RUNS_MAX} runs wait on this thread already; try again later"), ..busy() }
-}
-
-fn not_built(option: &str) -> RunError {
-    RunError {
-        code: "not_implemented".to_owned(),
-        message: format!("{option} is not built yet"),
-        node: None,
-        kind: None,
-        retryable: false,
-    }
 }
 
 pub(super) fn invalid_value(kind: &str, message: &str) -> RunError {

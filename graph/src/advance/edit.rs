@@ -33,8 +33,8 @@ impl Fold<'_> {
     pub(super) fn edit(&mut self, envelope: &Arc<Envelope>, edit: &Edit) {
         let mut happened = Vec::new();
         let edited = match self.try_edit(envelope, edit, &mut happened) {
-            Ok(id) => Edited { checkpoint_id: Some(id), error: None },
-            Err(error) => Edited { checkpoint_id: None, error: Some(error) },
+            Ok(id) => Edited { checkpoint_id: Some(id), ..Edited::default() },
+            Err(error) => Edited { error: Some(error), ..Edited::default() },
         };
         let status = if edited.error.is_none() { RunStatus::Success } else { RunStatus::Error };
         happened.push(Happened::Edited(Box::new(edited)));

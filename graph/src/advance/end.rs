@@ -60,6 +60,7 @@ impl Ending {
             values: None,
             inner: BTreeMap::new(),
             usage: Usage::default(),
+            rolled_back: false,
         }
     }
 }
@@ -135,11 +136,12 @@ impl Fold<'_> {
             values,
             inner,
             usage,
+            rolled_back: false,
         }
     }
 
     /// Tells the workers of tasks whose result nobody waits for.
-    fn cancel_open(&mut self) {
+    pub(super) fn cancel_open(&mut self) {
         /// The hash of the subgraph that declares the node, and its name.
         type Declared = (Option<String>, Arc<str>);
         let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
@@ -156,7 +158,7 @@ impl Fold<'_> {
     }
 
     /// A thread keeps where it stands and what tasks of an unfinished step have finished.
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         let graphs = self.graphs;
         let graph_of = |hash: &str| graphs.graph(hash);
         let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref_mut()) else { return };

@@ -47,6 +47,7 @@ impl Turn<'_> {
         let Some(task) = at.tasks.get_mut(&id) else { return };
         task.issue += 1;
         task.stand = Stand::Open;
+        self.run.last_issue = self.run.last_issue.max(task.issue);
         let Some(task) = at.tasks.get(&id) else { return };
         self.draft.issued.push(task.issued(&at.ns));
         if !self.path.is_empty() {

@@ -13,6 +13,9 @@ use crate::{
 impl Fold<'_> {
     /// Ends every run of the key with the first event that comes, and refuses what is requested.
     pub(super) fn end_lost(&mut self, envelope: &Arc<Envelope>, event: &Event, reason: &str) {
+        if *event == Event::ThreadDeleted {
+            return self.delete_thread(envelope);
+        }
         let known = self.state.knows(envelope.run_id);
         match event {
             Event::TaskFinished(result) => self.pay_lost(envelope, result.task_id, &result.node, &result.calls),
@@ -23,6 +26,7 @@ impl Fold<'_> {
             Event::Requested(_)
             | Event::StateEdited(_)
             | Event::TaskKept { .. }
+            | Event::ThreadDeleted
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}

@@ -23,6 +23,7 @@ pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Op
         Event::TaskFinished(_)
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
+        | Event::ThreadDeleted
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => None,

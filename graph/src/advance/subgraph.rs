@@ -20,6 +20,7 @@ impl Turn<'_> {
     pub(super) fn enter(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId) {
         let resuming = at.progress.as_ref().is_some_and(|progress| progress.resuming) && self.run.rewound.is_none();
         let Some(task) = at.tasks.get_mut(&id) else { return };
+        let again = task.attempt > 0;
         let Some(subgraph) = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref()) else { return };
         let Some(inner_graph) = self.graphs.graph(&subgraph.graph.hash) else { return };
         let input = match &task.path {
@@ -30,6 +31,7 @@ impl Turn<'_> {
             }
         };
         task.issue += 1;
+        self.run.last_issue = self.run.last_issue.max(task.issue);
         task.stand = Stand::Inside;
         let ns = task.inner_ns(&at.ns, subgraph.memory);
         self.draft.issued.push(IssuedTask { inner: Some(ns.clone()), ..task.issued(&at.ns) });
@@ -47,7 +49,7 @@ impl Turn<'_> {
         inner.progress =
             Some(Box::new(Progress { parents, ..Progress::new(stop, subgraph.memory, inner.head.passed) }));
         self.path.push(id);
-        let end = if resuming && inner.has_begun() {
+        let end = if (resuming || again) && inner.has_begun() {
             self.resume_inner(&inner_graph, &mut inner)
         } else {
             self.take_input(&inner_graph, &mut inner, &input, (subgraph.graph.clone(), rules))
@@ -130,6 +132,7 @@ impl Turn<'_> {
                 }
                 at.one_less();
             }
+            End::Failed { error, .. } if self.retry_inside(&graph, at, id, &error) => {}
             End::Failed { node: inner, error } => {
                 let done = TaskDone { error: Some(error.clone()), ..self.done(at, id) };
                 self.happened(Happened::TaskDone(Box::new(done)));
@@ -173,7 +176,7 @@ impl Turn<'_> {
             task_id: id,
             issue: task.map_or(0, |task| task.issue),
             execution: id,
-            attempt: 1,
+            attempt: task.map_or(0, |task| task.attempt) + 1,
             node: task.map(|task| task.name()).unwrap_or_default(),
             ns: task.map(|task| task.ns(&at.ns)).unwrap_or_default(),
             update: None,

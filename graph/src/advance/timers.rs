@@ -76,7 +76,10 @@ impl Fold<'_> {
         }
     }
 
-    pub(super) fn cancel(&mut self, run_id: Uuid) {
+    pub(super) fn cancel(&mut self, run_id: Uuid, rollback: bool) {
+        if rollback && self.is_live(run_id) {
+            return self.roll_back();
+        }
         self.end_run(run_id, Ending::cancelled());
     }
 
@@ -119,8 +122,11 @@ impl Fold<'_> {
 impl Turn<'_> {
     /// Issues one task of the step again, with the answers that it had.
     fn issue_again(&mut self, at: &mut GraphLoop, id: TaskId) {
-        if let Some(graph) = self.graph_of(at) {
-            self.issue(&graph, at, id);
+        let Some(graph) = self.graph_of(at) else { return };
+        let Some(task) = at.tasks.get(&id) else { return };
+        match graph.nodes.get(&task.node).is_some_and(|node| node.subgraph.is_some()) {
+            true => self.enter(&graph, at, id),
+            false => self.issue(&graph, at, id),
         }
     }
 }

@@ -107,10 +107,10 @@ fn a_cancelled_run_tells_its_workers_and_can_be_continued() {
     let run = rig.invoke(json!({}));
     rig.finish_node(&run, "a");
     let open = rig.task("b").id;
-    rig.fold(&run, Event::Cancelled { reason: "enough".to_owned() });
+    rig.fold(&run, Event::Cancelled { reason: "enough".to_owned(), rollback: false });
     assert_eq!(rig.cancelled, [open]);
     rig.check_end(&run, RunStatus::Cancelled, None, json!(["a"]));
-    assert_eq!(rig.fold(&run, Event::Cancelled { reason: "twice".to_owned() }), []);
+    assert_eq!(rig.fold(&run, Event::Cancelled { reason: "twice".to_owned(), rollback: false }), []);
     let late = result(&rig.task("b"));
     assert_eq!(rig.finish(&run, late), [], "the run is over");
     let again = rig.request(Request::default());
@@ -140,7 +140,7 @@ fn a_run_that_waits_can_end_too() {
     let (late, dropped, broken) = (rig.invoke(json!({})), rig.invoke(json!({})), rig.invoke(json!({})));
     let (timer, _) = deadline(&rig, late.run_id);
     rig.fire(&late, &timer);
-    rig.fold(&dropped, Event::Cancelled { reason: String::new() });
+    rig.fold(&dropped, Event::Cancelled { reason: String::new(), rollback: false });
     rig.fold(&broken, Event::RunFailed { message: "no".to_owned() });
     rig.check_end(&late, RunStatus::Timeout, Some("run_timeout"), Value::Null);
     rig.check_end(&dropped, RunStatus::Cancelled, None, Value::Null);

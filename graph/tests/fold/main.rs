@@ -3,8 +3,10 @@
 
 mod ends;
 mod interrupts;
+mod multitask;
 mod properties;
 mod requests;
+mod retries;
 mod rig;
 mod steps;
 mod tasks;

@@ -242,7 +242,7 @@ impl Play {
             Move::FireStale(index) => self.fire(*index, 1),
             Move::Cancel(index) if !self.requests.is_empty() => {
                 let run = self.requests[index % self.requests.len()].0.clone();
-                self.fold(&run, Event::Cancelled { reason: String::new() });
+                self.fold(&run, Event::Cancelled { reason: String::new(), rollback: false });
             }
             Move::Fail(index) if !self.requests.is_empty() => {
                 let run = self.requests[index % self.requests.len()].0.clone();
@@ -287,7 +287,7 @@ impl Play {
             Event::TaskKept { task_id, issue, until: 0 },
             Event::TaskGivenBack { task_id, issue, attempt: 1, not_before: 0, calls: Vec::new() },
             Event::TimerDue { timer },
-            Event::Cancelled { reason: String::new() },
+            Event::Cancelled { reason: String::new(), rollback: false },
             Event::RunFailed { message: String::new() },
         ] {
             assert_eq!(self.fold(&run, event), []);
@@ -380,6 +380,10 @@ impl Seen {
             Happened::Ended(ended) => {
                 assert!(status.is_terminal() && ended.status == status);
                 assert!(self.ended.insert(run.run_id), "a run ends once");
+                if ended.rolled_back {
+                    // What an undone run finished is to be done.
+                    self.finished.clear();
+                }
             }
             Happened::TaskDone(_)
             | Happened::StepDone(_)

@@ -7,7 +7,7 @@ use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
     event::{Event, Request, Timer},
     graph::{Graph, Graphs},
-    graph_loop::{Found, Recalled, Wanted},
+    graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids,
     spec::GraphSpec,
     state::KeyState,
@@ -65,6 +65,7 @@ pub struct Rig {
     pub cancelled: Vec<TaskId>,
     /// What left the state, at hand for every event.
     pub recalled: Recalled,
+    archive: Vec<Arc<GraphLoop>>,
     /// What the last event asked for in vain.
     pub unknown: Vec<Wanted>,
     thread: Option<String>,
@@ -93,6 +94,7 @@ impl Rig {
             issued: Vec::new(),
             cancelled: Vec::new(),
             recalled: Recalled::new(),
+            archive: Vec::new(),
             unknown: Vec::new(),
             thread: thread.map(str::to_owned),
             runs: 0,
@@ -124,6 +126,14 @@ impl Rig {
         })
     }
 
+    /// Another graph at hand: one inside of the rig's own.
+    pub fn add(&mut self, spec: GraphSpec) -> String {
+        let graph = Arc::new(Graph::new(spec).expect("a graph"));
+        let hash = graph.hash().to_owned();
+        self.graphs.0.insert(hash.clone(), graph);
+        hash
+    }
+
     pub fn state(&self) -> &KeyState {
         self.state.as_ref().expect("a state")
     }
@@ -142,7 +152,9 @@ impl Rig {
                 Step::Need { state: same, need: Need::Checkpoint(wanted) } => {
                     state = same;
                     self.unknown.push(wanted.clone());
-                    self.recalled.insert(wanted, Found::Nothing);
+                    let all = self.archive.iter().filter(|checkpoint| checkpoint.answers(&wanted));
+                    let found = all.max_by_key(|checkpoint| checkpoint.checkpoint_id()).cloned();
+                    self.recalled.insert(wanted, found.map_or(Found::Nothing, Found::There));
                 }
                 Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
             }
@@ -157,8 +169,12 @@ impl Rig {
                 Command::Update { envelope, update } => self.updates.push((envelope, update)),
                 Command::Cancel { tasks, .. } => self.cancelled.extend(tasks),
                 Command::Archive { checkpoint, .. } => {
+                    let checkpoint: Arc<GraphLoop> = Arc::from(checkpoint);
                     let wanted = Wanted::Checkpoint(checkpoint.checkpoint_id());
-                    self.recalled.insert(wanted, Found::There(Arc::from(checkpoint)));
+                    if checkpoint.ns().is_empty() {
+                        self.recalled.insert(wanted, Found::There(checkpoint.clone()));
+                    }
+                    self.archive.push(checkpoint);
                 }
             }
         }

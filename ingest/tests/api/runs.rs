@@ -188,7 +188,7 @@ async fn a_cancel_is_a_record_of_the_runs_key() {
     let records = stage.records().await;
     assert_eq!(records.len(), 2);
     assert_eq!(records[0].1.envelope.key(), records[1].1.envelope.key());
-    assert_eq!(records[1].1.event, Event::Cancelled { reason: "enough".into() });
+    assert_eq!(records[1].1.event, Event::Cancelled { reason: "enough".into(), rollback: false });
     while stage.get(reply.header("location")).await.json()["status"] != "cancelled" {
         tokio::task::yield_now().await;
     }

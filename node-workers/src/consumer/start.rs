@@ -246,6 +246,7 @@ impl Beginning {
             Event::Requested(_)
             | Event::TaskKept { .. }
             | Event::StateEdited(_)
+            | Event::ThreadDeleted
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}

@@ -379,6 +379,7 @@ fn begins_anew(record: &RunsRecord) -> bool {
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::StateEdited(_)
+        | Event::ThreadDeleted
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
@@ -392,6 +393,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::TaskKept { .. } => "task_kept",
         Event::TaskGivenBack { .. } => "task_given_back",
         Event::StateEdited(_) => "state_edited",
+        Event::ThreadDeleted => "thread_deleted",
         Event::Cancelled { .. } => "cancelled",
         Event::TimerDue { .. } => "timer_due",
         Event::RunFailed { .. } => "run_failed",

@@ -146,6 +146,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
         Event::StateEdited(_) => Event::StateEdited(Box::new(Edit { missing: Some(message), ..Edit::default() })),
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
+        | Event::ThreadDeleted
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => record.event.clone(),

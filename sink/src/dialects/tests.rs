@@ -66,6 +66,7 @@ fn ended(change: impl FnOnce(&mut Ended)) -> Arc<UpdateRecord> {
         values: None,
         inner: Default::default(),
         usage: Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() },
+        rolled_back: false,
     };
     change(&mut ended);
     update(Happened::Ended(Box::new(ended)))

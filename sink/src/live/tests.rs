@@ -101,6 +101,7 @@ impl Story {
             values: None,
             inner: Default::default(),
             usage: Default::default(),
+            rolled_back: false,
         }));
         vec![
             Arc::new(run.update(1, 1, RunStatus::Running, issued, Vec::new())),

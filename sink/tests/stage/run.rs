@@ -175,6 +175,7 @@ impl Run {
             values: None,
             inner: Default::default(),
             usage,
+            rolled_back: false,
         };
         let happened = vec![Happened::TaskDone(Box::new(done)), step, Happened::Ended(Box::new(ended))];
         self.update(3, offset, RunStatus::Success, Vec::new(), happened)

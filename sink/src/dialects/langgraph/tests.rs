@@ -208,6 +208,7 @@ fn a_failure_has_its_type() {
         values: None,
         inner: Default::default(),
         usage: Default::default(),
+        rolled_back: false,
     };
     let end = vec![finished(failed), Happened::Ended(Box::new(ended))];
     let modes = [StreamMode::Updates, StreamMode::Tasks];
