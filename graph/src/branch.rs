@@ -8,7 +8,7 @@ use crate::{
     channel::{Channel, Content, UpdateError, Write},
     expression::{Expression, Scope},
     graph::{Graph, inner_name},
-    spec::{Case, END, SendSpec, Target},
+    spec::{Case, END, HttpCall, SendSpec, Target},
     task::{Destination, TaskError},
 };
 
@@ -18,6 +18,14 @@ pub(crate) enum Branch {
     When(Vec<Arm>),
     Every(Vec<Arm>),
     Send(Box<Sending>),
+    /// A program decides: it is asked by a worker.
+    Decide(Box<Deciding>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Deciding {
+    call: HttpCall,
+    to: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -41,10 +49,8 @@ pub(crate) struct Sending {
     with: BTreeMap<String, Expression>,
 }
 
-/// Where the conditional edges of `node` lead, in the order of the graph's edges.
-///
-/// `channels` is the state at the start of the step and `writes` what the task itself wrote: a condition sees both
-/// joined by the reducers, and nothing of what other tasks of the step wrote.
+/// Where the conditional edges of `node` lead, in the order of the graph's edges. One that a program decides is an error
+/// here: ask with [`decisions`].
 pub fn decide(
     graph: &Graph,
     node: &str,
@@ -52,8 +58,48 @@ pub fn decide(
     writes: &[(String, Arc<Value>)],
     context: &Arc<Value>,
 ) -> Result<Vec<Destination>, TaskError> {
+    let mut destinations = Vec::new();
+    let Some(decisions) = decisions(graph, node, channels, writes)? else { return Ok(destinations) };
+    for decision in decisions.each(context) {
+        match decision? {
+            Decision::To(mut to) => destinations.append(&mut to),
+            Decision::Ask { call, .. } => {
+                return Err(failed(format!("{} decides where to go, and only a worker can ask it", call.url)));
+            }
+        }
+    }
+    Ok(destinations)
+}
+
+/// What one conditional edge comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision<'g> {
+    To(Vec<Destination>),
+    /// The program behind this address says it, one of `to` where that is told.
+    Ask {
+        call: &'g HttpCall,
+        to: Option<&'g [String]>,
+    },
+}
+
+/// The conditional edges of a node that has ended, and what they see.
+pub struct Decisions<'g> {
+    branches: &'g [Branch],
+    state: BTreeMap<String, Arc<Value>>,
+}
+
+/// None where the node has no conditional edges.
+///
+/// `channels` is the state at the start of the step and `writes` what the task itself wrote: a condition sees both
+/// joined by the reducers, and nothing of what other tasks of the step wrote.
+pub fn decisions<'g>(
+    graph: &'g Graph,
+    node: &str,
+    channels: &BTreeMap<String, Arc<Value>>,
+    writes: &[(String, Arc<Value>)],
+) -> Result<Option<Decisions<'g>>, TaskError> {
     let Some(node) = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty()) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     // What no condition reads isn't carried, so there is nothing to join it with.
     let seen = |name: &str| node.reads.contains(name) || !graph.channels.contains_key(name);
@@ -62,21 +108,32 @@ pub fn decide(
         kind: Some(error.kind.to_owned()),
         ..failed(error.message)
     })?;
-    let scope = Scope::new(&state, context);
-    let mut destinations = Vec::new();
-    for branch in &node.branches {
-        branch.decide(&scope, &mut destinations)?;
-    }
-    Ok(destinations)
+    Ok(Some(Decisions { branches: &node.branches, state }))
 }
 
-/// The state that a task's conditions see: the step's state with the task's own writes.
-fn joined<'a>(
+impl<'g> Decisions<'g> {
+    /// What the conditions see, and what a program that decides is given.
+    pub fn state(&self) -> &BTreeMap<String, Arc<Value>> {
+        &self.state
+    }
+
+    /// Each edge in the order of the graph.
+    pub fn each<'a>(&'a self, context: &'a Arc<Value>) -> impl Iterator<Item = Result<Decision<'g>, TaskError>> + 'a {
+        let branches: &'g [Branch] = self.branches;
+        branches.iter().map(move |branch| branch.decide(&Scope::new(&self.state, context)))
+    }
+}
+
+/// The state that a task's conditions see: the step's state with the task's own writes, as if the step were over. What
+/// lives one step is gone.
+pub(crate) fn joined<'a>(
     graph: &Graph,
     channels: &BTreeMap<String, Arc<Value>>,
     writes: impl Iterator<Item = &'a (String, Arc<Value>)>,
 ) -> Result<BTreeMap<String, Arc<Value>>, UpdateError> {
-    let mut state = channels.clone();
+    let lasts = |name: &str| graph.channels.get(name).is_none_or(|def| !def.kind.lives_one_step());
+    let lasting = channels.iter().filter(|(name, _)| lasts(name));
+    let mut state: BTreeMap<String, Arc<Value>> = lasting.map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();
     for (name, value) in writes {
         written.entry(name).or_default().push(Write::Value(value));
@@ -116,6 +173,10 @@ impl Branch {
         Ok(Branch::Send(Box::new(Sending::compile(send)?)))
     }
 
+    pub fn asking(call: &HttpCall, to: Option<&Vec<String>>) -> Self {
+        Branch::Decide(Box::new(Deciding { call: call.clone(), to: to.cloned() }))
+    }
+
     /// Every node that it may lead to, `END` too.
     pub fn targets(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         match self {
@@ -126,29 +187,34 @@ impl Branch {
                 }))
             }
             Branch::Send(sending) => Box::new(std::iter::once(sending.to.as_str())),
+            Branch::Decide(deciding) => Box::new(deciding.to.iter().flatten().map(String::as_str)),
         }
     }
 
-    fn decide(&self, scope: &Scope<'_>, destinations: &mut Vec<Destination>) -> Result<(), TaskError> {
+    fn decide(&self, scope: &Scope<'_>) -> Result<Decision<'_>, TaskError> {
+        let mut to = Vec::new();
         match self {
             Branch::When(arms) => {
                 for arm in arms {
                     if arm.holds(scope)? {
-                        return arm.follow(scope, destinations);
+                        arm.follow(scope, &mut to)?;
+                        break;
                     }
                 }
-                Ok(())
             }
             Branch::Every(arms) => {
                 for arm in arms {
                     if arm.holds(scope)? {
-                        arm.follow(scope, destinations)?;
+                        arm.follow(scope, &mut to)?;
                     }
                 }
-                Ok(())
             }
-            Branch::Send(sending) => sending.follow(scope, destinations),
+            Branch::Send(sending) => sending.follow(scope, &mut to)?,
+            Branch::Decide(deciding) => {
+                return Ok(Decision::Ask { call: &deciding.call, to: deciding.to.as_deref() });
+            }
         }
+        Ok(Decision::To(to))
     }
 }
 

@@ -87,8 +87,6 @@ pub enum GraphError {
     UnknownNode { from: String, to: String },
     #[error("channel {channel:?}: the reducer {reducer} is not built yet")]
     Reducer { channel: String, reducer: &'static str },
-    #[error("edge from {from:?}: {form} is not built yet")]
-    Edge { from: String, form: &'static str },
     #[error("edge from {from:?}: {message}")]
     Condition { from: String, message: String },
 }
@@ -198,7 +196,7 @@ impl Graph {
                 let branch = Branch::send(send).map_err(|message| condition(from, message))?;
                 self.add_branch(from, branch)
             }
-            EdgeSpec::Decide { from, .. } => Err(GraphError::Edge { from: from.clone(), form: "decide" }),
+            EdgeSpec::Decide { from, decide, to } => self.add_branch(from, Branch::asking(decide, to.as_ref())),
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Task {
     pub graph: Option<GraphRef>,
     /// What is asked for instead of a run of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub work: Option<Work>,
+    pub work: Option<Box<Work>>,
     /// The failure that the node is to handle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handles: Option<Box<Handled>>,
@@ -68,11 +68,10 @@ fn is_null(value: &Arc<Value>) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    /// Only decides the conditional edges: of START, and of a node that is a graph. `channels` is the state with what
-    /// the node wrote.
-    Decision,
+    /// Only decides the conditional edges: of START, and of a node that is a graph. These are what it wrote.
+    Decision { writes: Vec<(String, Arc<Value>)> },
     /// Joins the writes of a step to a channel, by a reducer that a service has.
-    Reduction(Box<Reduction>),
+    Reduction(Reduction),
 }
 
 /// Writes of a step to a channel that holds a value, none of them an overwrite. The result writes the joined value.

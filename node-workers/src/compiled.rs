@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    branch,
+    branch::{self, Decisions},
     expression::{Expression, Scope},
     graph::Graph,
     message,
-    spec::{Cel, END, GraphSpec, NodeKind, NodeSpec, Reducer},
+    spec::{CacheKey, Cel, END, GraphSpec, HttpCall, NodeKind, NodeSpec, Reducer},
     task::{Destination, Task, TaskError},
 };
 use serde_json::{Map, Value};
@@ -15,8 +15,15 @@ use serde_json::{Map, Value};
 use crate::{
     ModelRegistry, NodeRegistry, failure,
     nodes::{
-        Environment, Node, NodeInput, NodeOutput, http::Http, items, kind_of, model::Model, rust::Rust, scope,
-        transform::Transform, writes_of,
+        Node, NodeContext, NodeInput, NodeOutput,
+        http::{Http, service::Services},
+        human::Human,
+        items, kind_of,
+        model::Model,
+        rust::Rust,
+        scope,
+        transform::Transform,
+        writes_of,
     },
 };
 
@@ -24,8 +31,7 @@ use crate::{
 pub struct Parts {
     pub models: Arc<ModelRegistry>,
     pub nodes: NodeRegistry,
-    pub http: reqwest::Client,
-    pub environment: Environment,
+    pub services: Services,
 }
 
 pub struct CompiledGraph {
@@ -41,6 +47,13 @@ pub struct CompiledNode {
     input: Option<Mapping>,
     update: Option<Mapping>,
     goto: Option<Expression>,
+    cache_key: Option<Expression>,
+}
+
+/// What the node wrote, in whichever graph, and where it said to go.
+pub struct Written {
+    pub writes: Writes,
+    pub goto: Vec<Destination>,
 }
 
 type Mapping = BTreeMap<String, Expression>;
@@ -49,8 +62,8 @@ pub type Writes = Vec<(String, Arc<Value>)>;
 /// Whether tasks of this kind come to a worker.
 pub fn is_served(kind: &NodeKind) -> bool {
     match kind {
-        NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) => true,
-        NodeKind::Human(_) | NodeKind::Subgraph(_) => false,
+        NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_) => true,
+        NodeKind::Subgraph(_) => false,
     }
 }
 
@@ -72,9 +85,23 @@ impl CompiledGraph {
         }
     }
 
-    /// Where the node's conditional edges lead, seen from the step's state and the task's own writes.
-    pub fn decide(&self, task: &Task, writes: &Writes) -> Result<Vec<Destination>, TaskError> {
-        branch::decide(&self.graph, &task.node, &task.channels, writes, &task.context)
+    /// The node's conditional edges, which see the step's state and the task's own writes; None where it has none.
+    pub fn decisions(&self, task: &Task, writes: &Writes) -> Result<Option<Decisions<'_>>, TaskError> {
+        branch::decisions(&self.graph, &task.node, &task.channels, writes)
+    }
+
+    /// The program that joins a channel's writes.
+    pub fn reducer(&self, channel: &str) -> Result<&HttpCall, TaskError> {
+        match self.graph.spec().channels.get(channel).map(|channel| &channel.reducer) {
+            Some(Reducer::Http(call)) => Ok(call),
+            Some(_) | None => {
+                Err(failure::internal(format!("this version of the graph has no program that reduces {channel}")))
+            }
+        }
+    }
+
+    pub fn hash(&self) -> &str {
+        self.graph.hash()
     }
 
     /// The writes with every chat message in its stored form, ids given.
@@ -93,46 +120,65 @@ impl CompiledNode {
                 Box::new(Model::new(model, &graph.models, &parts.models, is_looked_at)?)
             }
             NodeKind::Transform => Box::new(Transform),
-            NodeKind::Http(http) => Box::new(Http::new(http, parts.http.clone(), Arc::clone(&parts.environment))),
+            NodeKind::Http(http) => Box::new(Http::new(http, parts.services.clone())),
             NodeKind::Rust(rust) => Box::new(Rust::new(rust, &parts.nodes)?),
-            NodeKind::Human(_) | NodeKind::Subgraph(_) => {
-                return Err(failure::internal(format!("a {} node is not built yet", spec.kind.as_str())));
+            NodeKind::Human(human) => Box::new(Human::new(human)?),
+            NodeKind::Subgraph(_) => {
+                return Err(failure::internal(format!("the node {} is a graph, and no worker runs it", spec.name)));
             }
+        };
+        let cache_key = match spec.cache.as_ref().and_then(|cache| cache.key.as_ref()) {
+            Some(CacheKey::Cel(text)) => Some(compile(text)?),
+            Some(CacheKey::Http(_)) | None => None,
         };
         Ok(CompiledNode {
             node,
             input: spec.input.as_ref().map(mapping).transpose()?,
             update: spec.update.as_ref().map(mapping).transpose()?,
             goto: spec.goto.as_deref().map(compile).transpose()?,
+            cache_key,
             spec: spec.clone(),
         })
     }
 
     /// What `input` maps to, where the node has one.
-    pub fn mapped_input(&self, task: &Task, whole: NodeInput<'_>) -> Result<Option<Map<String, Value>>, TaskError> {
-        self.input.as_ref().map(|mapping| evaluate(mapping, &scope(task, whole, &[]))).transpose()
+    pub fn mapped_input(
+        &self,
+        context: &NodeContext,
+        whole: NodeInput<'_>,
+    ) -> Result<Option<Map<String, Value>>, TaskError> {
+        let Some(mapping) = &self.input else { return Ok(None) };
+        let items = items(&whole, context);
+        evaluate(mapping, &scope(context.task(), whole, &items)).map(Some)
+    }
+
+    /// What the node's cache knows the input by, where CEL says it.
+    pub fn cache_key(&self, context: &NodeContext, input: NodeInput<'_>) -> Result<Option<Value>, TaskError> {
+        let Some(expression) = &self.cache_key else { return Ok(None) };
+        let items = items(&input, context);
+        expression.evaluate(&scope(context.task(), input, &items)).map(Some)
     }
 
     /// What the node writes and where it says to go.
     pub fn written(
         &self,
-        task: &Task,
+        context: &NodeContext,
         input: NodeInput<'_>,
         output: NodeOutput,
-    ) -> Result<(Writes, Vec<Destination>), TaskError> {
-        let NodeOutput { update, answer, mut goto } = output;
+    ) -> Result<Written, TaskError> {
+        let NodeOutput { update, answer, mut goto, to_parent: _, extra: _ } = output;
         if self.update.is_none() && self.goto.is_none() {
-            return Ok((writes_of(update)?, goto));
+            return Ok(Written { writes: writes_of(update)?, goto });
         }
-        let items = items(&input);
-        let mut scope = scope(task, input, &items);
+        let items = items(&input, context);
+        let mut scope = scope(context.task(), input, &items);
         let seen = answer.as_ref().unwrap_or(&update);
         (scope.answer, scope.out) = (Some(seen), Some(seen));
         if let Some(expression) = &self.goto {
             goto.extend(destinations(expression.evaluate(&scope)?)?);
         }
         let mapped = self.update.as_ref().map(|mapping| evaluate(mapping, &scope)).transpose()?;
-        Ok((writes_of(mapped.map_or(update, Value::Object))?, goto))
+        Ok(Written { writes: writes_of(mapped.map_or(update, Value::Object))?, goto })
     }
 }
 

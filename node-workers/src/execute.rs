@@ -1,4 +1,4 @@
-//! One task, from its record to its result: attempts, retries, writes and conditions.
+//! One task, from its record to its result: attempts, retries, and how each ends.
 
 use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
@@ -6,22 +6,27 @@ use futures_util::FutureExt;
 use graph::{
     envelope::Millis,
     event::Event,
-    task::{Destination, LastToken, Task, TaskError, TaskPath, TaskResult},
+    spec::RetryPolicy,
+    task::{LastToken, Task, TaskError, TaskResult},
     world::{Clock, Random},
 };
 use schemas::record::TaskRecord;
-use serde_json::Map;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use traces::TraceContext;
 use uuid::Uuid;
 
 use crate::{
+    attempt::{Attempt, Came, Failure},
+    cache::Cache,
     calls::{CallContent, CallRecorder},
-    compiled::{CompiledGraph, CompiledNode, Writes},
+    compiled::{CompiledGraph, CompiledNode},
     failure,
     metrics::NodeMetrics,
-    nodes::{NodeContext, NodeInput},
+    nodes::{
+        NodeContext,
+        context::{Answers, failure_of},
+    },
     retry,
     specs::{SpecCache, SpecError},
     tokens::{TokenSink, TokenTarget},
@@ -36,18 +41,18 @@ pub struct Executor {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub specs: SpecCache,
+    pub cache: Cache,
     pub tokens: TokenTarget,
     pub call_content: CallContent,
     pub attempt_timeout: Duration,
     pub retry_in_place_max: Duration,
 }
 
-/// How an attempt ended.
-enum Attempt {
-    Ended(Result<(Writes, Vec<Destination>), TaskError>),
-    /// Nobody wants the result, or the process ends.
-    Stopped,
-}
+/// What came of an attempt; None where nobody wants the result, or the process ends.
+type Ended = Option<Came>;
+
+/// What runs: a node, or the engine's own work where None.
+type Runs<'a> = Option<&'a CompiledNode>;
 
 /// One execution of a task: what its attempts have in common.
 struct Execution<'a> {
@@ -113,23 +118,29 @@ impl Execution<'_> {
                 return self.given_back(self.task().attempt, GIVEN_BACK_FOR);
             }
         };
-        let node = match graph.node(&self.task().node) {
-            Ok(node) => node,
-            Err(error) => return self.failed(self.task().attempt + 1, error),
+        let node = match self.task().work {
+            Some(_) => None,
+            None => match graph.node(&self.task().node) {
+                Ok(node) => Some(node),
+                Err(error) => return self.failed(self.task().attempt + 1, error),
+            },
         };
+        let own_work = RetryPolicy::default();
+        let policy = node.map_or(Some(&own_work), |node| node.spec.retry.as_ref());
         let mut attempt = self.task().attempt + 1;
         loop {
             if self.stop.is_cancelled() {
                 return self.given_back(attempt - 1, Duration::ZERO);
             }
-            let error = match self.attempt(&graph, node, attempt).await {
-                Attempt::Ended(Ok((writes, goto))) => return self.succeeded(&graph, attempt, writes, goto),
-                Attempt::Ended(Err(error)) => error,
-                Attempt::Stopped => return self.given_back(attempt - 1, Duration::ZERO),
+            let answers = Answers::default();
+            let failure = match self.attempt(&graph, node, attempt, &answers).await {
+                Some(Ok(result)) => return self.finished(attempt, &answers, result),
+                Some(Err(failure)) => failure,
+                None => return self.given_back(attempt - 1, Duration::ZERO),
             };
             let drawn = self.executor.random.next_u64();
-            let Some(wait) = retry::delay_ms(node.spec.retry.as_ref(), attempt, &error, drawn) else {
-                return self.failed(attempt, error);
+            let Some(wait) = retry::delay_ms(policy, attempt, &failure.error, drawn) else {
+                return self.finished(attempt, &answers, given_up(*failure));
             };
             self.metrics.retries.increment(1);
             let wait = Duration::from_millis(wait);
@@ -143,13 +154,17 @@ impl Execution<'_> {
         }
     }
 
-    async fn attempt(&self, graph: &CompiledGraph, node: &CompiledNode, attempt: u32) -> Attempt {
+    async fn attempt(&self, graph: &CompiledGraph, node: Runs<'_>, attempt: u32, answers: &Answers) -> Ended {
         let mut span = trace::attempt(&self.record, self.trace, attempt);
-        let ended = self.try_once(graph, node, attempt, trace::below(&span, &self.record.envelope)).await;
+        let below = trace::below(&span, &self.record.envelope);
+        let ended = self.try_once(graph, node, attempt, answers.clone(), below).await;
         match &ended {
-            Attempt::Ended(Ok(_)) => {}
-            Attempt::Ended(Err(error)) => span.fail(error.kind.as_deref().unwrap_or(&error.class), &error.message),
-            Attempt::Stopped => span.fail("cancelled", "nobody wants the result, or the process ends"),
+            Some(Ok(_)) => {}
+            Some(Err(failure)) => {
+                let error = &failure.error;
+                span.fail(error.kind.as_deref().unwrap_or(&error.class), &error.message);
+            }
+            None => span.fail("cancelled", "nobody wants the result, or the process ends"),
         }
         ended
     }
@@ -157,10 +172,11 @@ impl Execution<'_> {
     async fn try_once(
         &self,
         graph: &CompiledGraph,
-        node: &CompiledNode,
+        node: Runs<'_>,
         attempt: u32,
+        answers: Answers,
         trace: Option<TraceContext>,
-    ) -> Attempt {
+    ) -> Ended {
         let timeout = self.timeout(node);
         let deadline = Instant::now() + timeout;
         self.tokens.begin_attempt(attempt);
@@ -172,43 +188,52 @@ impl Execution<'_> {
             cancelled: self.stop.clone(),
             tokens: Arc::clone(&self.tokens),
             calls: self.calls.clone(),
+            answers,
+            failure: failure_of(self.task()),
             trace,
         };
-        let mut running = pin!(AssertUnwindSafe(run_node(graph, node, &context)).catch_unwind());
+        let services = self.executor.specs.services();
+        let attempt = Attempt { graph, node, services, cache: &self.executor.cache, context: &context };
+        let mut running = pin!(AssertUnwindSafe(attempt.make()).catch_unwind());
         // What ends without waiting needs no timer.
         if let Some(ended) = running.as_mut().now_or_never() {
-            return Attempt::Ended(ended.unwrap_or_else(|panic| Err(panicked(&*panic))));
+            return Some(ended.unwrap_or_else(|panic| Err(panicked(&*panic).into())));
         }
+        let idle = node.and_then(|node| node.spec.idle_timeout_ms).map(Duration::from_millis);
         tokio::select! {
             biased;
-            ended = running => Attempt::Ended(ended.unwrap_or_else(|panic| Err(panicked(&*panic)))),
-            () = self.stop.cancelled() => Attempt::Stopped,
-            () = tokio::time::sleep_until(deadline) => Attempt::Ended(Err(timed_out(self.task(), timeout))),
+            ended = running => Some(ended.unwrap_or_else(|panic| Err(panicked(&*panic).into()))),
+            () = self.stop.cancelled() => None,
+            () = tokio::time::sleep_until(deadline) => Some(Err(timed_out(self.task(), "timeout", timeout).into())),
+            idle = self.idle(idle) => Some(Err(timed_out(self.task(), "idle timeout", idle).into())),
             never = self.tokens.flush_when_due() => match never {},
         }
     }
 
     /// The node's timeout, or what is left of the run's own time.
-    fn timeout(&self, node: &CompiledNode) -> Duration {
-        let own = node.spec.timeout_ms.map_or(self.executor.attempt_timeout, Duration::from_millis);
+    fn timeout(&self, node: Runs<'_>) -> Duration {
+        let own = node.and_then(|node| node.spec.timeout_ms);
+        let own = own.map_or(self.executor.attempt_timeout, Duration::from_millis);
         let left = self.record.envelope.deadline.saturating_sub(self.executor.clock.now());
         own.min(Duration::from_millis(left.max(0) as u64))
     }
 
-    fn succeeded(&self, graph: &CompiledGraph, attempt: u32, writes: Writes, goto: Vec<Destination>) -> Event {
-        let (branches, branch_error) = match graph.decide(self.task(), &writes) {
-            Ok(branches) => (branches, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let ended = TaskResult { writes, goto, branches, branch_error, ..TaskResult::default() };
-        self.finished(attempt, ended)
+    /// Ends when the attempt has shown nothing for as long as it may.
+    async fn idle(&self, timeout: Option<Duration>) -> Duration {
+        match timeout {
+            Some(timeout) => {
+                self.tokens.idle_for(timeout).await;
+                timeout
+            }
+            None => std::future::pending().await,
+        }
     }
 
     fn failed(&self, attempt: u32, error: TaskError) -> Event {
-        self.finished(attempt, TaskResult { error: Some(error), ..TaskResult::default() })
+        self.finished(attempt, &Answers::default(), TaskResult { error: Some(error), ..TaskResult::default() })
     }
 
-    fn finished(&self, attempt: u32, ended: TaskResult) -> Event {
+    fn finished(&self, attempt: u32, answers: &Answers, ended: TaskResult) -> Event {
         let last_token: Option<LastToken> = self.tokens.finish();
         Event::TaskFinished(Box::new(TaskResult {
             task_id: self.task().id,
@@ -216,6 +241,7 @@ impl Execution<'_> {
             execution: self.id,
             attempt,
             node: self.task().node.clone(),
+            answered: answers.taken(),
             calls: self.calls.take(),
             last_token,
             ..ended
@@ -234,26 +260,17 @@ impl Execution<'_> {
     }
 }
 
-async fn run_node(
-    graph: &CompiledGraph,
-    node: &CompiledNode,
-    context: &NodeContext,
-) -> Result<(Writes, Vec<Destination>), TaskError> {
-    let task = context.task();
-    let whole = match &task.path {
-        TaskPath::Pull => NodeInput::State(&task.channels),
-        TaskPath::Push { argument, .. } => NodeInput::Argument(argument),
-    };
-    let mapped: Option<Map<_, _>> = node.mapped_input(task, whole)?;
-    let input = mapped.as_ref().map_or(whole, NodeInput::Mapped);
-    let output = node.node.run(input, context).await?;
-    let (mut writes, goto) = node.written(task, input, output)?;
-    graph.with_message_ids(task, &mut writes);
-    Ok((writes, goto))
+/// No attempt is left: what the node wrote before a conditional edge failed is kept.
+fn given_up(failure: Failure) -> TaskResult {
+    let Failure { error, wrote } = failure;
+    match wrote {
+        Some(wrote) => TaskResult { branch_error: Some(error), ..wrote },
+        None => TaskResult { error: Some(error), ..TaskResult::default() },
+    }
 }
 
-fn timed_out(task: &Task, timeout: Duration) -> TaskError {
-    let error = failure::retryable(format!("node {} exceeded its timeout of {} ms", task.node, timeout.as_millis()));
+fn timed_out(task: &Task, what: &str, after: Duration) -> TaskError {
+    let error = failure::retryable(format!("node {} exceeded its {what} of {} ms", task.node, after.as_millis()));
     failure::of_kind(error, "NodeTimeoutError")
 }
 

@@ -12,6 +12,9 @@ mod partition;
 pub mod tracker;
 pub mod window;
 
+mod attempt;
+mod cache;
+mod decisions;
 mod execute;
 mod outbox;
 mod outgoing;
@@ -34,5 +37,5 @@ pub use calls::CallContent;
 pub use config::{Config, Serve};
 pub use error::Error;
 pub use models::ModelRegistry;
-pub use nodes::{Environment, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry};
+pub use nodes::{Environment, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop};
 pub use serve::{Deps, http_client, run};

@@ -18,10 +18,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, Error, ModelRegistry, NodeRegistry, Serve,
+    cache::Cache,
     compiled::{Parts, is_served},
     consumer::{Hint, NodeConsumer, ProcessBudget, Served, Worker},
     execute::Executor,
-    nodes::Environment,
+    nodes::{Environment, http::service::Services},
     outbox::Outbox,
     specs::SpecCache,
     tokens::{Coalescing, TokenTarget},
@@ -105,7 +106,8 @@ fn worker(config: Config, deps: Deps) -> Worker {
     let executor = Executor {
         clock,
         random,
-        specs: SpecCache::new(specs, Parts { models, nodes, http, environment }),
+        specs: SpecCache::new(specs, Parts { models, nodes, services: Services { http, environment } }),
+        cache: Cache::default(),
         tokens,
         call_content: config.call_content,
         attempt_timeout: config.attempt_timeout,

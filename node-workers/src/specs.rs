@@ -11,6 +11,7 @@ use run_store::{Specs, StoreError};
 use crate::{
     compiled::{CompiledGraph, Parts},
     failure,
+    nodes::http::service::Services,
 };
 
 /// Compiled versions that are kept; beyond it they are compiled anew.
@@ -43,6 +44,10 @@ impl SpecCache {
 
     pub fn specs(&self) -> &dyn Specs {
         &*self.specs
+    }
+
+    pub fn services(&self) -> &Services {
+        &self.parts.services
     }
 
     pub async fn get(&self, hash: &str) -> Result<Arc<CompiledGraph>, SpecError> {

@@ -54,6 +54,8 @@ struct State {
     sent_at: Option<Instant>,
     pending: Option<Pending>,
     last: Option<LastToken>,
+    /// When the attempt last showed that it is alive.
+    alive_at: Option<Instant>,
 }
 
 struct Pending {
@@ -92,6 +94,7 @@ impl TokenSink {
             return;
         }
         let mut state = self.lock();
+        state.alive_at = Some(Instant::now());
         if !state.continues(kind, message_id) {
             self.send_pending(&mut state);
         }
@@ -113,6 +116,23 @@ impl TokenSink {
         let mut state = self.lock();
         self.send_pending(&mut state);
         state.attempt = attempt;
+        state.alive_at = Some(Instant::now());
+    }
+
+    /// The attempt is alive, though it has nothing to show: its idle timeout begins anew.
+    pub fn touch(&self) {
+        self.lock().alive_at = Some(Instant::now());
+    }
+
+    /// Ends when the attempt has shown nothing for so long.
+    pub(crate) async fn idle_for(&self, idle: Duration) {
+        loop {
+            let due = self.lock().alive_at.map_or_else(Instant::now, |at| at + idle);
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
     }
 
     /// Puts out what waits; the last token of all, for the result.

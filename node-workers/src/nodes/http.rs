@@ -1,230 +1,140 @@
-//! `http`: a user's service in any language. POST in, an update or an error out (docs/node-api.md).
+//! `http`: a user's service in any language. POST in, LangGraph's `Command`, questions or an error out
+//! (docs/node-api.md).
 
-mod reply;
-
-use std::{collections::BTreeMap, sync::Arc};
+pub mod ask;
+pub mod reply;
+pub mod service;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use graph::{
-    envelope::GraphRef,
-    spec::HttpNode,
-    task::{TaskError, TaskPath},
+    ids,
+    spec::{END, HttpCall, HttpNode},
+    task::{Destination, Interrupt, TaskError, UsageSource},
 };
-use reqwest::{
-    Response,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+use schemas::{
+    node_api::{
+        AskKind, CommandGraph, GoTo, NodeAnswer, NodeCall, NodeLine, NodeQuestion, NodeToken, NodeUpdate, TokenOf,
+    },
+    record::TokenKind,
 };
-use schemas::record::TokenKind;
-use serde::Serialize;
 use serde_json::Value;
-use uuid::Uuid;
 
-use self::reply::{Piece, Pieces};
-use super::{Environment, Node, NodeContext, NodeInput, NodeOutput, resolve};
-use crate::{
-    failure,
-    models::openai::retry_after,
-    outgoing::{Outgoing, TRACEPARENT},
+use self::{
+    ask::Ask,
+    reply::{Piece, Pieces},
+    service::{JSON, Post, Services},
 };
+use super::{Node, NodeContext, NodeInput, NodeOutput, Stop};
 
-/// Bytes of an answer.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of a refusal that are read for its reason.
-const REFUSAL_BYTES_MAX: usize = 64 * 1024;
-const REFUSAL_CHARS_MAX: usize = 500;
-
-pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const STREAMED: &str = "application/x-ndjson, text/event-stream, application/json";
 
 pub struct Http {
-    spec: HttpNode,
-    http: reqwest::Client,
-    environment: Environment,
-}
-
-/// What is posted.
-#[derive(Serialize)]
-struct Ask<'a> {
-    task_id: Uuid,
-    issue: u32,
-    attempt: u32,
-    execution: Uuid,
-    idempotency_key: &'a str,
-    node: &'a str,
-    graph: &'a GraphRef,
-    run_id: Uuid,
-    thread_id: Option<&'a str>,
-    tenant: &'a str,
-    step: i64,
-    checkpoint_ns: &'a str,
-    path: &'a TaskPath,
-    triggers: &'a [String],
-    input: NodeInput<'a>,
-    context: &'a Value,
-    configurable: &'a BTreeMap<String, Value>,
-    metadata: &'a BTreeMap<String, Value>,
-    tags: &'a [String],
-    answers: &'a [Arc<Value>],
+    call: HttpCall,
+    stream: bool,
+    services: Services,
 }
 
 impl Http {
-    pub fn new(spec: &HttpNode, http: reqwest::Client, environment: Environment) -> Self {
-        Http { spec: spec.clone(), http, environment }
-    }
-
-    fn ask(
-        &self,
-        input: NodeInput<'_>,
-        context: &NodeContext,
-    ) -> Result<(reqwest::RequestBuilder, Outgoing), TaskError> {
-        let (envelope, task) = (context.envelope(), context.task());
-        let idempotency_key = context.idempotency_key();
-        let ask = Ask {
-            task_id: task.id,
-            issue: task.issue,
-            attempt: context.attempt(),
-            execution: context.execution(),
-            idempotency_key: &idempotency_key,
-            node: &task.node,
-            graph: &envelope.graph,
-            run_id: envelope.run_id,
-            thread_id: envelope.thread_id.as_deref(),
-            tenant: &envelope.tenant,
-            step: task.step,
-            checkpoint_ns: &task.checkpoint_ns,
-            path: &task.path,
-            triggers: &task.triggers,
-            input,
-            context: &task.context,
-            configurable: &task.configurable,
-            metadata: &envelope.metadata,
-            tags: &envelope.tags,
-            answers: &task.answers,
-        };
-        let accepted = if self.spec.stream {
-            "application/x-ndjson, text/event-stream, application/json"
-        } else {
-            "application/json"
-        };
-        let url = resolve(&self.spec.url, &self.environment)?;
-        let outgoing = Outgoing::post(context.trace, &url);
-        let mut request = self.http.post(url);
-        if let Some(traceparent) = outgoing.traceparent() {
-            request = request.header(TRACEPARENT, traceparent);
-        }
-        let request = request
-            .headers(self.headers()?)
-            .header(ACCEPT, accepted)
-            .header(IDEMPOTENCY_KEY, &idempotency_key)
-            .json(&ask);
-        Ok((request, outgoing))
-    }
-
-    fn headers(&self) -> Result<HeaderMap, TaskError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.spec.headers {
-            let parsed = HeaderName::try_from(name)
-                .map_err(|_| failure::node_failed(format!("{name:?} is no name of an HTTP header")))?;
-            let mut value = HeaderValue::try_from(resolve(value, &self.environment)?)
-                .map_err(|_| failure::node_failed(format!("the value of header {name} is no HTTP header value")))?;
-            value.set_sensitive(true);
-            headers.insert(parsed, value);
-        }
-        Ok(headers)
+    pub fn new(spec: &HttpNode, services: Services) -> Self {
+        let HttpNode { url, headers, stream } = spec.clone();
+        Http { call: HttpCall { url, headers }, stream, services }
     }
 }
 
 #[async_trait]
 impl Node for Http {
-    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
-        let (request, mut outgoing) = self.ask(input, context)?;
-        let response = request.send().await.map_err(|error| {
-            // The address may hold a secret.
-            let message = format!("the node's service can't be reached: {}", root(error));
-            outgoing.failed("unreachable", &message);
-            failure::of_kind(failure::retryable(message), "unreachable")
-        })?;
-        outgoing.answered(response.status());
-        drop(outgoing);
-        if !response.status().is_success() {
-            return Err(refused(response).await);
-        }
-        let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let mut pieces = Pieces::of(media);
-        let mut body = response.bytes_stream();
-        let mut read = 0;
-        while let Some(bytes) = body.next().await {
-            let bytes = bytes.map_err(|error| reply::cut_off(&root(error)))?;
-            read += bytes.len();
-            if read > ANSWER_BYTES_MAX {
-                return Err(failure::node_failed(format!("the node's answer is over {ANSWER_BYTES_MAX} bytes")));
-            }
-            for piece in pieces.push(&bytes)? {
-                if let Some(output) = take(piece, context)? {
-                    return Ok(output);
-                }
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
+        let ask = Ask::new(AskKind::Task, input, context);
+        let accept = if self.stream { STREAMED } else { JSON };
+        let answer = ask_service(&self.services, &self.call, &ask, accept, context).await?;
+        output(answer, context)
+    }
+}
+
+/// Posts the ask, shows what comes before the answer, and gives the answer.
+pub async fn ask_service<I: serde::Serialize>(
+    services: &Services,
+    call: &HttpCall,
+    ask: &Ask<'_, I>,
+    accept: &'static str,
+    context: &NodeContext,
+) -> Result<NodeAnswer, TaskError> {
+    let post = Post { idempotency_key: &ask.idempotency_key, accept, trace: context.trace };
+    let mut body = services.post(call, ask, post).await?;
+    let mut pieces = Pieces::of(&body.media);
+    while let Some(bytes) = body.next().await? {
+        context.tokens().touch();
+        for piece in pieces.push(&bytes)? {
+            match piece {
+                Piece::Line(line) => show(line, context),
+                Piece::Answer(answer) => return Ok(*answer),
             }
         }
-        take(pieces.finish()?, context)?.ok_or_else(|| reply::cut_off("it ended without an update or an error"))
+    }
+    match pieces.finish()? {
+        Piece::Answer(answer) => Ok(*answer),
+        Piece::Line(_) => Err(reply::cut_off("it ended without an answer")),
     }
 }
 
-/// Puts a delta out, or ends the answer.
-fn take(piece: Piece, context: &NodeContext) -> Result<Option<NodeOutput>, TaskError> {
-    match piece {
-        Piece::Token { text, message_id } => {
-            let made = message_id.is_none().then(|| context.message_id(0));
-            let id = message_id.or(made).unwrap_or_default();
-            context.tokens().emit(TokenKind::Text, &id, &text);
-            Ok(None)
-        }
-        Piece::Custom(value) => {
-            context.tokens().emit(TokenKind::Custom, "", &value.to_string());
-            Ok(None)
-        }
-        Piece::Update(update) => Ok(Some(NodeOutput::update(update))),
-        Piece::Error(error) => Err(error),
-    }
+fn show(line: NodeLine, context: &NodeContext) {
+    let TokenOf { text, message_id, kind } = match line {
+        NodeLine::Custom(value) => return context.tokens().emit(TokenKind::Custom, "", &value.to_string()),
+        NodeLine::Token(NodeToken::Text(text)) => TokenOf { text, message_id: None, kind: None },
+        NodeLine::Token(NodeToken::Of(token)) => token,
+    };
+    let id = message_id.unwrap_or_else(|| context.message_id(0));
+    context.tokens().emit(kind.unwrap_or(TokenKind::Text), &id, &text);
 }
 
-/// A status that is no success: 408, 425, 429 and 5xx may succeed later. The body may say more.
-async fn refused(response: Response) -> TaskError {
-    let status = response.status().as_u16();
-    let wait = retry_after(response.headers());
-    let body = read_refusal(response).await;
-    let mut error = serde_json::from_slice::<Value>(&body)
-        .ok()
-        .and_then(|body| reply::error_of(body.get("error")?))
-        .unwrap_or_else(|| {
-            let said: String = String::from_utf8_lossy(&body).chars().take(REFUSAL_CHARS_MAX).collect();
-            failure::node_failed(format!("the node's service answered {status}: {said}"))
-        });
-    error.retryable |= matches!(status, 408 | 425 | 429 | 500..);
-    error.retry_after_ms = error.retry_after_ms.or(wait.map(|wait| wait.as_millis() as u64));
-    if error.kind.is_none() {
-        error.kind = Some(format!("http_{status}"));
+/// What a service's answer comes to.
+pub fn output(answer: NodeAnswer, context: &NodeContext) -> Result<NodeOutput, Stop> {
+    let NodeAnswer { update, goto, graph, extra, interrupts, error, answers_used, calls } = answer;
+    count(&calls, context);
+    context.answers.take(context.task(), answers_used);
+    if let Some(error) = error {
+        return Err(reply::error_from(error).into());
     }
-    error
+    if !interrupts.is_empty() {
+        return Err(Stop::Asked(questions(interrupts, context)));
+    }
+    Ok(NodeOutput {
+        update: match update {
+            None => Value::Null,
+            Some(NodeUpdate::One(update)) => Value::Object(update),
+            Some(NodeUpdate::Many(updates)) => updates.into_iter().map(Value::Object).collect(),
+        },
+        answer: None,
+        goto: destinations(goto),
+        to_parent: graph == Some(CommandGraph::Parent),
+        extra,
+    })
 }
 
-async fn read_refusal(response: Response) -> Vec<u8> {
-    let mut body = response.bytes_stream();
-    let mut read = Vec::new();
-    while let Some(Ok(bytes)) = body.next().await {
-        read.extend_from_slice(&bytes);
-        if read.len() >= REFUSAL_BYTES_MAX {
-            break;
-        }
-    }
-    read
+/// `END` leads nowhere.
+fn destinations(goto: Vec<GoTo>) -> Vec<Destination> {
+    let to = |to| match to {
+        GoTo::Node(name) => (name != END).then_some(Destination::Node(name)),
+        GoTo::Send(send) => Some(Destination::Send { node: send.node, argument: send.input.into() }),
+    };
+    goto.into_iter().filter_map(to).collect()
 }
 
-/// The innermost cause, without the address.
-fn root(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(source) = cause.source() {
-        cause = source;
+fn questions(asked: Vec<NodeQuestion>, context: &NodeContext) -> Vec<Interrupt> {
+    let first = context.answers.taken() as usize;
+    let question = |(index, NodeQuestion { value, id, response_schema }): (usize, NodeQuestion)| Interrupt {
+        id: id.unwrap_or_else(|| ids::interrupt_id(&context.task().checkpoint_ns, first + index)),
+        value: value.into(),
+        response_schema: response_schema.map(Into::into),
+    };
+    asked.into_iter().enumerate().map(question).collect()
+}
+
+/// Calls that the service made itself are spent by the run.
+fn count(calls: &[NodeCall], context: &NodeContext) {
+    for NodeCall { provider, model, usage } in calls {
+        let mut call = context.calls().begin(provider, model, || Value::Null);
+        call.used(*usage, UsageSource::Reported);
+        call.end("ok", || Value::Null);
     }
-    cause.to_string()
 }

@@ -14,7 +14,7 @@ use graph::{
 use serde_json::{Map, Value, json};
 
 use self::called::Called;
-use super::{Node, NodeContext, NodeInput, NodeOutput, items, kind_of, scope};
+use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scope};
 use crate::{
     failure, metrics,
     models::{Answer, ModelRegistry, ModelRequest, ModelSettings, Target},
@@ -62,7 +62,7 @@ impl Model {
     }
 
     fn request(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<ModelRequest, TaskError> {
-        let items = items(&input);
+        let items = items(&input, context);
         let scope = scope(context.task(), input, &items);
         Ok(ModelRequest {
             model: String::new(),
@@ -128,13 +128,13 @@ impl Model {
         };
         let messages = Value::Array(vec![message]);
         let update = Value::Object(Map::from_iter([(MESSAGES.to_owned(), messages)]));
-        Ok(NodeOutput { update, answer: seen, goto: Vec::new() })
+        Ok(NodeOutput { update, answer: seen, ..NodeOutput::default() })
     }
 }
 
 #[async_trait]
 impl Node for Model {
-    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         let targets = self.targets.as_ref().map_err(TaskError::clone)?;
         let request = self.request(input, context)?;
         let message_id = context.message_id(0);
@@ -142,7 +142,7 @@ impl Node for Model {
         while let Some(target) = left.next() {
             let mut called = Called::begin(target, &request, context, &message_id);
             let error = match called.read().await {
-                Ok(answer) => return self.output(&answer, &message_id),
+                Ok(answer) => return Ok(self.output(&answer, &message_id)?),
                 Err(error) => error,
             };
             match left.peek() {
@@ -150,10 +150,10 @@ impl Node for Model {
                 Some(next) if !called.shown() && error.cause.is_worth_another_target() => {
                     metrics::count_fallback(target.provider.name(), next.provider.name(), error.cause.as_str());
                 }
-                Some(_) | None => return Err(error.into_task_error(target.provider.name(), target.name())),
+                Some(_) | None => return Err(error.into_task_error(target.provider.name(), target.name()).into()),
             }
         }
-        Err(failure::internal("a model's alias has no target"))
+        Err(failure::internal("a model's alias has no target").into())
     }
 }
 

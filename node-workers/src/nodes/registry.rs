@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use graph::{spec::RustNode, task::TaskError};
 use serde_json::Value;
 
-use super::{Node, NodeContext, NodeInput, NodeOutput};
+use super::{Node, NodeContext, NodeInput, NodeOutput, Stop};
 use crate::failure;
 
 type Make = dyn Fn(&Value) -> Result<Arc<dyn Node>, String> + Send + Sync;
@@ -71,7 +71,7 @@ impl<F> Node for Function<F>
 where
     F: Fn(Value) -> Result<Value, TaskError> + Send + Sync + 'static,
 {
-    async fn run(&self, input: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, TaskError> {
-        (self.0)(input.to_value()).map(NodeOutput::update)
+    async fn run(&self, input: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, Stop> {
+        Ok(NodeOutput::update((self.0)(input.to_value())?))
     }
 }

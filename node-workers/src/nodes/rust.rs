@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use graph::{spec::RustNode, task::TaskError};
 
-use super::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry};
+use super::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop};
 
 pub struct Rust(Arc<dyn Node>);
 
@@ -17,7 +17,7 @@ impl Rust {
 
 #[async_trait]
 impl Node for Rust {
-    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         self.0.run(input, context).await
     }
 }

@@ -1,15 +1,14 @@
 //! `transform`: all it does stands in the node's `update`.
 
 use async_trait::async_trait;
-use graph::task::TaskError;
 
-use super::{Node, NodeContext, NodeInput, NodeOutput};
+use super::{Node, NodeContext, NodeInput, NodeOutput, Stop};
 
 pub struct Transform;
 
 #[async_trait]
 impl Node for Transform {
-    async fn run(&self, _: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, _: NodeInput<'_>, _: &NodeContext) -> Result<NodeOutput, Stop> {
         Ok(NodeOutput::default())
     }
 }

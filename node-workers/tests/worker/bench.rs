@@ -214,6 +214,13 @@ impl Bench {
         self.issue_to(partition, task).await;
     }
 
+    /// Appends a task to the topic of another node.
+    pub async fn issue_on(&self, node: &str, task: &TaskRecord) {
+        let partition = partition_for(task.key().as_bytes(), PARTITIONS);
+        let record = Record::json(task.key(), task.headers("test", None), Arc::new(task.clone()));
+        self.log.append(&self.topic(node), partition, record).await.unwrap();
+    }
+
     pub async fn issue_to(&self, partition: u32, task: &TaskRecord) {
         let record = Record::json(task.key(), task.headers("test", Some("00-trace-01")), Arc::new(task.clone()));
         self.log.append(&self.topic(&task.task.node), partition, record).await.unwrap();

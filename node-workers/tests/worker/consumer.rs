@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use event_log::{EventLog, Record};
-use graph::task::{TaskError, TaskId};
-use node_workers::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, tracker::Tracker};
+use graph::task::TaskId;
+use node_workers::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop, tracker::Tracker};
 use schemas::record::TaskRecord;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -60,7 +60,7 @@ impl Gate {
 
 #[async_trait]
 impl Node for Gate {
-    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         *self.begun.lock().unwrap().entry(context.task().id).or_default() += 1;
         if input.get("hold") == Some(&Value::Bool(true)) {
             let mut opened = self.open.subscribe();

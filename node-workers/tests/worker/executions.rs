@@ -14,7 +14,7 @@ use graph::{
     spec::{EdgeSpec, SendSpec},
     task::{Destination, TaskError, TaskPath, TaskResult},
 };
-use node_workers::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, failure};
+use node_workers::{Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop, failure};
 use schemas::{
     record::{RunsRecord, TokenKind},
     topic::RUNS,
@@ -79,13 +79,13 @@ struct Flaky(AtomicU32);
 
 #[async_trait]
 impl Node for Flaky {
-    async fn run(&self, _: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, _: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         context.tokens().emit(TokenKind::Text, "m", "trying");
         let call = context.calls().begin("p", "m", || Value::Null);
         match self.0.fetch_add(1, Ordering::Relaxed) {
             n @ 0..2 => {
                 call.end("server_error", || Value::Null);
-                Err(failure::retryable(format!("try {n}")))
+                Err(failure::retryable(format!("try {n}")).into())
             }
             _ => {
                 call.end("ok", || Value::Null);
@@ -99,7 +99,7 @@ struct Slow;
 
 #[async_trait]
 impl Node for Slow {
-    async fn run(&self, _: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, _: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         let _cut_off = context.calls().begin("p", "slow", || Value::Null);
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         Ok(NodeOutput::default())

@@ -8,4 +8,5 @@ mod faults;
 mod handover;
 mod http_node;
 mod model_node;
+mod questions;
 mod values;

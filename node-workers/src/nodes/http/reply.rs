@@ -1,6 +1,7 @@
 //! A service's answer: one JSON value, JSON lines, or server-sent events. Pure.
 
 use graph::task::TaskError;
+use schemas::node_api::{NodeAnswer, NodeError, NodeLine};
 use serde_json::Value;
 
 use crate::{
@@ -9,19 +10,11 @@ use crate::{
     nodes::kind_of,
 };
 
-/// What an answer may name later; until then it is refused, never left out.
-const NOT_BUILT: [&str; 4] = ["command", "goto", "sends", "interrupt"];
-
 #[derive(Debug, PartialEq)]
 pub enum Piece {
-    /// `{"token": "text"}` or `{"token": {"text": …, "message_id": …}}`.
-    Token { text: String, message_id: Option<String> },
-    /// `{"custom": …}`
-    Custom(Value),
-    /// `{"update": …}`
-    Update(Value),
-    /// `{"error": {"message": …, "type": …, "retryable": …}}`
-    Error(TaskError),
+    /// Something to show before the answer.
+    Line(NodeLine),
+    Answer(Box<NodeAnswer>),
 }
 
 /// Reads pieces from the body as it comes.
@@ -65,13 +58,13 @@ impl Pieces {
     /// What the end of the body completes.
     pub fn finish(mut self) -> Result<Piece, TaskError> {
         match &mut self {
-            Pieces::Whole(body) if body.iter().all(u8::is_ascii_whitespace) => Ok(Piece::Update(Value::Null)),
+            Pieces::Whole(body) if body.iter().all(u8::is_ascii_whitespace) => Ok(Piece::Answer(Box::default())),
             Pieces::Whole(body) => piece_of(body),
             Pieces::Lines(lines) => match lines.finish() {
                 Some(line) => piece_of(line.as_bytes()),
-                None => Err(cut_off("it ended without an update or an error")),
+                None => Err(cut_off("it ended without an answer")),
             },
-            Pieces::Events(_) => Err(cut_off("it ended without an update or an error")),
+            Pieces::Events(_) => Err(cut_off("it ended without an answer")),
         }
     }
 }
@@ -80,56 +73,42 @@ pub fn cut_off(why: &str) -> TaskError {
     failure::of_kind(failure::retryable(format!("the node's answer was cut off: {why}")), "truncated")
 }
 
-/// `{"message", "type", "retryable", "retry_after_ms"}`; None where there is no message.
+/// `{"message", "type", "retryable", "retry_after_ms"}`, or a text; None where there is no message.
 pub fn error_of(error: &Value) -> Option<TaskError> {
-    if let Some(message) = error.as_str() {
-        return Some(failure::node_failed(message));
+    match error.as_str() {
+        Some(message) => Some(failure::node_failed(message)),
+        None => serde_json::from_value(error.clone()).ok().map(error_from),
     }
-    let text = |name: &str| error.get(name).and_then(Value::as_str);
-    Some(TaskError {
-        kind: text("type").map(str::to_owned),
-        retryable: error.get("retryable").and_then(Value::as_bool).unwrap_or(false),
-        retry_after_ms: error.get("retry_after_ms").and_then(Value::as_u64),
-        ..failure::node_failed(text("message")?)
-    })
+}
+
+pub fn error_from(error: NodeError) -> TaskError {
+    let NodeError { message, r#type, retryable, retry_after_ms } = error;
+    TaskError { kind: r#type, retryable, retry_after_ms, ..failure::node_failed(message) }
 }
 
 fn piece_of(json: &[u8]) -> Result<Piece, TaskError> {
     let value: Value = serde_json::from_slice(json).map_err(|_| bad("a piece of it is no JSON"))?;
-    let Value::Object(mut fields) = value else {
-        return Err(bad(&format!("it is {}, not an object with `update` or `error`", kind_of(&value))));
+    let Value::Object(fields) = &value else {
+        return Err(bad(&format!("it is {}, not an object with `update`, `interrupts` or `error`", kind_of(&value))));
     };
-    if let Some(name) = NOT_BUILT.iter().find(|name| fields.contains_key(**name)) {
-        return Err(bad(&format!("`{name}` is not built yet")));
+    if fields.contains_key("token") || fields.contains_key("custom") {
+        let line = serde_json::from_value(value).map_err(|_| bad("its `token` is no text"))?;
+        return Ok(Piece::Line(line));
     }
-    if let Some(error) = fields.get("error") {
-        return Ok(Piece::Error(error_of(error).ok_or_else(|| bad("its `error` has no `message`"))?));
-    }
-    if let Some(update) = fields.remove("update") {
-        return Ok(Piece::Update(update));
-    }
-    if let Some(token) = fields.remove("token") {
-        let text = token.as_str().or_else(|| token.get("text").and_then(Value::as_str));
-        let text = text.ok_or_else(|| bad("its `token` is no text"))?.to_owned();
-        let message_id = token.get("message_id").and_then(Value::as_str).map(str::to_owned);
-        return Ok(Piece::Token { text, message_id });
-    }
-    if let Some(custom) = fields.remove("custom") {
-        return Ok(Piece::Custom(custom));
-    }
-    Err(bad("it has none of `update`, `error`, `token`, `custom`"))
+    serde_json::from_value(value).map(|answer| Piece::Answer(Box::new(answer))).map_err(|error| bad(&error.to_string()))
 }
 
 fn too_long(error: LineTooLong) -> TaskError {
     bad(&error.to_string())
 }
 
-fn bad(why: &str) -> TaskError {
+pub fn bad(why: &str) -> TaskError {
     failure::of_kind(failure::node_failed(format!("the node's answer can't be read: {why}")), "bad_answer")
 }
 
 #[cfg(test)]
 mod tests {
+    use schemas::node_api::NodeToken;
     use serde_json::json;
 
     use super::*;
@@ -140,16 +119,20 @@ mod tests {
         for bytes in body.as_bytes().chunks(size) {
             read.extend(pieces.push(bytes)?);
         }
-        if !read.iter().any(|piece| matches!(piece, Piece::Update(_) | Piece::Error(_))) {
+        if !read.iter().any(|piece| matches!(piece, Piece::Answer(_))) {
             read.push(pieces.finish()?);
         }
         Ok(read)
     }
 
+    fn answer(answer: Value) -> Piece {
+        Piece::Answer(Box::new(serde_json::from_value(answer).unwrap()))
+    }
+
     #[test]
     fn the_same_pieces_in_every_form() {
-        let token = || Piece::Token { text: "hi".to_owned(), message_id: None };
-        let update = || Piece::Update(json!({"a": 1}));
+        let token = || Piece::Line(NodeLine::Token(NodeToken::Text("hi".to_owned())));
+        let update = || answer(json!({"update": {"a": 1}}));
         let lines = "{\"token\":\"hi\"}\n\n{\"update\":{\"a\":1}}";
         let events = "data: {\"token\":\"hi\"}\n\nevent: x\ndata: {\"update\":{\"a\":1}}\n\ndata: [DONE]\n\n";
         for size in 1..30 {
@@ -157,12 +140,13 @@ mod tests {
             assert_eq!(read("text/event-stream", events, size).unwrap(), [token(), update()]);
             assert_eq!(read("application/json", "{\"update\":{\"a\":1}}", size).unwrap(), [update()]);
         }
-        assert_eq!(read("", " \n", 1).unwrap(), [Piece::Update(Value::Null)]);
+        assert_eq!(read("", " \n", 1).unwrap(), [answer(json!({}))]);
+        assert_eq!(read("application/json", "{}", 1).unwrap(), [answer(json!({}))], "each field may be left out");
     }
 
     #[test]
     fn errors_say_what_the_service_said() {
-        let body = json!({"error": {"message": "no", "type": "ValueError", "retryable": true, "retry_after_ms": 9}});
+        let said = json!({"message": "no", "type": "ValueError", "retryable": true, "retry_after_ms": 9});
         let expect = TaskError {
             class: "node_failed".to_owned(),
             message: "no".to_owned(),
@@ -170,17 +154,19 @@ mod tests {
             retryable: true,
             retry_after_ms: Some(9),
         };
-        assert_eq!(read("application/json", &body.to_string(), 99).unwrap(), [Piece::Error(expect)]);
+        assert_eq!(error_of(&said), Some(expect));
+        assert_eq!(error_of(&json!("no")).unwrap().message, "no");
+        assert_eq!(error_of(&json!({})), None);
     }
 
     #[test]
     fn what_is_no_answer_is_refused() {
         let table = [
             ("application/json", "[]", "a list"),
-            ("application/json", "{}", "none of"),
             ("application/json", "{\"update\":", "no JSON"),
-            ("application/json", "{\"goto\":\"x\"}", "not built yet"),
-            ("application/json", "{\"error\":{}}", "no `message`"),
+            ("application/json", "{\"updat\":{}}", "unknown field `updat`"),
+            ("application/json", "{\"goto\":\"x\"}", "expected a sequence"),
+            ("application/json", "{\"error\":{}}", "missing field `message`"),
             ("application/x-ndjson", "{\"token\":\"a\"}\n", "cut off"),
             ("text/event-stream", "data: {\"update\":{}}", "cut off"),
         ];

@@ -1,0 +1,144 @@
+//! What nodes wrote for an input, to be written again for the same one: LangGraph's cache, kept by each worker.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use graph::task::TaskResult;
+use tokio::time::Instant;
+
+/// Entries of one worker, and their bytes: beyond either the oldest go.
+const ENTRIES_MAX: usize = 10_000;
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Default)]
+pub struct Cache(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    by_key: BTreeMap<Key, Entry>,
+    /// In the order in which they were put.
+    order: VecDeque<(Key, Instant)>,
+    bytes: usize,
+}
+
+/// Whose entry it is (tenant, the graph's version, node) and of which input. A hash of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u128);
+
+struct Entry {
+    result: TaskResult,
+    bytes: usize,
+    put_at: Instant,
+    until: Option<Instant>,
+}
+
+impl Key {
+    pub fn of(tenant: &str, graph_hash: &str, node: &str, input: &str) -> Self {
+        let mut bytes = Vec::with_capacity(input.len() + 128);
+        for part in [tenant, graph_hash, node, input] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Key(xxhash_rust::xxh3::xxh3_128(&bytes))
+    }
+}
+
+impl Cache {
+    pub fn get(&self, key: Key) -> Option<TaskResult> {
+        let entries = self.lock();
+        let entry = entries.by_key.get(&key)?;
+        entry.until.is_none_or(|until| Instant::now() < until).then(|| entry.result.clone())
+    }
+
+    /// Keeps what the node wrote and where it went.
+    pub fn put(&self, key: Key, result: &TaskResult, ttl: Option<Duration>) {
+        let bytes = serde_json::to_vec(result).map_or(usize::MAX, |json| json.len());
+        if bytes > BYTES_MAX / 4 {
+            return;
+        }
+        let now = Instant::now();
+        let entry = Entry { result: result.clone(), bytes, put_at: now, until: ttl.map(|ttl| now + ttl) };
+        let mut entries = self.lock();
+        entries.bytes += bytes;
+        if let Some(before) = entries.by_key.insert(key, entry) {
+            entries.bytes -= before.bytes;
+        }
+        entries.order.push_back((key, now));
+        entries.make_room();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn make_room(&mut self) {
+        while self.order.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+            let Some((key, put_at)) = self.order.pop_front() else { return };
+            // What was put anew since stands further behind too.
+            if self.by_key.get(&key).is_some_and(|entry| entry.put_at == put_at)
+                && let Some(entry) = self.by_key.remove(&key)
+            {
+                self.bytes -= entry.bytes;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn wrote(text: &str) -> TaskResult {
+        TaskResult { writes: vec![("a".to_owned(), Arc::new(Value::from(text)))], ..TaskResult::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_lives_for_its_time() {
+        let cache = Cache::default();
+        let (short, long) = (Key::of("t", "g", "n", "1"), Key::of("t", "g", "n", "2"));
+        cache.put(short, &wrote("x"), Some(Duration::from_secs(60)));
+        cache.put(long, &wrote("y"), None);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(cache.get(short), Some(wrote("x")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(cache.get(short), None);
+        assert_eq!(cache.get(long), Some(wrote("y")));
+    }
+
+    #[tokio::test]
+    async fn tenants_graphs_and_nodes_are_apart() {
+        let keys = [
+            Key::of("t", "g", "n", "1"),
+            Key::of("u", "g", "n", "1"),
+            Key::of("t", "h", "n", "1"),
+            Key::of("t", "g", "m", "1"),
+            Key::of("tg", "", "n", "1"),
+        ];
+        let different: std::collections::BTreeSet<Key> = keys.into_iter().collect();
+        assert_eq!(different.len(), keys.len());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_first() {
+        let cache = Cache::default();
+        let text = "x".repeat(BYTES_MAX / 8);
+        let keys: Vec<Key> = (0..12).map(|n| Key::of("t", "g", "n", &n.to_string())).collect();
+        for key in &keys {
+            cache.put(*key, &wrote(&text), None);
+        }
+        assert_eq!(cache.get(keys[0]), None);
+        assert!(cache.get(keys[11]).is_some());
+        assert!(cache.lock().bytes <= BYTES_MAX);
+        cache.put(keys[0], &wrote(&"x".repeat(BYTES_MAX)), None);
+        assert_eq!(cache.get(keys[0]), None, "what is too large for it isn't kept");
+    }
+}
