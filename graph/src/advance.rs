@@ -10,6 +10,7 @@ mod interrupt;
 mod issue;
 mod lost;
 mod recall;
+mod reduction;
 mod retry;
 mod roll_back;
 mod step;
@@ -57,7 +58,6 @@ pub enum Need {
 /// What an event causes outside of its key's state, in order.
 #[allow(clippy::large_enum_variant, reason = "most commands are tasks, and none is kept")]
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "most commands are tasks, and none lives longer than its event")]
 pub enum Command {
     Issue {
         envelope: Arc<Envelope>,

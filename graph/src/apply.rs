@@ -6,11 +6,11 @@ use std::{
 };
 
 use crate::{
-    channel::{Change, Channel, Fields, Kind, UpdateError, Write},
+    channel::{Change, Channel, Fields, Kind, Own, ToReduce, UpdateError, Write},
     checkpoint::Checkpoint,
     graph::{Graph, Node, SENDS, START_NODE},
     step_task::{Finished, StepTask},
-    task::Destination,
+    task::{Destination, Reduction},
 };
 
 /// One source of change: a task, the input, or a task that is discarded.
@@ -48,7 +48,8 @@ pub(crate) enum Purpose {
 impl<'a> Writer<'a> {
     /// The tasks of a step in the order in which their writes count: pulled ones by name, then pushed ones by index.
     pub fn of_tasks(tasks: impl Iterator<Item = &'a StepTask>) -> Vec<Self> {
-        let mut tasks: Vec<&StepTask> = tasks.collect();
+        // Who joins writes has none of its own.
+        let mut tasks: Vec<&StepTask> = tasks.filter(|task| task.reduces.is_none()).collect();
         tasks.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
         let writer = |task: &'a StepTask| Writer {
             node: &task.node,
@@ -88,7 +89,29 @@ pub(crate) fn apply(
     writers: &[Writer<'_>],
     purpose: Purpose,
 ) -> Result<Applied, UpdateError> {
-    let written = group(graph, writers);
+    apply_reduced(graph, checkpoint, writers, purpose, &Fields::new())
+}
+
+/// As [`apply`], with what programs made of the writes to some channels.
+pub(crate) fn apply_reduced(
+    graph: &Graph,
+    checkpoint: &mut Checkpoint,
+    writers: &[Writer<'_>],
+    purpose: Purpose,
+    reduced: &Fields,
+) -> Result<Applied, UpdateError> {
+    let mut written = group(graph, writers);
+    if purpose == Purpose::View && graph.asks_reducers() {
+        // Nobody is asked for a view: such a channel is shown as it was.
+        let asked =
+            |name: &str, writes: &[Write<'_>]| matches!(to_reduce(graph, checkpoint, name, writes), Ok(Some(_)));
+        written.retain(|name, writes| !asked(name, writes));
+    }
+    for (name, value) in reduced {
+        if let Some(writes) = written.get_mut(name.as_str()) {
+            *writes = vec![Write::Reduced(value)];
+        }
+    }
     let changes = plan(graph, checkpoint, &written)?;
     let next = checkpoint.version + 1;
     let bump = writers.iter().any(|writer| !writer.triggers.is_empty());
@@ -103,6 +126,34 @@ pub(crate) fn apply(
         }
     }
     Ok(commit.applied)
+}
+
+/// What programs have to join before the writes can be applied.
+pub(crate) fn reductions(
+    graph: &Graph,
+    checkpoint: &Checkpoint,
+    writers: &[Writer<'_>],
+) -> Result<Vec<Reduction>, UpdateError> {
+    let mut reductions = Vec::new();
+    for (name, writes) in group(graph, writers) {
+        if let Some((value, values)) = to_reduce(graph, checkpoint, name, &writes)? {
+            reductions.push(Reduction { channel: name.to_owned(), value, values });
+        }
+    }
+    Ok(reductions)
+}
+
+fn to_reduce(
+    graph: &Graph,
+    checkpoint: &Checkpoint,
+    name: &str,
+    writes: &[Write<'_>],
+) -> Result<ToReduce, UpdateError> {
+    let asked = graph.channels.get(name).is_some_and(|def| def.kind == Kind::Own(Own::Http));
+    match checkpoint.channels.get(name).filter(|_| asked) {
+        Some(channel) => channel.to_reduce(writes),
+        None => Ok(None),
+    }
 }
 
 type Written<'a> = BTreeMap<&'a str, Vec<Write<'a>>>;
@@ -176,7 +227,7 @@ impl Planned {
     fn names(kind: &Kind, writes: &[Write<'_>]) -> Option<Self> {
         let names = writes.iter().filter_map(|write| match write {
             Write::Name(name) => Some((*name).clone()),
-            Write::Value(_) | Write::Fields(_) | Write::Signal | Write::Send { .. } => None,
+            Write::Value(_) | Write::Reduced(_) | Write::Fields(_) | Write::Signal | Write::Send { .. } => None,
         });
         kind.is_barrier().then(|| Planned::Names(names.collect()))
     }

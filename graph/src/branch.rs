@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value};
 
 use crate::{
-    channel::{Channel, Content, UpdateError, Write},
+    channel::{Channel, Content, Fields, Kind, Own, UpdateError, Write},
     expression::{Expression, Scope},
-    graph::{Graph, inner_name},
+    graph::{Graph, Node, inner_name},
     spec::{Case, END, HttpCall, SendSpec, Target},
-    task::{Destination, TaskError},
+    task::{Destination, Reduction, TaskError},
 };
 
 /// One conditional edge, its expressions compiled.
@@ -59,7 +59,7 @@ pub fn decide(
     context: &Arc<Value>,
 ) -> Result<Vec<Destination>, TaskError> {
     let mut destinations = Vec::new();
-    let Some(decisions) = decisions(graph, node, channels, writes)? else { return Ok(destinations) };
+    let Some(decisions) = decisions(graph, node, channels, writes, &Fields::new())? else { return Ok(destinations) };
     for decision in decisions.each(context) {
         match decision? {
             Decision::To(mut to) => destinations.append(&mut to),
@@ -91,24 +91,70 @@ pub struct Decisions<'g> {
 /// None where the node has no conditional edges.
 ///
 /// `channels` is the state at the start of the step and `writes` what the task itself wrote: a condition sees both
-/// joined by the reducers, and nothing of what other tasks of the step wrote.
+/// joined by the reducers, and nothing of what other tasks of the step wrote. `reduced` is what programs made of what
+/// [`reductions`] asks for.
 pub fn decisions<'g>(
     graph: &'g Graph,
     node: &str,
     channels: &BTreeMap<String, Arc<Value>>,
     writes: &[(String, Arc<Value>)],
+    reduced: &BTreeMap<String, Arc<Value>>,
 ) -> Result<Option<Decisions<'g>>, TaskError> {
     let Some(node) = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty()) else {
         return Ok(None);
     };
-    // What no condition reads isn't carried, so there is nothing to join it with.
-    let seen = |name: &str| node.reads.contains(name) || !graph.channels.contains_key(name);
-    let state = joined(graph, channels, writes.iter().filter(|(name, _)| seen(name))).map_err(|error| TaskError {
-        class: "invalid_update".to_owned(),
-        kind: Some(error.kind.to_owned()),
-        ..failed(error.message)
-    })?;
+    let state = joined(graph, channels, seen(graph, node, writes), reduced).map_err(refused)?;
     Ok(Some(Decisions { branches: &node.branches, state }))
+}
+
+/// What programs have to join before the conditional edges of a node see what it wrote.
+pub fn reductions(
+    graph: &Graph,
+    node: &str,
+    channels: &BTreeMap<String, Arc<Value>>,
+    writes: &[(String, Arc<Value>)],
+) -> Result<Vec<Reduction>, TaskError> {
+    let node = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty());
+    let Some(node) = node.filter(|_| graph.asks_reducers()) else { return Ok(Vec::new()) };
+    let mut reductions = Vec::new();
+    for (name, writes) in by_channel(seen(graph, node, writes)) {
+        if !graph.channels.get(name).is_some_and(|def| def.kind == Kind::Own(Own::Http)) {
+            continue;
+        }
+        let channel = channel_of(channels.get(name).cloned());
+        if let Some((value, values)) = channel.to_reduce(&writes).map_err(refused)? {
+            reductions.push(Reduction { channel: name.to_owned(), value, values });
+        }
+    }
+    Ok(reductions)
+}
+
+/// What no condition reads isn't carried, so there is nothing to join it with.
+fn seen<'a>(
+    graph: &'a Graph,
+    node: &'a Node,
+    writes: &'a [(String, Arc<Value>)],
+) -> impl Iterator<Item = &'a (String, Arc<Value>)> {
+    writes.iter().filter(|(name, _)| node.reads.contains(name) || !graph.channels.contains_key(name.as_str()))
+}
+
+fn by_channel<'a>(writes: impl Iterator<Item = &'a (String, Arc<Value>)>) -> BTreeMap<&'a str, Vec<Write<'a>>> {
+    let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();
+    for (name, value) in writes {
+        written.entry(name).or_default().push(Write::Value(value));
+    }
+    written
+}
+
+fn channel_of(value: Option<Arc<Value>>) -> Channel {
+    match value {
+        Some(value) => Channel { content: Content::Value(value), ..Channel::default() },
+        None => Channel::default(),
+    }
+}
+
+fn refused(error: UpdateError) -> TaskError {
+    TaskError { class: "invalid_update".to_owned(), kind: Some(error.kind.to_owned()), ..failed(error.message) }
 }
 
 impl<'g> Decisions<'g> {
@@ -124,33 +170,36 @@ impl<'g> Decisions<'g> {
     }
 }
 
+/// Whether a program has to be asked before it is known where to go after `node`: the fold itself can't.
+pub(crate) fn asks(graph: &Graph, node: &str) -> bool {
+    let Some(node) = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty()) else { return false };
+    graph.asks_reducers() || node.branches.iter().any(|branch| matches!(branch, Branch::Decide(_)))
+}
+
 /// The state that a task's conditions see: the step's state with the task's own writes, as if the step were over. What
 /// lives one step is gone.
-pub(crate) fn joined<'a>(
+fn joined<'a>(
     graph: &Graph,
     channels: &BTreeMap<String, Arc<Value>>,
     writes: impl Iterator<Item = &'a (String, Arc<Value>)>,
+    reduced: &BTreeMap<String, Arc<Value>>,
 ) -> Result<BTreeMap<String, Arc<Value>>, UpdateError> {
     let lasts = |name: &str| graph.channels.get(name).is_none_or(|def| !def.kind.lives_one_step());
     let lasting = channels.iter().filter(|(name, _)| lasts(name));
     let mut state: BTreeMap<String, Arc<Value>> = lasting.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();
-    for (name, value) in writes {
-        written.entry(name).or_default().push(Write::Value(value));
-    }
-    for (name, values) in written {
+    for (name, mut writes) in by_channel(writes) {
         let Some(def) = graph.channels.get(name).filter(|def| def.state) else {
             // A key that the state doesn't have is seen by the node's own conditions only.
-            if let (false, Some(Write::Value(value))) = (state.contains_key(name), values.last()) {
+            if let (false, Some(Write::Value(value))) = (state.contains_key(name), writes.last()) {
                 state.insert(name.to_owned(), (*value).clone());
             }
             continue;
         };
-        let mut channel = match state.remove(name) {
-            Some(value) => Channel { content: Content::Value(value), ..Channel::default() },
-            None => Channel::default(),
-        };
-        if let Some(change) = channel.plan(name, &def.kind, &values)? {
+        if let Some(value) = reduced.get(name) {
+            writes = vec![Write::Reduced(value)];
+        }
+        let mut channel = channel_of(state.remove(name));
+        if let Some(change) = channel.plan(name, &def.kind, &writes)? {
             channel.commit(change);
         }
         if let Content::Value(value) = channel.content {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    expression::{Expression, Scope},
     graph::ChannelDef,
     message::{self, Slot},
     reduce,
@@ -32,6 +33,7 @@ pub(crate) enum Kind {
     /// The step's writes as one list, replaced by each step.
     Topic,
     Fold(Fold),
+    Own(Own),
     /// Sends for the next step.
     Sends,
     /// Available when all names have written.
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Last
             | Kind::Untracked
             | Kind::Fold(_)
+            | Kind::Own(_)
             | Kind::Barrier(_)
             | Kind::AfterFinish
             | Kind::BarrierAfterFinish(_) => false,
@@ -77,6 +80,25 @@ pub(crate) enum Fold {
     Min,
     Merge,
     Messages,
+}
+
+/// A reducer of the user's own.
+#[derive(Clone, Debug)]
+pub(crate) enum Own {
+    /// Over `left` and `right`, write by write.
+    Cel(Arc<Expression>),
+    /// A program's: it is asked by a worker before the step is applied.
+    Http,
+}
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Own::Cel(one), Own::Cel(other)) => one.text() == other.text(),
+            (Own::Http, Own::Http) => true,
+            (Own::Cel(_), Own::Http) | (Own::Http, Own::Cel(_)) => false,
+        }
+    }
 }
 
 /// A channel's content and when it last changed.
@@ -122,6 +144,8 @@ pub struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) enum Write<'a> {
     Value(&'a Arc<Value>),
+    /// What a program made of the channel and all writes of the step.
+    Reduced(&'a Arc<Value>),
     /// New input.
     Fields(&'a Fields),
     /// An edge: only that it was written counts.
@@ -193,6 +217,7 @@ impl Channel {
             | Kind::Untracked
             | Kind::Topic
             | Kind::Fold(_)
+            | Kind::Own(_)
             | Kind::Sends => self.content != Content::Empty,
         }
     }
@@ -218,6 +243,7 @@ impl Channel {
             Kind::Any | Kind::Ephemeral { guard: false } | Kind::AfterFinish => Ok(Some(last(writes))),
             Kind::Topic => Ok(Some(topic(writes))),
             Kind::Fold(fold) => self.plan_fold(name, *fold, writes),
+            Kind::Own(own) => self.plan_own(name, own, writes),
             Kind::Sends => Ok(Some(sends(writes))),
             Kind::Barrier(_) | Kind::BarrierAfterFinish(_) => Ok(self.plan_names(writes)),
         }
@@ -263,6 +289,60 @@ impl Channel {
                 Ok(Some(Change::Set(Content::Value(Arc::new(value)))))
             }
         }
+    }
+
+    fn plan_own(&self, name: &str, own: &Own, writes: &[Write<'_>]) -> Result<Option<Change>, UpdateError> {
+        if let [Write::Reduced(value)] = writes {
+            return Ok(Some(Change::Set(Content::Value((*value).clone()))));
+        }
+        let (left, values) = match self.joining(writes)? {
+            Joining::Nothing => return Ok(None),
+            Joining::Replaced(value) => return Ok(Some(Change::Set(Content::Value(value)))),
+            Joining::Joined { left, values } => (left, values),
+        };
+        let Own::Cel(reducer) = own else {
+            return Err(UpdateError::value(format!(
+                "At key '{name}': a program joins its writes, and none can be asked here; replace the value with \
+                 {{\"__overwrite__\": …}}"
+            )));
+        };
+        let (nothing, context) = (BTreeMap::new(), Value::Null);
+        let mut joined = Value::clone(left);
+        for right in values {
+            let items = [("left", &joined), ("right", &**right)];
+            let scope = Scope { items: &items, ..Scope::new(&nothing, &context) };
+            joined = reducer.evaluate(&scope).map_err(|error| UpdateError {
+                kind: "ReducerError",
+                message: format!("At key '{name}': {}", error.message),
+            })?;
+        }
+        Ok(Some(Change::Set(Content::Value(Arc::new(joined)))))
+    }
+
+    /// What a program has to join before the writes can be applied: what the channel holds, and the writes after it.
+    pub(crate) fn to_reduce(&self, writes: &[Write<'_>]) -> Result<ToReduce, UpdateError> {
+        Ok(match self.joining(writes)? {
+            Joining::Nothing | Joining::Replaced(_) => None,
+            Joining::Joined { left, values } => Some((left.clone(), values.into_iter().cloned().collect())),
+        })
+    }
+
+    /// What needs no reducer: an overwrite, and the first write to a channel without a value.
+    fn joining<'a>(&'a self, writes: &[Write<'a>]) -> Result<Joining<'a>, UpdateError> {
+        let values: Vec<&Arc<Value>> = writes.iter().filter_map(Write::value).collect();
+        let mut overwrites = values.iter().filter_map(|value| overwrite(value));
+        if let Some(value) = overwrites.next() {
+            return match overwrites.next() {
+                Some(_) => Err(UpdateError::invalid("Can receive only one Overwrite value per super-step.")),
+                None => Ok(Joining::Replaced(Arc::new(value.clone()))),
+            };
+        }
+        Ok(match (self.value(), values.as_slice()) {
+            (_, []) => Joining::Nothing,
+            (None, [only]) => Joining::Replaced((*only).clone()),
+            (None, [first, rest @ ..]) => Joining::Joined { left: first, values: rest.to_vec() },
+            (Some(left), values) => Joining::Joined { left, values: values.to_vec() },
+        })
     }
 
     pub(crate) fn plan_names(&self, writes: &[Write<'_>]) -> Option<Change> {
@@ -328,6 +408,7 @@ impl Channel {
             | Kind::Untracked
             | Kind::Topic
             | Kind::Fold(_)
+            | Kind::Own(_)
             | Kind::Sends => false,
         };
         if taken {
@@ -348,6 +429,7 @@ impl Channel {
             | Kind::Untracked
             | Kind::Topic
             | Kind::Fold(_)
+            | Kind::Own(_)
             | Kind::Sends
             | Kind::Barrier(_) => false,
         };
@@ -357,17 +439,27 @@ impl Channel {
     }
 }
 
+/// What the channel holds, and the writes after it; None where no program is needed.
+pub(crate) type ToReduce = Option<(Arc<Value>, Vec<Arc<Value>>)>;
+
+/// What becomes of writes before a reducer of the user's own is asked.
+enum Joining<'a> {
+    Nothing,
+    Replaced(Arc<Value>),
+    Joined { left: &'a Arc<Value>, values: Vec<&'a Arc<Value>> },
+}
+
 impl<'a> Write<'a> {
     fn value(&self) -> Option<&'a Arc<Value>> {
         match self {
-            Write::Value(value) => Some(value),
+            Write::Value(value) | Write::Reduced(value) => Some(value),
             Write::Fields(_) | Write::Signal | Write::Name(_) | Write::Send { .. } => None,
         }
     }
 
     fn content(&self) -> Content {
         match self {
-            Write::Value(value) => Content::Value((*value).clone()),
+            Write::Value(value) | Write::Reduced(value) => Content::Value((*value).clone()),
             Write::Fields(fields) => Content::Fields((*fields).clone()),
             Write::Signal | Write::Name(_) | Write::Send { .. } => Content::Value(Arc::new(Value::Null)),
         }

@@ -3,17 +3,20 @@
 mod channels;
 mod edges;
 mod expressions;
+mod given;
+pub(crate) mod jumps;
 mod models;
 mod names;
 mod paths;
 mod references;
 mod secrets;
+mod subgraphs;
 mod supersteps;
 mod templates;
 mod types;
 mod writers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     file::{Diagnostic, Places, Severity, UNREADABLE_CHANNELS, UNREADABLE_NODES},
@@ -27,13 +30,15 @@ pub(crate) struct Subject<'s> {
     pub places: &'s Places,
     /// Aliases that the configuration knows; None where it isn't known.
     pub models: Option<&'s [String]>,
+    /// The graphs that stand in its nodes, by hash.
+    pub subgraphs: &'s BTreeMap<String, &'s GraphSpec>,
 }
 
 type Found = Vec<Diagnostic>;
 type Rule = fn(&Subject<'_>, &mut Found);
 
 /// Rules that look at one thing: they hold whatever else is wrong.
-const LOCAL: [Rule; 22] = [
+const LOCAL: [Rule; 24] = [
     names::bad_name,
     names::reserved_name,
     references::unknown_node,
@@ -48,10 +53,12 @@ const LOCAL: [Rule; 22] = [
     edges::duplicate_edge,
     edges::else_not_last,
     edges::missing_else,
+    jumps::bad_handler,
     channels::reducer_type,
     channels::default_type,
     expressions::node_expressions,
-    expressions::conditions,
+    expressions::edge_expressions,
+    expressions::reducers,
     templates::prompts,
     models::prompt_and_messages,
     models::nothing_to_ask,
@@ -59,7 +66,15 @@ const LOCAL: [Rule; 22] = [
 ];
 
 /// Rules about the graph as a whole: on half a graph they would only echo what is wrong elsewhere.
-const WHOLE: [Rule; 4] = [edges::no_start, paths::unreachable_node, paths::no_way_to_end, writers::two_writers];
+const WHOLE: [Rule; 7] = [
+    edges::no_start,
+    paths::unreachable_node,
+    paths::no_way_to_end,
+    writers::two_writers,
+    writers::many_writers,
+    channels::unused_channel,
+    subgraphs::subgraph_apart,
+];
 
 pub(crate) fn all(subject: &Subject<'_>, found: &mut Found) {
     for rule in LOCAL {
@@ -109,7 +124,11 @@ impl<'s> Subject<'s> {
         match (&node.update, &node.kind) {
             (Some(update), _) => update.keys().map(String::as_str).collect(),
             (None, NodeKind::Model(_)) => self.messages_channel().into_iter().collect(),
-            _ => BTreeSet::new(),
+            (None, NodeKind::Subgraph(_)) => {
+                let written = self.inner(node).map(GraphSpec::output_channels).unwrap_or_default();
+                written.into_iter().filter(|name| self.spec.channels.contains_key(*name)).collect()
+            }
+            (None, NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_)) => BTreeSet::new(),
         }
     }
 
@@ -144,8 +163,11 @@ fn targets<'e>(edge: &'e EdgeSpec, path: &str) -> Vec<(&'e str, String)> {
             }
             found
         }
-        EdgeSpec::Send { send, .. } => vec![(&send.to, path.to_owned())],
-        EdgeSpec::Decide { .. } => Vec::new(),
+        EdgeSpec::Send { send, .. } => vec![(&send.to, format!("{path}/send/to"))],
+        EdgeSpec::Decide { to, .. } => {
+            let names = to.iter().flatten().enumerate();
+            names.map(|(index, name)| (name.as_str(), format!("{path}/to/{index}"))).collect()
+        }
     }
 }
 

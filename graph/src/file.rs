@@ -16,6 +16,8 @@ mod scalar;
 mod schema;
 mod tree;
 
+use std::collections::BTreeMap;
+
 use crate::{check, spec::GraphSpec};
 
 pub use self::code::Code;
@@ -29,6 +31,8 @@ pub use self::tree::{DEPTH_MAX, FILE_BYTES_MAX, NODES_MAX};
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     pub spec: Option<GraphSpec>,
+    /// The graphs that stand in its nodes, innermost first: a run of it needs them all.
+    pub subgraphs: Vec<GraphSpec>,
     /// In the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -55,18 +59,25 @@ pub fn read(text: &str, models: Option<&[String]>) -> Checked {
             None
         }
     };
-    let mut diagnostics = reader.diagnostics;
-    if let Some(spec) = &spec {
-        check::all(&check::Subject { spec, text, places: &reader.places, models }, &mut diagnostics);
+    let reader::Reader { mut diagnostics, places, inner, .. } = reader;
+    let subgraphs: BTreeMap<String, &GraphSpec> = inner.iter().map(|(spec, _)| (spec.hash(), spec)).collect();
+    let graphs = inner.iter().map(|(spec, places)| (spec, places)).chain(spec.iter().map(|spec| (spec, &places)));
+    for (spec, places) in graphs {
+        check::all(&check::Subject { spec, text, places, models, subgraphs: &subgraphs }, &mut diagnostics);
     }
     diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     diagnostics.dedup();
     diagnostics.truncate(DIAGNOSTICS_MAX);
-    let checked = Checked { spec, diagnostics };
+    let checked = Checked { spec, subgraphs: inner.into_iter().map(|(spec, _)| spec).collect(), diagnostics };
     match checked.has_errors() {
-        true => Checked { spec: None, ..checked },
+        true => Checked { spec: None, subgraphs: Vec::new(), ..checked },
         false => checked,
     }
+}
+
+/// A YAML or JSON text as a value, within the bounds of a graph file: for what stands beside one.
+pub fn value(text: &str) -> Result<serde_json::Value, Diagnostic> {
+    tree::parse(text).map(|root| reader::json(&root)).map_err(|diagnostic| *diagnostic)
 }
 
 /// As [`read`], for bytes that may not be text at all.
@@ -79,7 +90,7 @@ pub fn read_bytes(bytes: &[u8], models: Option<&[String]>) -> Checked {
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
             let diagnostic = Diagnostic::error(Code::YamlSyntax, Place { line, column }, "this byte is not UTF-8")
                 .hint("save the file as UTF-8");
-            Checked { spec: None, diagnostics: vec![diagnostic] }
+            Checked { diagnostics: vec![diagnostic], ..Checked::default() }
         }
     }
 }

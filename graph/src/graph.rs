@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{
     branch::Branch,
-    channel::{Fold, Kind},
+    channel::{Fold, Kind, Own},
     envelope::GraphRef,
+    expression::Expression,
+    mapping::Mapping,
     reads::{Reads, channels_read},
     spec::{ChannelSpec, END, EdgeSpec, GraphSpec, Limits, Memory, NodeKind, Reducer, START, SubgraphNode},
 };
@@ -65,6 +67,10 @@ pub(crate) struct Node {
 pub(crate) struct Subgraph {
     pub graph: GraphRef,
     pub memory: Memory,
+    /// What it is given; the channels that both have where None.
+    pub input: Option<Mapping>,
+    /// What its node writes when it ends, over `out`; the channels that both have where None.
+    pub output: Option<Mapping>,
 }
 
 /// What a channel is; its content lives in the checkpoint.
@@ -87,6 +93,10 @@ pub enum GraphError {
     UnknownNode { from: String, to: String },
     #[error("channel {channel:?}: the reducer {reducer} is not built yet")]
     Reducer { channel: String, reducer: &'static str },
+    #[error("channel {channel:?}: {message}")]
+    OwnReducer { channel: String, message: String },
+    #[error("node {node:?}: {message}")]
+    Mapping { node: String, message: String },
     #[error("edge from {from:?}: {message}")]
     Condition { from: String, message: String },
 }
@@ -106,7 +116,12 @@ impl Graph {
                 compiled.on_error = node.on_error.as_deref().map(Arc::from);
                 if let NodeKind::Subgraph(SubgraphNode { hash, graph, memory }) = &node.kind {
                     let graph = GraphRef { name: graph.clone(), hash: hash.clone() };
-                    compiled.subgraph = Some(Subgraph { graph, memory: *memory });
+                    let mapping = |mapping: &Option<BTreeMap<String, String>>| {
+                        let mapping = mapping.as_ref().map(Mapping::compile).transpose();
+                        mapping.map_err(|message| GraphError::Mapping { node: node.name.clone(), message })
+                    };
+                    let (input, output) = (mapping(&node.input)?, mapping(&node.update)?);
+                    compiled.subgraph = Some(Subgraph { graph, memory: *memory, input, output });
                 }
             }
         }
@@ -135,6 +150,11 @@ impl Graph {
     /// The graphs that its nodes are.
     pub fn subgraphs(&self) -> impl Iterator<Item = &GraphRef> {
         self.nodes.values().filter_map(|node| node.subgraph.as_ref().map(|subgraph| &subgraph.graph))
+    }
+
+    /// Whether a program joins the writes of some channel.
+    pub(crate) fn asks_reducers(&self) -> bool {
+        self.channels.values().any(|def| def.kind == Kind::Own(Own::Http))
     }
 
     pub(crate) fn has_untracked(&self) -> bool {
@@ -288,9 +308,14 @@ fn kind_of(channel: &str, reducer: &Reducer) -> Result<Kind, GraphError> {
         Reducer::Min => Kind::Fold(Fold::Min),
         Reducer::Merge => Kind::Fold(Fold::Merge),
         Reducer::Messages => Kind::Fold(Fold::Messages),
-        Reducer::Cel(_) => return Err(not_built("cel")),
+        Reducer::Cel(text) => match Expression::compile(text) {
+            Ok(expression) => Kind::Own(Own::Cel(Arc::new(expression))),
+            Err(error) => {
+                return Err(GraphError::OwnReducer { channel: channel.to_owned(), message: error.to_string() });
+            }
+        },
+        Reducer::Http(_) => Kind::Own(Own::Http),
         Reducer::Rust(_) => return Err(not_built("rust")),
-        Reducer::Http(_) => return Err(not_built("http")),
     })
 }
 
@@ -299,7 +324,12 @@ fn start_of(channel: &ChannelSpec) -> Option<Arc<Value>> {
     if let Some(default) = &channel.default {
         return Some(Arc::new(default.clone()));
     }
-    let Kind::Fold(fold) = kind_of("", &channel.reducer).ok()? else { return None };
+    let fold = match (&channel.reducer, kind_of("", &channel.reducer).ok()?) {
+        (_, Kind::Fold(fold)) => fold,
+        // Its type alone says where it starts.
+        (Reducer::Cel(_), _) if channel.schema.is_some() => Fold::Sum,
+        _ => return None,
+    };
     let declared = channel.schema.as_ref().and_then(|schema| schema.get("type"));
     let empty = match (declared, fold) {
         (_, Fold::Messages | Fold::Append) => json!([]),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    channel::Fields,
     checkpoint::Checkpoint,
     envelope::GraphRef,
     graph::Graph,
@@ -76,6 +77,9 @@ pub(crate) struct Progress {
     /// Where a command that began an empty thread goes beside START's edges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry: Vec<Destination>,
+    /// What programs made of the step's writes to their channels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reduced: Fields,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,6 +221,7 @@ impl GraphLoop {
             self.head.passed = progress.passed;
         }
         self.tasks.append(&mut self.aside);
+        self.tasks.retain(|_, task| task.reduces.is_none());
         for task in self.tasks.values_mut() {
             task.rest();
             task.inner = task.inner.take().filter(|inner| inner.memory() == Memory::Call);

@@ -76,6 +76,11 @@ pub fn handler_task_id(checkpoint: Uuid, ns: &str, step: i64, handler: &str, fai
     task_id(checkpoint, ns, step, handler, "__pregel_push", &format!("node_error_handler{failed}"))
 }
 
+/// The id of the task that joins the writes of a step to a channel.
+pub fn reduction_task_id(checkpoint: Uuid, ns: &str, step: i64, channel: &str) -> Uuid {
+    task_id(checkpoint, ns, step, channel, "reduction", "")
+}
+
 /// LangGraph's id of a question: of the task's namespace and of how many of its questions were answered before.
 pub fn interrupt_id(checkpoint_ns: &str, answered: usize) -> String {
     let bits = match answered {

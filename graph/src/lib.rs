@@ -30,6 +30,7 @@ mod apply;
 pub mod channel;
 pub mod checkpoint;
 pub mod graph_loop;
+mod mapping;
 mod prepare;
 mod reduce;
 mod snapshot;

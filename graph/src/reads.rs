@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     expression::{Expression, References},
-    spec::{Case, EdgeSpec, GraphSpec, NodeKind, NodeSpec, SendSpec, Target},
+    spec::{CacheKey, CachePolicy, Case, EdgeSpec, GraphSpec, NodeKind, NodeSpec, SendSpec, Target},
     template::Template,
 };
 
@@ -61,6 +61,9 @@ impl Reading<'_> {
             NodeKind::Human(human) => self.jinja(&human.question),
             // Without an `input` these are given the state.
             NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => self.all |= node.input.is_none(),
+        }
+        if let Some(CachePolicy { key: Some(CacheKey::Cel(text)), .. }) = &node.cache {
+            self.cel(text);
         }
     }
 

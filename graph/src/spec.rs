@@ -51,6 +51,30 @@ impl GraphSpec {
         self.nodes.iter().find(|node| node.name == name)
     }
 
+    /// Whose tasks come to workers, by the names of their topics: nodes that are no graphs, and START for what the engine
+    /// itself asks programs.
+    pub fn places_of_work(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Subgraph(_)));
+        nodes.map(|node| node.name.as_str()).chain(self.asks_programs().then_some(START))
+    }
+
+    /// The graphs that its nodes are.
+    pub fn subgraphs(&self) -> impl Iterator<Item = &SubgraphNode> {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Subgraph(subgraph) => Some(subgraph),
+            NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_) => {
+                None
+            }
+        })
+    }
+
+    /// Whether a program joins the writes of a channel, or decides where to go after something that no worker runs.
+    fn asks_programs(&self) -> bool {
+        let is_run = |name: &str| self.node(name).is_some_and(|node| !matches!(node.kind, NodeKind::Subgraph(_)));
+        self.channels.values().any(|channel| matches!(channel.reducer, Reducer::Http(_)))
+            || self.edges.iter().any(|edge| matches!(edge, EdgeSpec::Decide { from, .. } if !is_run(from)))
+    }
+
     pub fn output_channels(&self) -> Vec<&str> {
         match &self.output {
             Some(names) => names.iter().map(String::as_str).collect(),

@@ -13,7 +13,7 @@ use crate::{
     graph_loop::GraphLoop,
     prepare::joined,
     spec::Memory,
-    task::{Destination, Handled, Interrupt, TaskError, TaskId, TaskPath, TaskResult},
+    task::{Destination, Handled, Interrupt, Reduction, TaskError, TaskId, TaskPath, TaskResult, Work},
     update::{IssuedTask, TaskDone},
 };
 
@@ -49,6 +49,12 @@ pub(crate) struct StepTask {
     /// Its question, while an answer without an id may still be for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Box<TaskDone>>,
+    /// What it wrote, where a program is being asked where to go from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrote: Option<Arc<Finished>>,
+    /// It is no node's: a program joins these writes of the step's other tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduces: Option<Box<Reduction>>,
     /// Where the subgraph stands that the node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<Box<GraphLoop>>,
@@ -134,8 +140,23 @@ impl StepTask {
             answers: Vec::new(),
             given: Vec::new(),
             held: None,
+            wrote: None,
+            reduces: None,
             inner: None,
         }
+    }
+
+    /// The task that joins the writes of a step to a channel.
+    pub fn reducing(id: TaskId, reduction: Reduction) -> Self {
+        let name = Arc::from(format!("reduce:{}", reduction.channel));
+        StepTask { reduces: Some(Box::new(reduction)), ..StepTask::new(id, name, TaskPath::Pull, [].into()) }
+    }
+
+    /// What a worker is asked for instead of a run of the node.
+    pub fn work(&self) -> Option<Box<Work>> {
+        let reduction = self.reduces.as_ref().map(|reduction| Work::Reduction(Reduction::clone(reduction)));
+        let decision = || self.wrote.as_ref().map(|wrote| Work::Decision { writes: wrote.writes.clone() });
+        reduction.or_else(decision).map(Box::new)
     }
 
     /// Pulled tasks by name, then pushed ones by index; who handles a failure stands where the failed task does.
@@ -209,7 +230,7 @@ impl StepTask {
             Stand::Idle | Stand::Finished(_) => {}
         }
         self.given.clear();
-        self.held = None;
+        (self.held, self.wrote) = (None, None);
     }
 
     /// Forgets what is never stored.

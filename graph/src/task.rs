@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::envelope::{GraphRef, Millis};
+use crate::{
+    envelope::{GraphRef, Millis},
+    spec::START,
+};
 
 /// LangGraph's task id (see [`crate::ids::pull_task_id`]): the same on every replay.
 pub type TaskId = Uuid;
@@ -58,6 +61,13 @@ pub struct Task {
     /// The request's `config.model`: temperature, top_p, max_tokens within what the graph allows.
     #[serde(default, skip_serializing_if = "is_null")]
     pub model_config: Arc<Value>,
+}
+
+impl Task {
+    /// Whose topic it goes to: its node's, or START's where no node runs.
+    pub fn place_of_work(&self) -> &str {
+        if self.work.is_some() { START } else { &self.node }
+    }
 }
 
 fn is_null(value: &Arc<Value>) -> bool {

@@ -36,7 +36,7 @@ fn check(text: &str) {
         assert!(diagnostic.column >= 1 && !diagnostic.message.is_empty(), "{diagnostic}");
     }
     if let Some(spec) = checked.spec {
-        mermaid(&spec);
+        mermaid(&spec, &checked.subgraphs);
         let again: graph::spec::GraphSpec = serde_json::from_slice(&spec.canonical()).unwrap();
         assert_eq!(again.hash(), spec.hash());
     }

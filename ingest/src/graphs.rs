@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use axum::{body::Body, extract::State};
-use graph::file::{self, Diagnostic, Severity};
+use graph::{
+    file::{self, Diagnostic, Severity},
+    spec::GraphSpec,
+};
 use http::Method;
 use schemas::{
     client::{GraphPublished, GraphSummary, GraphVersion, GraphView},
@@ -24,6 +27,8 @@ use crate::{
 };
 
 const TAG: &str = "graphs";
+/// Graphs within one graph that are drawn.
+const SUBGRAPHS_MAX: usize = 100;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -62,7 +67,7 @@ async fn get(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
         name: graph.name.clone(),
         hash: graph.hash.clone(),
         spec: graph.spec.clone(),
-        mermaid: graph::mermaid::mermaid(&graph.spec),
+        mermaid: graph::mermaid::mermaid(&graph.spec, &ingest.subgraphs(&graph.spec).await?),
         versions: versions
             .into_iter()
             .map(|row| GraphVersion { hash: row.hash, created_at: rfc3339(row.created_at) })
@@ -75,7 +80,7 @@ async fn put(State(ingest): State<Ingest>, At(name): At<String>, request: http::
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.graph_bytes_max).await?;
     let checked = file::read_bytes(&bytes, ingest.config.models.as_deref());
     let warnings = checked.diagnostics.iter().map(Diagnostic::to_string).collect();
-    let Some(spec) = checked.spec else {
+    let Some(spec) = checked.spec.clone() else {
         let diagnostics = checked.diagnostics.iter().map(diagnostic).collect();
         return Err(Refusal::new(Code::GraphInvalid, checked.report(&format!("{name}.yaml")).trim_end().to_owned())
             .beside("diagnostics", Value::Array(diagnostics)));
@@ -84,7 +89,7 @@ async fn put(State(ingest): State<Ingest>, At(name): At<String>, request: http::
         let says = format!("the file's name is `{}` and the path's is `{name}`; make them the same", spec.name);
         return Err(Refusal::new(Code::GraphInvalid, says).param("name"));
     }
-    let published = ingest.publish_version(spec).await?;
+    let published = ingest.publish_version(spec, checked.subgraphs).await?;
     Ok(json_of(&GraphPublished { warnings, ..published }))
 }
 
@@ -109,6 +114,22 @@ impl Ingest {
         let graph = row.as_ref().and_then(Graph::read).map(Arc::new).ok_or_else(|| Refusal::graph_not_found(name))?;
         self.published.put(Arc::clone(&graph));
         Ok(graph)
+    }
+
+    /// The graphs that nodes are, at any depth, as far as the store has them.
+    pub(crate) async fn subgraphs(&self, spec: &GraphSpec) -> Result<Vec<GraphSpec>, Refusal> {
+        let mut found: Vec<GraphSpec> = Vec::new();
+        let mut open: Vec<String> = spec.subgraphs().map(|inner| inner.hash.clone()).collect();
+        while let Some(hash) = open.pop() {
+            if found.len() >= SUBGRAPHS_MAX || found.iter().any(|known| known.hash() == hash) {
+                continue;
+            }
+            let row = self.deps.specs.spec(&hash).await?;
+            let inner = row.and_then(|row| serde_json::from_slice::<GraphSpec>(&row.spec).ok());
+            open.extend(inner.iter().flat_map(|inner| inner.subgraphs()).map(|inner| inner.hash.clone()));
+            found.extend(inner);
+        }
+        Ok(found)
     }
 
     /// As [`Ingest::graph`], by an assistant's id or a graph's name.

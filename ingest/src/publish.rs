@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event_log::{Class, Record, TopicSpec};
 use graph::{
     envelope::Lane,
-    spec::{GraphSpec, Serve},
+    spec::{GraphSpec, NodeKind, Serve, SubgraphNode},
 };
 use run_store::rows::SpecRow;
 use schemas::{
@@ -31,20 +31,37 @@ impl Ingest {
     /// Publishes a checked spec: new runs of its name begin with it when this returns. Publishing the current version
     /// again changes nothing.
     pub async fn publish(&self, spec: GraphSpec) -> Result<GraphPublished, PublishError> {
-        let published = self.publish_version(spec).await;
+        self.publish_with(spec, Vec::new()).await
+    }
+
+    /// As [`Ingest::publish`], with the graphs that stand in its nodes, innermost first.
+    pub async fn publish_with(
+        &self,
+        spec: GraphSpec,
+        subgraphs: Vec<GraphSpec>,
+    ) -> Result<GraphPublished, PublishError> {
+        let published = self.publish_version(spec, subgraphs).await;
         published
             .map_err(|refusal| PublishError { code: refusal.code().as_str(), message: refusal.message().to_owned() })
     }
 
-    pub(crate) async fn publish_version(&self, spec: GraphSpec) -> Result<GraphPublished, Refusal> {
+    pub(crate) async fn publish_version(
+        &self,
+        spec: GraphSpec,
+        subgraphs: Vec<GraphSpec>,
+    ) -> Result<GraphPublished, Refusal> {
         if let Some(serve) = &spec.serve {
             self.check_path(&spec.name, serve)?;
         }
-        let (name, hash) = (spec.name.clone(), spec.hash());
         let now = self.deps.clock.now();
-        self.deps.log.create_topics(&self.topics(&spec)).await?;
-        let row = SpecRow { hash: hash.clone(), name: name.clone(), spec: spec.canonical().into(), created_at: now };
-        self.deps.specs.put_spec(&row).await?;
+        for inner in subgraphs.iter().chain([&spec]) {
+            self.check_subgraphs(inner, &subgraphs).await?;
+            self.deps.log.create_topics(&self.topics(inner)).await?;
+            let (name, hash) = (inner.name.clone(), inner.hash());
+            let row = SpecRow { hash, name, spec: inner.canonical().into(), created_at: now };
+            self.deps.specs.put_spec(&row).await?;
+        }
+        let (name, hash) = (spec.name.clone(), spec.hash());
         self.deps.specs.publish(&name, &hash, now).await?;
         self.tell(ControlFact::GraphPublished { graph: name.clone(), hash: hash.clone() }).await?;
         self.published.put(Arc::new(Graph::new(spec, hash.clone(), now)));
@@ -59,7 +76,25 @@ impl Ingest {
             partitions: self.config.node_partitions,
             class: Class::Durable { retention_ms: self.config.node_retention.as_millis() as u64 },
         };
-        spec.nodes.iter().map(|node| topic(&node.name)).collect()
+        spec.places_of_work().map(topic).collect()
+    }
+
+    /// A version that a node names must have been published.
+    async fn check_subgraphs(&self, spec: &GraphSpec, inline: &[GraphSpec]) -> Result<(), Refusal> {
+        for node in &spec.nodes {
+            let NodeKind::Subgraph(SubgraphNode { graph, hash, .. }) = &node.kind else { continue };
+            if inline.iter().any(|inner| inner.hash() == *hash) {
+                continue;
+            }
+            if self.deps.specs.spec(hash).await?.is_none() {
+                let says = format!(
+                    "node `{}` is the graph {graph}@{hash}, which was not published here: publish it first",
+                    node.name
+                );
+                return Err(Refusal::new(Code::GraphInvalid, says).param(format!("nodes.{}.graph", node.name)));
+            }
+        }
+        Ok(())
     }
 
     async fn tell(&self, fact: ControlFact) -> Result<(), Refusal> {

@@ -1,6 +1,6 @@
 //! One attempt of a task: the node and its conditional edges, or a piece of the engine's own work.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use graph::{
     branch::Decisions,
@@ -99,7 +99,7 @@ impl Attempt<'_> {
 
     /// Adds where the node's conditional edges lead.
     async fn decide(&self, wrote: TaskResult, extra: Option<&Map<String, Value>>) -> Came {
-        let decisions: Option<Decisions<'_>> = match self.graph.decisions(self.context.task(), &wrote.writes) {
+        let decisions = match self.decisions(&wrote).await {
             Ok(decisions) => decisions,
             Err(error) => return stopped(error.into(), Some(wrote)),
         };
@@ -110,7 +110,24 @@ impl Attempt<'_> {
         }
     }
 
+    /// The conditional edges with the state that they see, all of it joined.
+    async fn decisions(&self, wrote: &TaskResult) -> Result<Option<Decisions<'_>>, TaskError> {
+        let task = self.context.task();
+        let mut reduced = BTreeMap::new();
+        for reduction in self.graph.reductions(task, &wrote.writes)? {
+            let value = self.join(&reduction).await?;
+            reduced.insert(reduction.channel, value);
+        }
+        self.graph.decisions(task, &wrote.writes, &reduced)
+    }
+
     async fn reduce(&self, reduction: &Reduction) -> Came {
+        let value = self.join(reduction).await?;
+        Ok(TaskResult { writes: vec![(reduction.channel.clone(), value)], ..TaskResult::default() })
+    }
+
+    /// Asks the channel's program.
+    async fn join(&self, reduction: &Reduction) -> Result<Arc<Value>, TaskError> {
         let Reduction { channel, value, values } = reduction;
         let (envelope, task) = (self.context.envelope(), self.context.task());
         let ask = ReduceAsk {
@@ -125,10 +142,8 @@ impl Attempt<'_> {
         let key = self.context.idempotency_key();
         let post = Post { idempotency_key: &key, accept: JSON, trace: self.context.trace };
         match self.services.post_for(self.graph.reducer(channel)?, &ask, post).await? {
-            ReduceAnswer::Value(value) => {
-                Ok(TaskResult { writes: vec![(channel.clone(), Arc::new(value))], ..TaskResult::default() })
-            }
-            ReduceAnswer::Error(error) => Err(error_from(error).into()),
+            ReduceAnswer::Value(value) => Ok(Arc::new(value)),
+            ReduceAnswer::Error(error) => Err(error_from(error)),
         }
     }
 

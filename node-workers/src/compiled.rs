@@ -8,7 +8,7 @@ use graph::{
     graph::Graph,
     message,
     spec::{CacheKey, Cel, END, GraphSpec, HttpCall, NodeKind, NodeSpec, Reducer},
-    task::{Destination, Task, TaskError},
+    task::{Destination, Reduction, Task, TaskError},
 };
 use serde_json::{Map, Value};
 
@@ -59,14 +59,6 @@ pub struct Written {
 type Mapping = BTreeMap<String, Expression>;
 pub type Writes = Vec<(String, Arc<Value>)>;
 
-/// Whether tasks of this kind come to a worker.
-pub fn is_served(kind: &NodeKind) -> bool {
-    match kind {
-        NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_) => true,
-        NodeKind::Subgraph(_) => false,
-    }
-}
-
 impl CompiledGraph {
     /// A node that can't be made fails its own tasks only.
     pub fn new(spec: GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
@@ -86,8 +78,18 @@ impl CompiledGraph {
     }
 
     /// The node's conditional edges, which see the step's state and the task's own writes; None where it has none.
-    pub fn decisions(&self, task: &Task, writes: &Writes) -> Result<Option<Decisions<'_>>, TaskError> {
-        branch::decisions(&self.graph, &task.node, &task.channels, writes)
+    pub fn decisions(
+        &self,
+        task: &Task,
+        writes: &Writes,
+        reduced: &BTreeMap<String, Arc<Value>>,
+    ) -> Result<Option<Decisions<'_>>, TaskError> {
+        branch::decisions(&self.graph, &task.node, &task.channels, writes, reduced)
+    }
+
+    /// What programs have to join before they do.
+    pub fn reductions(&self, task: &Task, writes: &Writes) -> Result<Vec<Reduction>, TaskError> {
+        branch::reductions(&self.graph, &task.node, &task.channels, writes)
     }
 
     /// The program that joins a channel's writes.

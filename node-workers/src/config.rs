@@ -53,7 +53,10 @@ impl Serve {
     pub fn covers(&self, graph: &str, node: &str) -> bool {
         match self {
             Serve::All => true,
-            Serve::Graph(only) => only == graph,
+            // Graphs that stand in its nodes are named behind it.
+            Serve::Graph(only) => {
+                graph.strip_prefix(only.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }
             Serve::Node { graph: only, node: only_node } => only == graph && only_node == node,
         }
     }

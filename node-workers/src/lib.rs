@@ -3,6 +3,7 @@
 //! A worker finishes out of order: what is done is the result acked on `runs`, and what a partition's next owner must
 //! not repeat travels as a map in the commit's metadata.
 
+mod alone;
 mod config;
 mod error;
 mod serve;
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod tokens;
 mod trace;
 
+pub use alone::{Alone, AloneDeps};
 pub use calls::CallContent;
 pub use config::{Config, Serve};
 pub use error::Error;

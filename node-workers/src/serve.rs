@@ -3,15 +3,19 @@
 mod hints;
 mod published;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use event_log::{EventLog, LogError, ProgressBoard};
 use graph::{
     envelope::Lane,
-    spec::{GraphSpec, NodeSpec},
+    spec::GraphSpec,
     world::{Clock, Random},
 };
-use run_store::{Blobs, Specs};
+use run_store::{Blobs, Specs, rows::SpecRow};
 use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config, Error, ModelRegistry, NodeRegistry, Serve,
     cache::Cache,
-    compiled::{Parts, is_served},
+    compiled::Parts,
     consumer::{Hint, NodeConsumer, ProcessBudget, Served, Worker},
     execute::Executor,
     nodes::{Environment, http::service::Services},
@@ -75,6 +79,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         names,
         tasks: tasks.clone(),
         hints: BTreeMap::new(),
+        served: BTreeSet::new(),
         shutdown: shutdown.clone(),
     };
     if let Some((published, cancelled)) = serving.begin().await? {
@@ -88,7 +93,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
     let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress } = deps;
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
-        log: Arc::clone(&log),
+        log: Some(Arc::clone(&log)),
         clock: Arc::clone(&clock),
         topic: names.of(TOKENS).into(),
         source: Arc::clone(&source),
@@ -130,6 +135,8 @@ struct Serving {
     tasks: TaskTracker,
     /// By graph and node: one consumer each.
     hints: BTreeMap<(String, String), mpsc::Sender<Hint>>,
+    /// Versions whose nodes have their consumers.
+    served: BTreeSet<String>,
     shutdown: CancellationToken,
 }
 
@@ -203,28 +210,49 @@ impl Serving {
     /// All versions of a graph share a node's topic, and a node that a newer version lacks may still have tasks.
     async fn serve_graph(&mut self, graph: &str) -> Result<(), run_store::StoreError> {
         for row in self.worker.executor.specs.specs().versions(graph).await? {
-            match serde_json::from_slice::<GraphSpec>(&row.spec) {
-                Ok(spec) => spec.nodes.iter().for_each(|node| self.serve_node(graph, node)),
+            self.serve_version(&row).await?;
+        }
+        Ok(())
+    }
+
+    /// A version's nodes, and those of the graphs that its nodes are, at any depth.
+    async fn serve_version(&mut self, row: &SpecRow) -> Result<(), run_store::StoreError> {
+        let mut open = vec![row.clone()];
+        while let Some(row) = open.pop() {
+            if !self.served.insert(row.hash.clone()) {
+                continue;
+            }
+            let spec = match serde_json::from_slice::<GraphSpec>(&row.spec) {
+                Ok(spec) => spec,
                 Err(error) => {
-                    tracing::error!(error = %error, graph, hash = row.hash, "a graph's version can't be read")
+                    tracing::error!(error = %error, graph = row.name, hash = row.hash, "a graph's version can't be read");
+                    continue;
+                }
+            };
+            for place in spec.places_of_work() {
+                let concurrency = spec.node(place).and_then(|node| node.concurrency);
+                self.serve_place(&spec.name, place, concurrency);
+            }
+            for inner in spec.subgraphs() {
+                match self.worker.executor.specs.specs().spec(&inner.hash).await? {
+                    Some(row) => open.push(row),
+                    // It stands in the store before whoever names it.
+                    None => tracing::error!(graph = inner.graph, hash = inner.hash, "a subgraph is not in the store"),
                 }
             }
         }
         Ok(())
     }
 
-    fn serve_node(&mut self, graph: &str, node: &NodeSpec) {
-        let place = (graph.to_owned(), node.name.clone());
-        if !is_served(&node.kind)
-            || !self.worker.config.serve.covers(graph, &node.name)
-            || self.hints.contains_key(&place)
-        {
+    fn serve_place(&mut self, graph: &str, node: &str, concurrency: Option<u32>) {
+        let place = (graph.to_owned(), node.to_owned());
+        if !self.worker.config.serve.covers(graph, node) || self.hints.contains_key(&place) {
             return;
         }
-        let concurrency = node.concurrency.map_or(self.worker.config.permits_per_node, |count| count as usize);
+        let concurrency = concurrency.map_or(self.worker.config.permits_per_node, |count| count as usize);
         let served = Served {
-            topics: vec![self.names.node(graph, &node.name, Lane::Interactive)],
-            group: self.names.node_group(graph, &node.name).into(),
+            topics: vec![self.names.node(graph, node, Lane::Interactive)],
+            group: self.names.node_group(graph, node).into(),
             graph: place.0.clone(),
             node: place.1.clone(),
             concurrency,

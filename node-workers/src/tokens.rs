@@ -28,7 +28,8 @@ pub struct Coalescing {
 
 /// Where an execution's deltas go.
 pub struct TokenSink {
-    log: Arc<dyn EventLog>,
+    /// None where nobody watches.
+    log: Option<Arc<dyn EventLog>>,
     clock: Arc<dyn Clock>,
     topic: Arc<str>,
     source: Arc<str>,
@@ -66,7 +67,7 @@ struct Pending {
 
 /// What a sink is made of, apart from the execution that it belongs to.
 pub struct TokenTarget {
-    pub log: Arc<dyn EventLog>,
+    pub log: Option<Arc<dyn EventLog>>,
     pub clock: Arc<dyn Clock>,
     pub topic: Arc<str>,
     pub source: Arc<str>,
@@ -77,7 +78,7 @@ impl TokenSink {
     pub fn new(target: &TokenTarget, task: Arc<schemas::record::TaskRecord>, execution: Uuid) -> Self {
         let TokenTarget { log, clock, topic, source, coalescing } = target;
         TokenSink {
-            log: Arc::clone(log),
+            log: log.clone(),
             clock: Arc::clone(clock),
             topic: Arc::clone(topic),
             source: Arc::clone(source),
@@ -158,6 +159,7 @@ impl TokenSink {
 
     fn send_pending(&self, state: &mut State) {
         let Some(Pending { kind, message_id, delta }) = state.pending.take() else { return };
+        let Some(log) = &self.log else { return };
         let task: &Task = &self.of.task.task;
         let token = Token {
             task_id: task.id,
@@ -175,7 +177,7 @@ impl TokenSink {
         let partition = u32::from(ids::partition_of(self.of.envelope.run_id));
         let wire = Record::json(record.key(), record.headers(&self.source, None), Arc::new(record));
         // A number is spent on a dropped record too, so that readers see the gap.
-        let taken = self.log.append_lossy(&self.topic, partition, wire);
+        let taken = log.append_lossy(&self.topic, partition, wire);
         if taken {
             state.last = Some(LastToken { execution: self.of.execution, attempt: state.attempt, n: state.n });
         }

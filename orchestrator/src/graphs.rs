@@ -9,7 +9,7 @@ use event_log::{Class, EventLog, LogError, TopicSpec};
 use graph::{
     envelope::Lane,
     graph::{Graph, Graphs},
-    spec::{GraphSpec, NodeKind},
+    spec::GraphSpec,
 };
 use run_store::Specs;
 use schemas::topic::Names;
@@ -19,7 +19,7 @@ use crate::{config::NodeTopics, error::Error};
 /// What a run needs to know of its graph version.
 pub struct Loaded {
     pub graph: Arc<Graph>,
-    /// Topic and partition count, by node.
+    /// Topic and partition count, by place of work.
     pub topics: BTreeMap<String, (Arc<str>, u32)>,
 }
 
@@ -57,11 +57,10 @@ impl GraphCache {
         let spec: GraphSpec = serde_json::from_slice(&row.spec).map_err(|error| unreadable(error.to_string()))?;
         let mut topics = BTreeMap::new();
         // A node that is a graph never leaves the fold; its nodes' topics are those of the graph that declares them.
-        let issued = spec.nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Subgraph(_)));
-        for node in issued {
-            let topic = self.names.node(&spec.name, &node.name, Lane::Interactive);
+        for place in spec.places_of_work() {
+            let topic = self.names.node(&spec.name, place, Lane::Interactive);
             let partitions = self.topic_partitions(&topic).await?;
-            topics.insert(node.name.clone(), (Arc::from(topic), partitions));
+            topics.insert(place.to_owned(), (Arc::from(topic), partitions));
         }
         let graph = Graph::new(spec).map_err(|error| unreadable(error.to_string()))?;
         let loaded = Arc::new(Loaded { graph: Arc::new(graph), topics });

@@ -144,7 +144,7 @@ impl Outputs {
             Command::Issue { envelope, task } => {
                 let declares = task.graph.as_ref().unwrap_or(&envelope.graph);
                 let Some(loaded) = self.graphs.get(&declares.hash) else { return };
-                let Some((topic, partitions)) = loaded.topics.get(&task.node) else { return };
+                let Some((topic, partitions)) = loaded.topics.get(task.place_of_work()) else { return };
                 let record = TaskRecord { envelope, at: cause.at, task: *task, references: None };
                 metrics::count_task(&record.envelope.graph.name, &record.task.node);
                 let partition = partition_for(record.key().as_bytes(), *partitions);

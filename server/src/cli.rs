@@ -175,6 +175,11 @@ pub enum GraphCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run a graph's example cases (FILE.test.yaml beside it) in this process, with scripted models
+    Test {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// Print a graph as Mermaid
     Show { file: PathBuf },
     /// Print the JSON Schema of graph files, for editors

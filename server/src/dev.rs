@@ -51,10 +51,13 @@ pub async fn dev(mut config: Config, args: DevArgs, metrics: PrometheusHandle) -
 async fn publish(ingest: &Ingest, text: &str, name: &str, aliases: &[String]) -> anyhow::Result<()> {
     let checked = file::read(text, Some(aliases));
     eprint!("{}", checked.report(name));
-    let Checked { spec: Some(spec), .. } = checked else {
+    let Checked { spec: Some(spec), subgraphs, .. } = checked else {
         bail!("{name} is not served: see above what is wrong with it")
     };
-    ingest.publish(spec).await.map_err(|error| anyhow::anyhow!("{name} can't be served: {}", error.message))?;
+    ingest
+        .publish_with(spec, subgraphs)
+        .await
+        .map_err(|error| anyhow::anyhow!("{name} can't be served: {}", error.message))?;
     Ok(())
 }
 

@@ -1,14 +1,14 @@
-//! `millstream graph check|show|schema`.
+//! `millstream graph check|test|show|schema`.
 
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use graph::file;
 
-use crate::cli::GraphCommand;
+use crate::{cli::GraphCommand, graph_test};
 
 /// Fails where a file has errors, so that a pipeline stops.
-pub fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
+pub async fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
     match command {
         GraphCommand::Check { files } => {
             let mut failed = false;
@@ -24,11 +24,18 @@ pub fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
             }
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
+        GraphCommand::Test { files } => {
+            let mut passed = true;
+            for path in files {
+                passed &= graph_test::test(&path).await?;
+            }
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         GraphCommand::Show { file: path } => {
             let checked = file::read(&read(&path)?, None);
             eprint!("{}", checked.report(&path.display().to_string()));
             let Some(spec) = checked.spec else { return Ok(ExitCode::FAILURE) };
-            print!("{}", graph::mermaid::mermaid(&spec));
+            print!("{}", graph::mermaid::mermaid(&spec, &checked.subgraphs));
             Ok(ExitCode::SUCCESS)
         }
         GraphCommand::Schema => {

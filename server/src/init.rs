@@ -1,11 +1,12 @@
-//! `millstream init`: a graph, a test of it and `.env.example`, ready to be changed.
+//! `millstream init`: a graph, its cases, a test and `.env.example`, ready to be changed.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("graph.yaml", include_str!("../templates/graph.yaml")),
+    ("graph.test.yaml", include_str!("../templates/graph.test.yaml")),
     ("test.sh", include_str!("../templates/test.sh")),
     (".env.example", include_str!("../templates/env.example")),
 ];
@@ -28,7 +29,7 @@ pub fn init(folder: &Path) -> anyhow::Result<()> {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
         }
     }
-    println!("wrote graph.yaml, test.sh and .env.example in {}", folder.display());
+    println!("wrote graph.yaml, graph.test.yaml, test.sh and .env.example in {}", folder.display());
     println!("  millstream dev --graph graph.yaml    serves it, and reads it again whenever you save it");
     println!("  millstream chat --path /{name}       talks to it");
     println!("  ./test.sh                            checks it");

@@ -18,9 +18,11 @@ mod telemetry;
 mod world;
 
 mod client;
+mod graph_test;
 mod graphs;
 mod init;
 mod keys;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -55,7 +57,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init { folder } => init::init(&folder)?,
         Command::Chat(args) => client::chat(args).await?,
         Command::Runs(command) => client::runs(command).await?,
-        Command::Graph(command) => return graphs::graph(command),
+        Command::Graph(command) => return graphs::graph(command).await,
         Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
         Command::MockModel { listen } => roles::mock_model(listen).await?,

@@ -52,8 +52,14 @@ impl Turn<'_> {
         let ns = at.ns.clone();
         let is_root = at.is_root();
         let Some(task) = at.tasks.get_mut(&id) else { return };
-        self.take_up_answers(task, result.answered);
         self.run.disarm_task(id);
+        if task.reduces.is_some() {
+            return self.take_reduction(at, id, result);
+        }
+        if let Some(wrote) = task.wrote.take() {
+            return self.take_decision(&graph, at, id, &wrote, result);
+        }
+        self.take_up_answers(task, result.answered);
         let name = task.name();
         let mut done = TaskDone {
             task_id: id,

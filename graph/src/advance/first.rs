@@ -236,6 +236,7 @@ impl Progress {
             shown: None,
             parents: Vec::new(),
             entry: Vec::new(),
+            reduced: Fields::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     channel::Content,
     graph::{Graph, START_NODE},
     graph_loop::{Failure, GraphLoop},
+    spec::START,
     step_task::{Finished, Stand, StepTask},
     task::{Task, TaskError, TaskId},
 };
@@ -49,7 +50,9 @@ impl Turn<'_> {
         task.stand = Stand::Open;
         self.run.last_issue = self.run.last_issue.max(task.issue);
         let Some(task) = at.tasks.get(&id) else { return };
-        self.draft.issued.push(task.issued(&at.ns));
+        if !task.is_hidden() && task.reduces.is_none() {
+            self.draft.issued.push(task.issued(&at.ns));
+        }
         if !self.path.is_empty() {
             self.run.within.insert(id, Arc::from(self.path.as_slice()));
         }
@@ -58,9 +61,9 @@ impl Turn<'_> {
             issue: task.issue,
             attempt: task.attempt,
             repeat: false,
-            node: task.node.to_string(),
+            node: if task.is_hidden() { START.to_owned() } else { task.node.to_string() },
             graph: at.declares(),
-            work: None,
+            work: task.work(),
             handles: task.handles.clone(),
             step: at.head.step + 1,
             stop,
@@ -87,13 +90,24 @@ impl Turn<'_> {
         if let Some(progress) = at.progress.as_deref_mut() {
             finished.goto = std::mem::take(&mut progress.entry);
         }
+        if branch::asks(graph, START_NODE) {
+            return self.ask_where(graph, at, id, finished);
+        }
         if let Err(error) = self.decide(graph, at, START_NODE, &mut finished) {
-            at.fail(Failure::Error { node: Some(crate::spec::START.to_owned()), error });
+            at.fail(Failure::Error { node: Some(START.to_owned()), error });
         }
         if let Some(task) = at.tasks.get_mut(&id) {
             task.stand = Stand::Finished(Arc::new(finished));
         }
         at.one_less();
+    }
+
+    /// A program decides where to go from a task that no worker ran: one is asked to ask it.
+    pub(super) fn ask_where(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId, wrote: Finished) {
+        let Some(task) = at.tasks.get_mut(&id) else { return };
+        task.wrote = Some(Arc::new(wrote));
+        task.given.clear();
+        self.issue(graph, at, id);
     }
 
     /// Decides the conditional edges of a node that no worker ran.

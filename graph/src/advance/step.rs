@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Command, Turn};
 use crate::{
-    apply::{Applied, Purpose, Writer, apply},
+    apply::{Applied, Purpose, Writer, apply_reduced, reductions},
     channel::UpdateError,
     checkpoint::{Checkpoint, Source},
     graph::Graph,
@@ -77,6 +77,11 @@ impl Turn<'_> {
             if at.tasks.values().any(StepTask::is_paused) {
                 return Some(End::Paused(questions(at)));
             }
+            match self.ask_reducers(&graph, at) {
+                Ok(true) => return None,
+                Ok(false) => {}
+                Err(error) => return Some(End::error(invalid_update(error))),
+            }
             let ran = match self.apply_step(&graph, at) {
                 Ok(ran) => ran,
                 Err(error) => return Some(End::error(invalid_update(error))),
@@ -95,7 +100,8 @@ impl Turn<'_> {
     fn apply_step(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<Vec<Arc<str>>, UpdateError> {
         let before = self.before(at);
         let writers = Writer::of_tasks(at.tasks.values());
-        let applied = apply(graph, &mut at.head, &writers, Purpose::Step)?;
+        let reduced = at.progress.as_deref_mut().map(|progress| std::mem::take(&mut progress.reduced));
+        let applied = apply_reduced(graph, &mut at.head, &writers, Purpose::Step, &reduced.unwrap_or_default())?;
         let mut tasks = std::mem::take(&mut at.tasks);
         let names = tasks.values().filter(|task| task.handles.is_none()).map(|task| task.node.clone()).collect();
         if at.is_root() {
@@ -218,7 +224,10 @@ impl Turn<'_> {
         if root.tasks.values().any(StepTask::is_finished) {
             let mut view = root.head.clone();
             let writers = Writer::of_tasks(root.tasks.values());
-            let applied = match apply(&graph, &mut view, &writers, Purpose::Step) {
+            // What a program would have to join is shown as it was.
+            let unread = reductions(&graph, &view, &writers).unwrap_or_default();
+            let reduced = unread.into_iter().map(|reduction| (reduction.channel, reduction.value)).collect();
+            let applied = match apply_reduced(&graph, &mut view, &writers, Purpose::Step, &reduced) {
                 Ok(applied) => applied,
                 Err(error) => return Some(End::error(invalid_update(error))),
             };

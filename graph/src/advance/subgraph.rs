@@ -6,12 +6,15 @@ use serde_json::Value;
 
 use super::{Turn, begin::fields, step::End};
 use crate::{
+    branch,
+    channel::Fields,
+    expression::Scope,
     graph::Graph,
     graph_loop::{Failure, GraphLoop, Progress},
     snapshot,
     spec::Memory,
     step_task::{Finished, Stand},
-    task::{ParentCommand, TaskId, TaskPath},
+    task::{ParentCommand, TaskError, TaskId, TaskPath},
     update::{Happened, IssuedTask, OuterCheckpoint, TaskDone},
 };
 
@@ -23,18 +26,31 @@ impl Turn<'_> {
         let again = task.attempt > 0;
         let Some(subgraph) = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref()) else { return };
         let Some(inner_graph) = self.graphs.graph(&subgraph.graph.hash) else { return };
-        let input = match &task.path {
-            TaskPath::Push { argument, .. } => fields(argument).unwrap_or_default(),
-            TaskPath::Pull => {
-                let wanted = |name: &str| inner_graph.channels.get(name).is_some_and(|def| def.state);
-                at.head.read(graph, |name, _| wanted(name))
-            }
-        };
         task.issue += 1;
         self.run.last_issue = self.run.last_issue.max(task.issue);
         task.stand = Stand::Inside;
         let ns = task.inner_ns(&at.ns, subgraph.memory);
         self.draft.issued.push(IssuedTask { inner: Some(ns.clone()), ..task.issued(&at.ns) });
+        let input = match (&subgraph.input, &task.path) {
+            (None, TaskPath::Push { argument, .. }) => Ok(fields(argument).unwrap_or_default()),
+            (None, TaskPath::Pull) => {
+                let wanted = |name: &str| inner_graph.channels.get(name).is_some_and(|def| def.state);
+                Ok(at.head.read(graph, |name, _| wanted(name)))
+            }
+            (Some(mapping), path) => {
+                let state = at.head.values(graph);
+                let mut scope = Scope::new(&state, &self.run.context);
+                if let TaskPath::Push { argument, .. } = path {
+                    scope.argument = Some(argument);
+                }
+                mapping.evaluate(&scope)
+            }
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(error) => return self.leave(at, id, End::Failed { node: None, error }),
+        };
+        let Some(task) = at.tasks.get_mut(&id) else { return };
         let rules = self.run.envelope.rules;
         let remembered = match subgraph.memory {
             Memory::None => None,
@@ -107,16 +123,10 @@ impl Turn<'_> {
         match end {
             End::Done => {
                 let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
-                let writes = shown.into_iter().flatten();
-                let known =
-                    |(name, _): &(String, Arc<Value>)| graph.channels.get(name.as_str()).is_some_and(|def| def.state);
-                self.finish_inside(
-                    &graph,
-                    at,
-                    id,
-                    &node,
-                    Finished { writes: writes.filter(known).collect(), ..Finished::default() },
-                );
+                match self.written(&graph, at, &node, shown.unwrap_or_default()) {
+                    Ok(writes) => self.finish_inside(&graph, at, id, &node, Finished { writes, ..Finished::default() }),
+                    Err(error) => self.leave(at, id, End::Failed { node: None, error }),
+                }
             }
             End::Left(ParentCommand { writes, goto }) => {
                 self.finish_inside(&graph, at, id, &node, Finished { writes, goto, ..Finished::default() });
@@ -153,8 +163,33 @@ impl Turn<'_> {
         }
     }
 
+    /// What the node of a subgraph writes when that ends: its output channels that the outer graph has too, or what
+    /// they are mapped to.
+    fn written(
+        &self,
+        graph: &Graph,
+        at: &GraphLoop,
+        node: &str,
+        shown: Fields,
+    ) -> Result<Vec<(String, Arc<Value>)>, TaskError> {
+        let mapping = graph.nodes.get(node).and_then(|node| node.subgraph.as_ref()?.output.as_ref());
+        let written = match mapping {
+            None => shown,
+            Some(mapping) => {
+                let out: Value = shown.iter().map(|(name, value)| (name.clone(), Value::clone(value))).collect();
+                let state = at.head.values(graph);
+                mapping.evaluate(&Scope { out: Some(&out), ..Scope::new(&state, &self.run.context) })?
+            }
+        };
+        let known = |name: &str| graph.channels.get(name).is_some_and(|def| def.state);
+        Ok(written.into_iter().filter(|(name, _)| known(name)).collect())
+    }
+
     fn finish_inside(&mut self, graph: &Graph, at: &mut GraphLoop, id: TaskId, node: &str, mut finished: Finished) {
         finished.execution = id;
+        if branch::asks(graph, node) {
+            return self.ask_where(graph, at, id, finished);
+        }
         let decided = self.decide(graph, at, node, &mut finished);
         let update = snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new);
         let error = decided.err();
@@ -170,7 +205,7 @@ impl Turn<'_> {
     }
 
     /// The end of a task that no worker ran.
-    fn done(&self, at: &GraphLoop, id: TaskId) -> TaskDone {
+    pub(super) fn done(&self, at: &GraphLoop, id: TaskId) -> TaskDone {
         let task = at.tasks.get(&id);
         TaskDone {
             task_id: id,

@@ -4,73 +4,114 @@ use std::collections::BTreeMap;
 
 use super::{
     Found, Subject,
+    given::{FAILURE, sends},
     references::channel_hint,
     types::{Inference, Type},
 };
 use crate::{
     expression::{Expression, ExpressionError, ExpressionErrorKind, FUNCTIONS, channel_of, each_part},
     file::{Code, Diagnostic, nearest},
-    spec::{EdgeSpec, NodeKind, NodeSpec, Reducer},
+    spec::{CacheKey, EdgeSpec, NodeKind, NodeSpec, Reducer},
 };
 
 /// What an expression may name beside `state` and `context`, and what it must give.
+#[derive(Default)]
 struct Place<'p> {
     /// The path in the file.
-    path: &'p str,
-    /// The node whose `input` adds names.
+    path: String,
+    /// The node that it belongs to, for what that one is given.
     node: Option<&'p NodeSpec>,
+    /// Whether the names of the node's `input` are there.
+    mapped: bool,
     answer: Option<Type>,
     out: bool,
+    /// Names of the place, such as `left`.
+    names: Vec<&'p str>,
+    /// Whether there is no state here.
+    alone: bool,
     wants: Wants<'p>,
 }
 
+#[derive(Default)]
 enum Wants<'p> {
+    #[default]
     Anything,
     Condition,
     Messages,
+    /// What an `each` goes over.
+    Items,
     Channel(&'p str),
 }
 
 pub(super) fn node_expressions(subject: &Subject<'_>, found: &mut Found) {
     for node in &subject.spec.nodes {
         let path = format!("nodes/{}", node.name);
+        let at = |field: &str| Place { path: format!("{path}/{field}"), node: Some(node), ..Place::default() };
+        let after = |field: &str| Place { mapped: true, answer: answer(node), out: returns(node), ..at(field) };
         for (name, text) in node.input.iter().flatten() {
-            let path = format!("{path}/input/{name}");
-            let place = Place { path: &path, node: None, answer: None, out: false, wants: Wants::Anything };
-            check(subject, text, place, found);
+            check(subject, text, at(&format!("input/{name}")), found);
         }
         for (channel, text) in node.update.iter().flatten() {
-            let path = format!("{path}/update/{channel}");
             let wants = Wants::Channel(channel);
-            let place = Place { path: &path, node: Some(node), answer: answer(node), out: returns(node), wants };
-            check(subject, text, place, found);
+            check(subject, text, Place { wants, ..after(&format!("update/{channel}")) }, found);
+        }
+        if let Some(text) = &node.goto {
+            check(subject, text, after("goto"), found);
+        }
+        if let Some(CacheKey::Cel(text)) = node.cache.as_ref().and_then(|cache| cache.key.as_ref()) {
+            check(subject, text, Place { mapped: true, ..at("cache/key") }, found);
         }
         if let NodeKind::Model(model) = &node.kind
             && let Some(text) = &model.messages
         {
-            let path = format!("{path}/messages");
-            let place = Place { path: &path, node: Some(node), answer: None, out: false, wants: Wants::Messages };
-            check(subject, text, place, found);
+            check(subject, text, Place { mapped: true, wants: Wants::Messages, ..at("messages") }, found);
         }
     }
 }
 
-pub(super) fn conditions(subject: &Subject<'_>, found: &mut Found) {
+pub(super) fn edge_expressions(subject: &Subject<'_>, found: &mut Found) {
     for (index, edge) in subject.spec.edges.iter().enumerate() {
-        let (EdgeSpec::When { cases, .. } | EdgeSpec::Every { cases, .. }) = edge else { continue };
-        for (position, case) in cases.iter().enumerate() {
-            if let Some(text) = &case.condition {
-                let path = format!("edges/{index}/cases/{position}/if");
-                let place = Place { path: &path, node: None, answer: None, out: false, wants: Wants::Condition };
-                check(subject, text, place, found);
+        let path = format!("edges/{index}");
+        if let EdgeSpec::When { cases, .. } | EdgeSpec::Every { cases, .. } = edge {
+            for (position, case) in cases.iter().enumerate() {
+                if let Some(text) = &case.condition {
+                    let path = format!("{path}/cases/{position}/if");
+                    check(subject, text, Place { path, wants: Wants::Condition, ..Place::default() }, found);
+                }
+            }
+        }
+        for (send, path) in sends(edge, &path) {
+            if let Some(text) = &send.each {
+                let path = format!("{path}/each");
+                check(subject, text, Place { path, wants: Wants::Items, ..Place::default() }, found);
+            }
+            let item = send.binding.as_deref().unwrap_or("item");
+            for (name, text) in &send.with {
+                let names = send.each.iter().map(|_| item).collect();
+                check(subject, text, Place { path: format!("{path}/with/{name}"), names, ..Place::default() }, found);
             }
         }
     }
 }
 
-/// What `answer` is: the object that the file asks for, or what a model says in words.
+/// A reducer of one's own sees what the channel holds, and one write.
+pub(super) fn reducers(subject: &Subject<'_>, found: &mut Found) {
+    for (name, channel) in &subject.spec.channels {
+        if let Reducer::Cel(text) = &channel.reducer {
+            let path = format!("channels/{name}/reducer/cel");
+            let place = Place { path, names: vec!["left", "right"], alone: true, ..Place::default() };
+            check(subject, text, Place { wants: Wants::Channel(name), ..place }, found);
+        }
+    }
+}
+
+/// What `answer` is: the object that the file asks for, what a model says in words, or what a person says.
 fn answer(node: &NodeSpec) -> Option<Type> {
-    let NodeKind::Model(model) = &node.kind else { return None };
+    let model = match &node.kind {
+        NodeKind::Model(model) => model,
+        NodeKind::Human(human) => return Some(human.answer.as_ref().map_or(Type::Unknown, Type::of_schema)),
+        NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => return None,
+    };
     Some(match &model.answer {
         Some(schema) => Type::of_schema(schema),
         None => Type::Map(Some(BTreeMap::from([
@@ -83,7 +124,7 @@ fn answer(node: &NodeSpec) -> Option<Type> {
 }
 
 fn returns(node: &NodeSpec) -> bool {
-    matches!(node.kind, NodeKind::Http(_) | NodeKind::Rust(_))
+    matches!(node.kind, NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_))
 }
 
 fn check(subject: &Subject<'_>, text: &str, place: Place<'_>, found: &mut Found) {
@@ -100,7 +141,7 @@ fn check(subject: &Subject<'_>, text: &str, place: Place<'_>, found: &mut Found)
 }
 
 fn compile_error(subject: &Subject<'_>, place: &Place<'_>, error: &ExpressionError) -> Diagnostic {
-    let at = subject.places.within(place.path, error.line, error.column);
+    let at = subject.places.within(&place.path, error.line, error.column);
     match &error.kind {
         ExpressionErrorKind::Syntax => {
             let hint = match error.message.contains("`=`") {
@@ -126,39 +167,59 @@ fn unknown_names(subject: &Subject<'_>, expression: &Expression, place: &Place<'
     let reads = expression.references();
     let mut report = |name: &str, hint: String| {
         let (line, column) = expression.position_of_name(name).unwrap_or((1, 1));
-        let at = subject.places.within(place.path, line, column);
+        let at = subject.places.within(&place.path, line, column);
         found.push(Diagnostic::error(Code::CelUnknownName, at, format!("there is no `{name}` here")).hint(hint));
     };
-    let input = place.node.and_then(|node| node.input.as_ref());
-    for name in reads.names.iter().filter(|name| !input.is_some_and(|input| input.contains_key(*name))) {
+    let input = place.node.filter(|_| place.mapped).and_then(|node| node.input.as_ref());
+    let handles = place.node.is_some_and(|node| subject.given(&node.name).failure);
+    let known = |name: &str| {
+        let mapped = input.is_some_and(|input| input.contains_key(name));
+        mapped || place.names.contains(&name) || (handles && name == FAILURE)
+    };
+    for name in reads.names.iter().filter(|name| !known(name)) {
+        let near = ["state", "answer", "out", "context"].into_iter().chain(place.names.iter().copied());
         report(
             name,
-            match nearest(name, ["state", "answer", "out", "context"]) {
+            match nearest(name, near) {
+                _ if name == FAILURE => "only a node that another names in `on_error` sees the failure".to_owned(),
+                _ if place.alone => format!("a reducer sees {}", place.names.join(" and ")),
                 _ if subject.declares_channel(name) => format!("write `state.{name}`"),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("a text stands in quotes: '{name}'"),
             },
         );
     }
+    if place.alone && (reads.reads_state() || reads.context) {
+        let name = if reads.context { "context" } else { "state" };
+        report(name, format!("a reducer sees {}", place.names.join(" and ")));
+    }
     if reads.answer && place.answer.is_none() {
         let hint = match place.out {
             true => "what this node returns is `out`",
-            false => "only the `update` of a model node sees its answer; elsewhere read the channel it was written to",
+            false => {
+                "only the `update` and `goto` of a model or human node see its answer; elsewhere read the channel it was written to"
+            }
         };
         report("answer", hint.to_owned());
     }
     if reads.out && !place.out {
         let hint = match place.answer {
             Some(_) => "what a model returns is `answer`",
-            None => "only the `update` of a node of kind http or rust sees what it returned",
+            None => {
+                "only the `update` and `goto` of a node of kind http or rust, and a graph's `output`, see what it returned"
+            }
         };
         report("out", hint.to_owned());
     }
 }
 
 fn unknown_channels(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, found: &mut Found) {
+    if place.alone {
+        return;
+    }
+    let given = place.node.map(|node| subject.given(&node.name)).unwrap_or_default();
     for channel in &expression.references().channels {
-        if subject.declares_channel(channel) {
+        if subject.declares_channel(channel) || given.knows(channel) {
             continue;
         }
         let mut at = None;
@@ -168,7 +229,7 @@ fn unknown_channels(subject: &Subject<'_>, expression: &Expression, place: &Plac
             }
         });
         let (line, column) = at.unwrap_or((1, 1));
-        let at = subject.places.within(place.path, line, column);
+        let at = subject.places.within(&place.path, line, column);
         let message = format!("there is no channel `{channel}`");
         found.push(Diagnostic::error(Code::UnknownChannel, at, message).hint(channel_hint(subject, channel)));
     }
@@ -186,6 +247,13 @@ fn types(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, foun
         .iter()
         .map(|(name, channel)| (name.clone(), channel.schema.as_ref().map_or(Type::Unknown, Type::of_schema)))
         .collect();
+    // A send's argument takes the state's place: what the file says of channels needs not hold of it.
+    let given = place.node.map(|node| subject.given(&node.name)).unwrap_or_default();
+    let known = |name: &str| !given.open && !given.keys.contains(name);
+    let seen: BTreeMap<String, Type> = channels
+        .iter()
+        .map(|(name, of)| (name.clone(), if known(name) { of.clone() } else { Type::Unknown }))
+        .collect();
     let mut names = BTreeMap::new();
     if let Some(answer) = &place.answer {
         names.insert("answer".to_owned(), answer.clone());
@@ -194,13 +262,13 @@ fn types(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, foun
         let fields = subject.spec.context.iter().map(|(name, schema)| (name.clone(), Type::of_schema(schema)));
         names.insert("context".to_owned(), Type::Map(Some(fields.collect())));
     }
-    let mut inference = Inference { channels: &channels, names, wrong: Vec::new() };
+    let mut inference = Inference { channels: &seen, names, wrong: Vec::new() };
     let given = inference.infer(expression.tree());
     if inference.wrong.is_empty()
         && let Some((message, hint)) = misfit(subject, &given, &place.wants, &channels)
     {
         inference.wrong.push((expression.tree().id, message, hint));
-        let at = subject.places.within(place.path, 1, 1);
+        let at = subject.places.within(&place.path, 1, 1);
         for (_, message, hint) in inference.wrong {
             found.push(Diagnostic::error(Code::CelType, at, message).hint_if(hint));
         }
@@ -211,7 +279,7 @@ fn types(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, foun
             true => expression.position_of_field(id),
             false => expression.position_of(id),
         };
-        let at = subject.places.within(place.path, line, column);
+        let at = subject.places.within(&place.path, line, column);
         found.push(Diagnostic::error(Code::CelType, at, message).hint_if(hint));
     }
 }
@@ -237,6 +305,13 @@ fn misfit(
             other => Some((
                 format!("`messages` must give a list of messages, and this gives {}", other.name()),
                 Some("one question is written as `prompt`".to_owned()),
+            )),
+        },
+        Wants::Items => match given {
+            Type::Unknown | Type::List(_) => None,
+            other => Some((
+                format!("`each` must give a list, and this gives {}", other.name()),
+                Some("one task is made for each item; a single one needs no `each`".to_owned()),
             )),
         },
         Wants::Channel(name) => channel_misfit(subject, given, name, channels),

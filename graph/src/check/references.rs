@@ -1,9 +1,11 @@
 //! Names that must lead somewhere: nodes, channels, models, addresses.
 
-use super::{Found, Subject, sources, targets};
+use std::collections::BTreeMap;
+
+use super::{Found, Subject, jumps::jumps, sources, targets};
 use crate::{
     file::{Code, Diagnostic, nearest},
-    spec::{END, NodeKind, START, Speaks},
+    spec::{CacheKey, END, EdgeSpec, HttpCall, NodeKind, Reducer, START, Speaks},
 };
 
 pub(super) fn unknown_node(subject: &Subject<'_>, found: &mut Found) {
@@ -28,10 +30,19 @@ pub(super) fn unknown_node(subject: &Subject<'_>, found: &mut Found) {
             check(target, &path);
         }
     }
+    for node in &subject.spec.nodes {
+        for jump in jumps(node) {
+            check(&jump.to, &jump.path);
+        }
+        if let Some(handler) = &node.on_error {
+            check(handler, &format!("nodes/{}/on_error", node.name));
+        }
+    }
     for (field, names) in
         [("interrupt_before", &subject.spec.interrupt_before), ("interrupt_after", &subject.spec.interrupt_after)]
     {
-        for name in names {
+        // `*` is every node.
+        for name in names.iter().filter(|name| *name != "*") {
             check(name, &format!("{field}/{name}"));
         }
     }
@@ -73,7 +84,8 @@ pub(super) fn unknown_model(subject: &Subject<'_>, found: &mut Found) {
     for node in &subject.spec.nodes {
         let NodeKind::Model(model) = &node.kind else { continue };
         let path = format!("nodes/{}/model", node.name);
-        let declared = subject.places.knows(&format!("models/{}", model.model));
+        let declared =
+            subject.places.knows(&format!("models/{}", model.model)) || subject.spec.models.contains_key(&model.model);
         if model.model.is_empty() || declared || configured.contains(&model.model) {
             continue;
         }
@@ -104,13 +116,37 @@ pub(super) fn bad_model_target(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
-pub(super) fn bad_url(subject: &Subject<'_>, found: &mut Found) {
+/// The addresses that a run may call, and the headers that go along, each with its path in the file.
+fn calls<'s>(subject: &Subject<'s>) -> Vec<(&'s str, &'s BTreeMap<String, String>, String)> {
+    let mut calls = Vec::new();
+    let of = |call: &'s HttpCall, path: String| (call.url.as_str(), &call.headers, path);
     for node in &subject.spec.nodes {
-        let NodeKind::Http(http) = &node.kind else { continue };
-        let begins = ["http://", "https://", "${env."].iter().any(|scheme| http.url.starts_with(scheme));
-        if !begins || http.url.contains(char::is_whitespace) {
-            let place = subject.places.of(&format!("nodes/{}/url", node.name));
-            let message = format!("`{}` is no address of a service", http.url);
+        if let NodeKind::Http(http) = &node.kind {
+            calls.push((http.url.as_str(), &http.headers, format!("nodes/{}", node.name)));
+        }
+        if let Some(CacheKey::Http(call)) = node.cache.as_ref().and_then(|cache| cache.key.as_ref()) {
+            calls.push(of(call, format!("nodes/{}/cache/key", node.name)));
+        }
+    }
+    for (name, channel) in &subject.spec.channels {
+        if let Reducer::Http(call) = &channel.reducer {
+            calls.push(of(call, format!("channels/{name}/reducer")));
+        }
+    }
+    for (index, edge) in subject.spec.edges.iter().enumerate() {
+        if let EdgeSpec::Decide { decide, .. } = edge {
+            calls.push(of(decide, format!("edges/{index}/decide")));
+        }
+    }
+    calls
+}
+
+pub(super) fn bad_url(subject: &Subject<'_>, found: &mut Found) {
+    for (url, _, path) in calls(subject) {
+        let begins = ["http://", "https://", "${env."].iter().any(|scheme| url.starts_with(scheme));
+        if !begins || url.contains(char::is_whitespace) {
+            let place = subject.places.of(&format!("{path}/url"));
+            let message = format!("`{url}` is no address of a service");
             let hint = "begin it with http://, https:// or ${env.NAME}";
             found.push(Diagnostic::error(Code::BadUrl, place, message).hint(hint));
         }
@@ -119,10 +155,9 @@ pub(super) fn bad_url(subject: &Subject<'_>, found: &mut Found) {
 
 /// `${env.NAME}` is all that the worker puts in; anything else would be sent as it stands.
 pub(super) fn bad_environment_name(subject: &Subject<'_>, found: &mut Found) {
-    for node in &subject.spec.nodes {
-        let NodeKind::Http(http) = &node.kind else { continue };
-        let texts = http.headers.iter().map(|(name, value)| (value, format!("nodes/{}/headers/{name}", node.name)));
-        for (text, path) in texts.chain([(&http.url, format!("nodes/{}/url", node.name))]) {
+    for (url, headers, path) in calls(subject) {
+        let texts = headers.iter().map(|(name, value)| (value.as_str(), format!("{path}/headers/{name}")));
+        for (text, path) in texts.chain([(url, format!("{path}/url"))]) {
             if let Some(odd) = odd_reference(text) {
                 let message = format!("`{odd}` names no value of the environment");
                 let hint = "write ${env.NAME}, with letters, digits and `_` in the name";

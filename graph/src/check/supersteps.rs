@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Subject, sources, target_name};
+use super::{Subject, jumps::jumps, sources, target_name};
 use crate::spec::{Case, EdgeSpec, START};
 
 /// States that are looked at; a graph with more is left alone.
@@ -65,8 +65,24 @@ fn outcomes<'s>(subject: &Subject<'s>, state: &State<'s>) -> Option<Vec<Outcome<
             }
             outcomes = outcomes.iter().flat_map(|outcome| options.iter().map(|option| join(outcome, option))).collect();
         }
+        let jumps = by_itself(subject, source);
+        if outcomes.len() * jumps.len() > OUTCOMES_MAX {
+            return None;
+        }
+        if !jumps.is_empty() {
+            outcomes = outcomes.iter().flat_map(|outcome| jumps.iter().map(|jump| join(outcome, jump))).collect();
+        }
     }
     Some(outcomes)
+}
+
+/// Where a node may go by its own word: one of these places, or none.
+fn by_itself<'s>(subject: &Subject<'s>, source: &str) -> Vec<Outcome<'s>> {
+    let Some(node) = subject.spec.node(source) else { return Vec::new() };
+    let known = |name: &str| subject.spec.node(name).map(|node| node.name.as_str());
+    let to = |name: &'s str| Outcome { nodes: BTreeSet::from([name]), arrivals: BTreeSet::new() };
+    let jumps: Vec<_> = jumps(node).iter().filter_map(|jump| known(&jump.to)).map(to).collect();
+    if jumps.is_empty() { jumps } else { jumps.into_iter().chain([Outcome::default()]).collect() }
 }
 
 fn options<'s>(edge: &'s EdgeSpec, index: usize, source: &'s str) -> Vec<Outcome<'s>> {
@@ -91,7 +107,10 @@ fn options<'s>(edge: &'s EdgeSpec, index: usize, source: &'s str) -> Vec<Outcome
             options.into_iter().chain(taken).collect()
         }),
         EdgeSpec::Send { send, .. } => vec![Outcome::default(), to(vec![&send.to])],
-        EdgeSpec::Decide { .. } => vec![Outcome::default()],
+        EdgeSpec::Decide { to: names, .. } => {
+            let each = names.iter().flatten().map(|name| to(vec![name]));
+            each.chain([Outcome::default()]).collect()
+        }
     }
 }
 
@@ -149,7 +168,8 @@ mod tests {
         let checked = read(&format!("{head}{nodes}edges: [{edges}]\n"), None);
         let spec = checked.spec.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
         let places = Places::new("");
-        let subject = Subject { spec: &spec, text: "", places: &places, models: None };
+        let none = BTreeMap::new();
+        let subject = Subject { spec: &spec, text: "", places: &places, models: None, subgraphs: &none };
         let mut steps: Vec<String> = reachable(&subject)
             .iter()
             .map(|step| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Found, Subject, references::channel_hint};
+use super::{Found, Subject, given::FAILURE, references::channel_hint};
 use crate::{
     file::{Code, Diagnostic, nearest},
     spec::{NodeKind, NodeSpec},
@@ -11,8 +11,12 @@ use crate::{
 
 pub(super) fn prompts(subject: &Subject<'_>, found: &mut Found) {
     for node in &subject.spec.nodes {
-        let NodeKind::Model(model) = &node.kind else { continue };
-        for (field, text) in [("system", &model.system), ("prompt", &model.prompt)] {
+        let texts = match &node.kind {
+            NodeKind::Model(model) => vec![("system", model.system.as_ref()), ("prompt", model.prompt.as_ref())],
+            NodeKind::Human(human) => vec![("question", Some(&human.question))],
+            NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => Vec::new(),
+        };
+        for (field, text) in texts {
             if let Some(text) = text {
                 check(subject, node, field, text, found);
             }
@@ -34,7 +38,11 @@ fn check(subject: &Subject<'_>, node: &NodeSpec, field: &str, text: &str, found:
     };
     let reads = template.references();
     let inputs: BTreeSet<&str> = node.input.iter().flat_map(|input| input.keys()).map(String::as_str).collect();
-    let known = |name: &str| subject.declares_channel(name) || inputs.contains(name);
+    let given = subject.given(&node.name);
+    let known = |name: &str| {
+        let own = inputs.contains(name) || given.knows(name) || (given.failure && name == FAILURE);
+        own || subject.declares_channel(name)
+    };
     for name in reads.names.iter().chain(&reads.channels) {
         if known(name) || (FUNCTIONS.contains(&name.as_str()) && !reads.channels.contains(name)) {
             continue;
@@ -42,7 +50,7 @@ fn check(subject: &Subject<'_>, node: &NodeSpec, field: &str, text: &str, found:
         let (line, column) = position(text, name);
         let at = subject.places.within(&path, line, column);
         let message = format!("`{field}` of node `{}` names `{name}`, which is no channel", node.name);
-        let hint = match nearest(name, inputs.iter().copied()) {
+        let hint = match nearest(name, inputs.iter().copied().chain(given.keys.iter().copied())) {
             Some(near) => format!("did you mean `{near}`?"),
             None => channel_hint(subject, name),
         };

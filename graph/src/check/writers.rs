@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Subject, supersteps};
+use super::{Found, Subject, given::sends, supersteps};
 use crate::{
     file::{Code, Diagnostic},
     spec::Reducer,
@@ -40,6 +40,25 @@ pub(super) fn two_writers(subject: &Subject<'_>, found: &mut Found) {
                 Diagnostic::warning(Code::TwoWriters, place, message).hint(hint)
             }
         });
+    }
+}
+
+/// Many tasks of one node, where the channel takes one value a step.
+pub(super) fn many_writers(subject: &Subject<'_>, found: &mut Found) {
+    for node in &subject.spec.nodes {
+        let edges = subject.spec.edges.iter();
+        let many = edges.flat_map(|edge| sends(edge, "")).any(|(send, _)| send.to == node.name && send.each.is_some());
+        for channel in subject.writes(node).into_iter().filter(|_| many) {
+            if takes_one_value(subject, channel) {
+                let place = subject.places.of(&format!("nodes/{}/update/{channel}/@key", node.name));
+                let message = format!(
+                    "many tasks of `{}` may write `{channel}` in the same step, and it takes one value",
+                    node.name
+                );
+                let hint = format!("give `{channel}` a reducer that joins values, such as append");
+                found.push(Diagnostic::warning(Code::TwoWriters, place, message).hint(hint));
+            }
+        }
     }
 }
 

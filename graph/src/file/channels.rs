@@ -64,7 +64,7 @@ fn mapping(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<C
         }
     }
     let reducer = match get("reducer") {
-        Some(node) => Some(reducer(reader, node, what)?),
+        Some(node) => Some(reducer(reader, node, what, path)?),
         None => None,
     };
     if let Some(Yaml::Text(text)) = get("type").map(|node| &node.value)
@@ -92,13 +92,10 @@ fn messages(default: Option<Value>) -> ChannelSpec {
     ChannelSpec { schema: Some(json!({"type": "array"})), reducer: Reducer::Messages, default }
 }
 
-fn reducer(reader: &mut Reader, node: &Node, what: &str) -> Option<Reducer> {
+fn reducer(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<Reducer> {
     let what = format!("the reducer of {what}");
     if let Yaml::Map(_) = &node.value {
-        let fields = reader.fields(node, &what, &["cel", "rust", "http"])?;
-        let kind = fields.names().next().map_or("cel", |key| key.name.as_str());
-        reader.not_built_yet(node.place, &format!("a reducer in `{kind}`"));
-        return None;
+        return own_reducer(reader, node, &what, path);
     }
     let name = reader.text(node, &what)?;
     match name.as_str() {
@@ -115,6 +112,33 @@ fn reducer(reader: &mut Reader, node: &Node, what: &str) -> Option<Reducer> {
         "topic" => Some(Reducer::Topic),
         _ => {
             reader.unknown_value(node.place, &what, &name, &REDUCERS);
+            None
+        }
+    }
+}
+
+/// `{cel: ...}` over `left` and `right`, or `{http: {url, headers}}`.
+fn own_reducer(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<Reducer> {
+    let fields = reader.fields(node, what, &["cel", "rust", "http"])?;
+    let forms: Vec<&str> = fields.names().map(|key| key.name.as_str()).collect();
+    match forms[..] {
+        ["cel"] => {
+            let text = fields.get("cel")?;
+            reader.mark(format!("{path}/reducer/cel"), text);
+            reader.cel(text, &format!("`cel` of {what}")).map(Reducer::Cel)
+        }
+        ["http"] => {
+            let http = fields.get("http")?;
+            let known = reader.fields(http, &format!("`http` of {what}"), &["url", "headers"])?;
+            reader.call(&known, what, http.place, &format!("{path}/reducer")).map(Reducer::Http)
+        }
+        ["rust"] => {
+            reader.not_built_yet(node.place, "a reducer in `rust`");
+            None
+        }
+        _ => {
+            let hint = "write `{cel: \"left + right\"}` or `{http: {url: ...}}`";
+            reader.missing(node.place, what, "cel", hint);
             None
         }
     }

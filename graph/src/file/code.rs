@@ -49,6 +49,9 @@ codes! {
     BadUrl = "bad-url",
     BadEnvironmentName = "bad-environment-name",
     BadPath = "bad-path",
+    BadGraphReference = "bad-graph-reference",
+    /// A handler that can't handle.
+    BadHandler = "bad-handler",
 
     // edges
     NoStart = "no-start",
@@ -63,6 +66,7 @@ codes! {
     // channels
     ReducerType = "reducer-type",
     DefaultType = "default-type",
+    UnusedChannel = "unused-channel",
 
     // CEL and Jinja
     CelSyntax = "cel-syntax",
@@ -79,6 +83,8 @@ codes! {
     NothingToAsk = "nothing-to-ask",
     ServeNeedsMessages = "serve-needs-messages",
     SecretInFile = "secret-in-file",
+    /// A graph in a node that is given nothing and gives nothing.
+    SubgraphApart = "subgraph-apart",
 }
 
 impl std::fmt::Display for Code {

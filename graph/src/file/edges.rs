@@ -1,12 +1,14 @@
 //! `edges`: arrows and the forms that choose.
 
+use std::collections::BTreeMap;
+
 use super::{
     Code, Diagnostic,
     places::Style,
-    reader::{Fields, Reader},
+    reader::Reader,
     tree::{Node, Yaml},
 };
-use crate::spec::{Case, EdgeSpec, Target};
+use crate::spec::{Case, EdgeSpec, HttpCall, SendSpec, Target};
 
 const FIELDS: [&str; 5] = ["from", "when", "every", "send", "decide"];
 const ARROW: &str = "->";
@@ -68,26 +70,73 @@ fn choice(reader: &mut Reader, node: &Node, edges: &mut Vec<EdgeSpec>) {
         };
         return reader.report(Diagnostic::error(Code::BadEdge, node.place, message).hint(hint));
     };
-    if form == "send" || form == "decide" {
-        not_built(reader, &fields, form);
-        return;
-    }
     let path = format!("edges/{}", edges.len());
     reader.mark(&path, node);
-    let cases = fields.get(form).map(|node| cases(reader, node, form, &path)).unwrap_or_default();
-    let Some(from) = from else { return };
-    edges.push(match form {
-        "when" => EdgeSpec::When { from, cases },
-        _ => EdgeSpec::Every { from, cases },
+    let Some(value) = fields.get(form) else { return };
+    let leads = match form {
+        "send" => send(reader, value, &path).map(Leads::Send),
+        "decide" => decide(reader, value, &path),
+        form => Some(Leads::Cases(cases(reader, value, form, &path))),
+    };
+    let (Some(from), Some(leads)) = (from, leads) else { return };
+    edges.push(match leads {
+        Leads::Send(send) => EdgeSpec::Send { from, send },
+        Leads::Decide(decide, to) => EdgeSpec::Decide { from, decide, to },
+        Leads::Cases(cases) if form == "when" => EdgeSpec::When { from, cases },
+        Leads::Cases(cases) => EdgeSpec::Every { from, cases },
     });
 }
 
-fn not_built(reader: &mut Reader, fields: &Fields<'_>, form: &str) {
-    if let Some(node) = fields.get(form) {
-        let known: &[&str] = if form == "send" { &["to", "each", "as", "with"] } else { &["url", "headers"] };
-        reader.fields(node, &format!("`{form}`"), known);
-    }
-    reader.not_built_yet(fields.key_place(form), &format!("`{form}`"));
+enum Leads {
+    Cases(Vec<Case>),
+    Send(SendSpec),
+    Decide(HttpCall, Option<Vec<String>>),
+}
+
+/// `{url, headers, to}`.
+fn decide(reader: &mut Reader, node: &Node, path: &str) -> Option<Leads> {
+    let fields = reader.fields(node, "`decide`", &["url", "headers", "to"])?;
+    let call = reader.call(&fields, "`decide`", node.place, &format!("{path}/decide"))?;
+    let to = match fields.get("to") {
+        None => None,
+        Some(to) => {
+            let names = reader.texts(to, "`to` of `decide`")?;
+            for (index, item) in reader.list(to, "`to` of `decide`")?.iter().enumerate() {
+                reader.mark(format!("{path}/to/{index}"), item);
+            }
+            Some(names)
+        }
+    };
+    Some(Leads::Decide(call, to))
+}
+
+/// `{to, each, as, with}`: without `with` a task is given its item, under the item's name.
+fn send(reader: &mut Reader, node: &Node, path: &str) -> Option<SendSpec> {
+    let fields = reader.fields(node, "`send`", &["to", "each", "as", "with"])?;
+    let Some(to) = fields.get("to") else {
+        reader.missing(node.place, "`send`", "to", "name the node that each task is for");
+        return None;
+    };
+    reader.mark(format!("{path}/send/to"), to);
+    let to = reader.text(to, "`to` of `send`")?;
+    let each = match fields.get("each") {
+        None => None,
+        Some(each) => {
+            reader.mark(format!("{path}/send/each"), each);
+            Some(reader.cel(each, "`each` of `send`")?)
+        }
+    };
+    let binding = match fields.get("as") {
+        None => None,
+        Some(name) => Some(reader.text(name, "`as` of `send`")?),
+    };
+    let item = binding.clone().unwrap_or_else(|| "item".to_owned());
+    let with = match fields.get("with") {
+        Some(with) => reader.cel_map(with, "`with` of `send`", &format!("{path}/send/with"))?,
+        None if each.is_some() => BTreeMap::from([(item.clone(), item)]),
+        None => BTreeMap::new(),
+    };
+    Some(SendSpec { to, each, binding, with })
 }
 
 fn cases(reader: &mut Reader, node: &Node, form: &str, path: &str) -> Vec<Case> {
@@ -145,21 +194,29 @@ fn targets(reader: &mut Reader, node: &Node, path: &str) -> Option<Vec<Target>> 
             let mut targets = Vec::new();
             for (index, item) in items.iter().enumerate() {
                 reader.places.insert(format!("{path}/{index}"), item.place, Style::Plain);
-                targets.push(target(reader, item)?);
+                targets.push(target(reader, item, &format!("{path}/{index}"))?);
             }
             Some(targets)
         }
-        _ => target(reader, node).map(|target| vec![target]),
+        _ => target(reader, node, &format!("{path}/0")).map(|target| vec![target]),
     }
 }
 
-fn target(reader: &mut Reader, node: &Node) -> Option<Target> {
+fn target(reader: &mut Reader, node: &Node, path: &str) -> Option<Target> {
     match &node.value {
         Yaml::Text(name) => Some(Target::Node(name.trim().to_owned())),
         Yaml::Map(_) => {
-            reader.fields(node, "a send", &["send", "to", "each", "as", "with"]);
-            reader.not_built_yet(node.place, "`send`");
-            None
+            let fields = reader.fields(node, "a target", &["send"])?;
+            let Some(sent) = fields.get("send") else {
+                reader.missing(
+                    node.place,
+                    "a target",
+                    "send",
+                    "write a node's name, or `{send: {to: node, with: {...}}}`",
+                );
+                return None;
+            };
+            send(reader, sent, path).map(Target::Send)
         }
         _ => {
             reader.wrong_type(node, "a target", "a node's name, a list of names, or END");

@@ -3,14 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{channels::REDUCERS, schema::TYPES};
+use super::{channels::REDUCERS, nodes::NOT_OF_GRAPHS, schema::TYPES};
 
 /// Its name where it is served, under /schemas.
 const ID: &str = "graph.v1.schema.json";
 
 /// Draft 7, because that is what YAML editors speak.
 pub fn graph_file_schema() -> Value {
-    json!({
+    let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": ID,
         "title": "Millstream graph, version 1",
@@ -22,35 +22,57 @@ pub fn graph_file_schema() -> Value {
             "name": described("The graph's name: part of its address.", json!({
                 "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^|:/?#%\\\\\\s]+$",
             })),
-            "description": described("What the graph is for.", text()),
-            "state": described("Channels: what a run knows, and how writes of one step are joined.", json!({
-                "type": "object", "additionalProperties": reference("channel"),
-            })),
-            "input": described("Channels that a request may write; all unless told.", texts()),
-            "output": described("Channels that a run answers with; all unless told.", texts()),
-            "context": described("Read-only values of one run.", properties()),
-            "models": described("Aliases: which model of which provider a name stands for.", json!({
-                "type": "object", "additionalProperties": reference("model_alias"),
-            })),
             "tools": described("Tools that models may call (not built yet).", json!({
                 "type": "object", "additionalProperties": reference("tool"),
             })),
-            "nodes": described("The steps, by name.", json!({
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": {"pattern": "^(?!START$|END$|__)[^|:&,]+$"},
-                "additionalProperties": reference("node"),
-            })),
-            "edges": described("What runs after what.", json!({"type": "array", "items": reference("edge")})),
             "serve": reference("serve"),
-            "interrupt_before": described("Stop before these nodes (not built yet).", texts()),
-            "interrupt_after": described("Stop after these nodes (not built yet).", texts()),
             "limits": reference("limits"),
             "on_end": described("A graph or webhook that runs after a run (not built yet).", json!({"type": "object"})),
             "migrate": described("How a thread's state becomes this version's (not built yet).", cel_map()),
         },
         "definitions": definitions(),
+    });
+    if let (Value::Object(file), Value::Object(every)) = (&mut schema["properties"], graph_properties()) {
+        file.extend(every);
+    }
+    schema
+}
+
+/// What every graph says, in a file or in a node.
+fn graph_properties() -> Value {
+    json!({
+        "description": described("What the graph is for.", text()),
+        "state": described("Channels: what a run knows, and how writes of one step are joined.", json!({
+            "type": "object", "additionalProperties": reference("channel"),
+        })),
+        "input": described("Channels that a request may write; all unless told.", texts()),
+        "output": described("Channels that a run answers with; all unless told.", texts()),
+        "context": described("Read-only values of one run.", properties()),
+        "models": described("Aliases: which model of which provider a name stands for.", json!({
+            "type": "object", "additionalProperties": reference("model_alias"),
+        })),
+        "nodes": described("The steps, by name.", json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": "^(?!START$|END$|__)[^|:&,]+$"},
+            "additionalProperties": reference("node"),
+        })),
+        "edges": described("What runs after what.", json!({"type": "array", "items": reference("edge")})),
+        "interrupt_before": described("Stop before these nodes, until the run is gone on with; \"*\" is every node.", texts()),
+        "interrupt_after": described("Stop after these nodes, until the run is gone on with; \"*\" is every node.", texts()),
     })
+}
+
+/// A graph that stands in a node.
+fn inner_graph() -> Value {
+    let mut properties = json!({
+        "version": {"const": 1},
+        "name": described("The last part of its name; the node's unless told.", text()),
+    });
+    if let (Value::Object(own), Value::Object(every)) = (&mut properties, graph_properties()) {
+        own.extend(every);
+    }
+    object(&["nodes", "edges"], properties)
 }
 
 fn definitions() -> Value {
@@ -83,6 +105,8 @@ fn definitions() -> Value {
         "node": {"anyOf": KINDS.map(|kind| reference(&format!("{kind}_node")))},
         "model_node": node("model", &["model"], model_fields()),
         "transform_node": node("transform", &["update"], json!({})),
+        "call": object(&["url"], call_fields()),
+        "graph": described("A graph of its own.", inner_graph()),
         "http_node": node("http", &["url"], http_fields()),
         "rust_node": node("rust", &["name"], json!({
             "name": described("The type that is registered in the binary.", text()),
@@ -99,14 +123,12 @@ fn definitions() -> Value {
             "filters": {"type": "object"},
         })),
         "human_node": node("human", &["question"], json!({
-            "question": reference("jinja"),
-            "answer": described("The answer's properties.", properties()),
+            "question": described("What is asked.", reference("jinja")),
+            "answer": described("The answer's type, or its properties.", json!({
+                "anyOf": [reference("type"), properties()],
+            })),
         })),
-        "subgraph_node": node("subgraph", &["graph"], json!({
-            "graph": described("name@version, or a graph.", json!({"type": ["string", "object"]})),
-            "output": cel_map(),
-            "memory": {"enum": ["none", "call", "thread"]},
-        })),
+        "subgraph_node": subgraph_node(),
         "classify_node": node("classify", &[], json!({
             "rules": {"type": "array"},
             "classifier": text(),
@@ -114,9 +136,13 @@ fn definitions() -> Value {
         "retry": retry(),
         "edge": edge(),
         "case": case(),
-        "target": {"anyOf": [text(), {"type": "array", "items": text()}, reference("sends")]},
+        "target": {"anyOf": [
+            text(),
+            reference("sends"),
+            {"type": "array", "items": {"anyOf": [text(), reference("sends")]}},
+        ]},
         "sends": object(&["send"], json!({"send": reference("send")})),
-        "send": described("One task for each item, with its own input (not built yet).", object(&["to"], json!({
+        "send": described("One task for each item, with its own input.", object(&["to"], json!({
             "to": text(),
             "each": reference("cel"),
             "as": described("The item's name in `with`; `item` unless told.", text()),
@@ -134,6 +160,27 @@ fn definitions() -> Value {
     })
 }
 
+fn subgraph_node() -> Value {
+    let mut node = node(
+        "subgraph",
+        &["graph"],
+        json!({
+            "input": described("What the graph is given, in CEL by its channels; channels of the same name unless told.", cel_map()),
+            "graph": described("name@version, or a graph.", json!({
+                "anyOf": [{"type": "string", "pattern": "^[^@]+@[0-9a-fA-F]{32}$"}, reference("graph")],
+            })),
+            "output": described("What this graph writes, in CEL over `out`; channels of the same name unless told.", cel_map()),
+            "memory": described("What it remembers: none; call (where one call of it stands, the default); thread.", json!({
+                "enum": ["none", "call", "thread"],
+            })),
+        }),
+    );
+    if let Value::Object(fields) = &mut node["properties"] {
+        fields.retain(|name, _| !NOT_OF_GRAPHS.contains(&name.as_str()));
+    }
+    node
+}
+
 /// Kinds of nodes.
 const KINDS: [&str; 9] = ["model", "transform", "http", "rust", "tools", "retrieve", "human", "subgraph", "classify"];
 
@@ -143,11 +190,23 @@ fn node(kind: &str, required: &[&str], own: Value) -> Value {
         "input": described("What the node sees, in CEL by name.", cel_map()),
         "update": described("What the node writes, in CEL by channel.", cel_map()),
         "retry": reference("retry"),
-        "timeout": reference("duration"),
-        "cache": described("Take an earlier result for the same input (not built yet).", json!({"type": "object"})),
+        "timeout": described("When an attempt is given up.", json!({"anyOf": [
+            reference("duration"),
+            object(&[], json!({"run": reference("duration"), "idle": reference("duration")})),
+        ]})),
+        "cache": described("Take an earlier result for the same input.", json!({"anyOf": [
+            {"type": "boolean"},
+            object(&[], json!({
+                "ttl": reference("duration"),
+                "key": described("What tells two inputs apart; all of the input unless told.", json!({"anyOf": [
+                    reference("cel"), object(&["http"], json!({"http": reference("call")})),
+                ]})),
+            })),
+        ]})),
         "defer": described("Run when nothing else is left to do.", json!({"type": "boolean"})),
-        "on_error": described("The node that runs when this one fails (not built yet).", text()),
-        "goto": described("Where to go next, in CEL (not built yet).", reference("cel")),
+        "on_error": described("The node that runs when this one fails: it sees `failure`.", text()),
+        "goto": described("Where to go beside the edges, in CEL: a name, {to, with}, or a list.", reference("cel")),
+        "destinations": described("Where the node's own program may say to go.", texts()),
         "metadata": described("For people and dashboards.", json!({"type": "object"})),
         "concurrency": described("Tasks of this node that one worker runs at a time.", count()),
         "lane": described("Not built yet.", json!({"enum": ["interactive", "batch"]})),
@@ -180,9 +239,22 @@ fn http_fields() -> Value {
         "url": described("Takes the task as POST, and answers with an update. ${env.NAME} is put in by the worker.", json!({
             "type": "string", "pattern": "^(https?://|\\$\\{env\\.)\\S*$",
         })),
-        "headers": {"type": "object", "additionalProperties": text()},
+        "headers": headers(),
         "stream": described("The answer comes as NDJSON or SSE, tokens first.", json!({"type": "boolean"})),
     })
+}
+
+fn call_fields() -> Value {
+    json!({
+        "url": described("Is asked by POST. ${env.NAME} is put in by the worker.", json!({
+            "type": "string", "pattern": "^(https?://|\\$\\{env\\.)\\S*$",
+        })),
+        "headers": headers(),
+    })
+}
+
+fn headers() -> Value {
+    json!({"type": "object", "additionalProperties": text()})
 }
 
 fn retry() -> Value {
@@ -214,7 +286,11 @@ fn channel() -> Value {
                         "description": "How writes of one step are joined; `last` unless told.",
                         "anyOf": [
                             {"enum": REDUCERS},
-                            object(&[], json!({"cel": reference("cel"), "rust": text(), "http": text()})),
+                            object(&[], json!({
+                                "cel": described("Over left and right.", reference("cel")),
+                                "rust": described("Not built yet.", text()),
+                                "http": reference("call"),
+                            })),
                         ],
                     },
                     "default": {"description": "The value before any write."},
@@ -256,9 +332,15 @@ fn edge() -> Value {
                 "type": "array", "minItems": 1, "items": conditional(),
             }))),
             of("send", reference("send")),
-            of("decide", object(&["url"], json!({"url": text(), "headers": {"type": "object"}}))),
+            of("decide", described("A program decides.", decide())),
         ],
     })
+}
+
+fn decide() -> Value {
+    let mut fields = call_fields();
+    fields["to"] = described("Where it may lead; all nodes unless told.", texts());
+    object(&["url"], fields)
 }
 
 fn case() -> Value {

@@ -34,6 +34,22 @@ pub(super) const FIELDS: [&str; 17] = [
 /// The one version of the file's language.
 const VERSION: i64 = 1;
 
+/// What a graph that stands in a node may say: it is no file, and has no address.
+pub(super) const INNER_FIELDS: [&str; 12] = [
+    "version",
+    "name",
+    "description",
+    "state",
+    "input",
+    "output",
+    "context",
+    "models",
+    "nodes",
+    "edges",
+    "interrupt_before",
+    "interrupt_after",
+];
+
 pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<GraphSpec> {
     let fields = reader.fields(root, "a graph file", &FIELDS)?;
     version(reader, &fields);
@@ -42,26 +58,55 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<GraphSpec> {
             reader.not_built_yet(fields.key_place(field), &format!("`{field}`"));
         }
     }
+    reader.graph = name(reader, &fields);
+    let serve = fields.get("serve").and_then(|node| serve(reader, node));
+    let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    Some(GraphSpec { serve, limits, ..body(reader, &fields) })
+}
+
+/// The graph that a node is: its name and hash. It is named after the node, behind the graph that it stands in.
+pub(super) fn inline(outer: &mut Reader, root: &Node, node: &str) -> Option<(String, String)> {
+    let fields = outer.fields(root, "a graph in a node", &INNER_FIELDS)?;
+    let mut reader = outer.inside();
+    if fields.get("version").is_some() {
+        version(&mut reader, &fields);
+    }
+    let own = fields.get("name").and_then(|node| reader.text(node, "`name`"));
+    reader.graph = format!("{}.{}", outer.graph, own.as_deref().unwrap_or(node));
+    let spec = body(&mut reader, &fields);
+    let Reader { diagnostics, places, inner, .. } = reader;
+    diagnostics.into_iter().for_each(|diagnostic| outer.report(diagnostic));
+    outer.inner.extend(inner);
+    let named = (spec.name.clone(), spec.hash());
+    outer.inner.push((spec, places));
+    Some(named)
+}
+
+/// What every graph says.
+fn body(reader: &mut Reader, fields: &Fields<'_>) -> GraphSpec {
     for field in FIELDS {
         if let Some(node) = fields.get(field) {
             reader.mark(field, node);
         }
     }
-    Some(GraphSpec {
-        name: name(reader, &fields),
+    if let Some(node) = fields.get("models") {
+        let models = models(reader, node);
+        reader.models.extend(models);
+    }
+    GraphSpec {
+        name: reader.graph.clone(),
         description: fields.get("description").and_then(|node| reader.text(node, "`description`")),
         channels: fields.get("state").map(|node| channels::read(reader, node)).unwrap_or_default(),
-        input: names(reader, &fields, "input"),
-        output: names(reader, &fields, "output"),
+        input: names(reader, fields, "input"),
+        output: names(reader, fields, "output"),
         context: fields.get("context").map(|node| context(reader, node)).unwrap_or_default(),
-        models: fields.get("models").map(|node| models(reader, node)).unwrap_or_default(),
-        nodes: nodes(reader, &fields),
-        edges: edges(reader, &fields),
-        serve: fields.get("serve").and_then(|node| serve(reader, node)),
-        interrupt_before: interrupts(reader, &fields, "interrupt_before"),
-        interrupt_after: interrupts(reader, &fields, "interrupt_after"),
-        limits: fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default(),
-    })
+        models: reader.models.clone(),
+        nodes: nodes(reader, fields),
+        edges: edges(reader, fields),
+        interrupt_before: names(reader, fields, "interrupt_before").unwrap_or_default(),
+        interrupt_after: names(reader, fields, "interrupt_after").unwrap_or_default(),
+        ..GraphSpec::default()
+    }
 }
 
 fn version(reader: &mut Reader, fields: &Fields<'_>) {
@@ -117,14 +162,6 @@ fn names(reader: &mut Reader, fields: &Fields<'_>, field: &str) -> Option<Vec<St
     names.sort_unstable();
     names.dedup();
     Some(names)
-}
-
-fn interrupts(reader: &mut Reader, fields: &Fields<'_>, field: &str) -> Vec<String> {
-    let names = names(reader, fields, field).unwrap_or_default();
-    if !names.is_empty() {
-        reader.not_built_yet(fields.key_place(field), &format!("`{field}`"));
-    }
-    names
 }
 
 fn context(reader: &mut Reader, node: &Node) -> BTreeMap<String, Schema> {

@@ -1,16 +1,18 @@
-//! `nodes`: what each kind may say.
+//! `nodes`: what each may say, whatever its kind.
+
+mod kinds;
+mod policies;
 
 use super::{
     Place,
     places::{Style, UNREADABLE_NODES},
     reader::{self, Fields, Reader},
-    schema,
     tree::Node,
 };
-use crate::spec::{HttpNode, ModelNode, NodeKind, NodeSpec, RetryPolicy, RustNode};
+use crate::spec::{NodeKind, NodeSpec};
 
 /// Fields of every node.
-pub(super) const COMMON: [&str; 12] = [
+pub(super) const COMMON: [&str; 13] = [
     "kind",
     "input",
     "update",
@@ -20,12 +22,17 @@ pub(super) const COMMON: [&str; 12] = [
     "defer",
     "on_error",
     "goto",
+    "destinations",
     "metadata",
     "concurrency",
     "lane",
 ];
 
-/// Kinds and their own fields. Those after the first four are not built yet.
+/// Fields that a node which is a graph can't have: it runs no task of its own.
+pub(super) const NOT_OF_GRAPHS: [&str; 7] =
+    ["update", "retry", "timeout", "cache", "goto", "destinations", "concurrency"];
+
+/// Kinds and their own fields. Those after the first six are not built yet.
 pub(super) const KINDS: [(&str, &[&str]); 9] = [
     (
         "model",
@@ -46,16 +53,13 @@ pub(super) const KINDS: [(&str, &[&str]); 9] = [
     ("transform", &[]),
     ("http", &["url", "headers", "stream"]),
     ("rust", &["name", "settings"]),
-    ("tools", &["tools", "handle_errors"]),
-    ("retrieve", &["collection", "query", "top_k", "filters"]),
     ("human", &["question", "answer"]),
     ("subgraph", &["graph", "output", "memory"]),
+    ("tools", &["tools", "handle_errors"]),
+    ("retrieve", &["collection", "query", "top_k", "filters"]),
     ("classify", &["rules", "classifier"]),
 ];
-const BUILT: usize = 4;
-
-/// Fields of every node that this version doesn't execute.
-const NOT_BUILT: [&str; 4] = ["cache", "on_error", "goto", "lane"];
+const BUILT: usize = 6;
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<NodeSpec> {
     let mut nodes = Vec::new();
@@ -75,23 +79,27 @@ fn one(reader: &mut Reader, node: &Node, name: &str, named_at: Place, path: &str
     let what = format!("node `{name}`");
     let fields = reader.map(node, &what)?;
     let Some((_, kind_node)) = fields.iter().find(|(key, _)| key.name == "kind") else {
-        reader.missing(named_at, &what, "kind", "add `kind: model`, `transform`, `http` or `rust`");
+        reader.missing(
+            named_at,
+            &what,
+            "kind",
+            "add `kind: model`, `transform`, `http`, `rust`, `human` or `subgraph`",
+        );
         return None;
     };
     let kinds: Vec<(&str, usize)> = KINDS.iter().enumerate().map(|(index, (kind, _))| (*kind, index)).collect();
     let index = reader.word(kind_node, &format!("the kind of {what}"), &kinds)?;
     let (kind, own) = KINDS[index];
-    let known: Vec<&str> = own.iter().chain(&COMMON).copied().collect();
+    let every = COMMON.iter().filter(|field| kind != "subgraph" || !NOT_OF_GRAPHS.contains(field));
+    let known: Vec<&str> = own.iter().chain(every).copied().collect();
     let article = format!("{what} of kind {kind}");
     let fields = reader.fields(node, &article, &known)?;
     if index >= BUILT {
         reader.not_built_yet(kind_node.place, &format!("the kind `{kind}`"));
         return None;
     }
-    for name in NOT_BUILT {
-        if fields.get(name).is_some() {
-            reader.not_built_yet(fields.key_place(name), &format!("`{name}`"));
-        }
+    if fields.get("lane").is_some() {
+        reader.not_built_yet(fields.key_place("lane"), "`lane`");
     }
     for name in own.iter().chain(&COMMON) {
         if let Some(value) = fields.get(name) {
@@ -99,9 +107,11 @@ fn one(reader: &mut Reader, node: &Node, name: &str, named_at: Place, path: &str
         }
     }
     let kind = match kind {
-        "model" => NodeKind::Model(model(reader, &fields, &what, named_at)),
-        "http" => NodeKind::Http(http(reader, &fields, &what, named_at, path)?),
-        "rust" => NodeKind::Rust(rust(reader, &fields, &what, named_at)?),
+        "model" => NodeKind::Model(kinds::model(reader, &fields, &what, named_at)),
+        "http" => NodeKind::Http(kinds::http(reader, &fields, &what, named_at, path)?),
+        "rust" => NodeKind::Rust(kinds::rust(reader, &fields, &what, named_at)?),
+        "human" => NodeKind::Human(kinds::human(reader, &fields, &what, named_at)?),
+        "subgraph" => NodeKind::Subgraph(kinds::subgraph(reader, &fields, &what, name, named_at)?),
         _ => NodeKind::Transform,
     };
     Some(common(reader, &fields, &what, path, NodeSpec { name: name.to_owned(), ..empty(kind) }, named_at))
@@ -136,13 +146,28 @@ fn common(
 ) -> NodeSpec {
     let of = |field: &str| format!("`{field}` of {what}");
     node.input = fields.get("input").and_then(|input| reader.cel_map(input, &of("input"), &format!("{path}/input")));
+    // What comes out of a graph is its output; a node's own doing is an update.
+    let update = if matches!(node.kind, NodeKind::Subgraph(_)) { "output" } else { "update" };
     node.update =
-        fields.get("update").and_then(|update| reader.cel_map(update, &of("update"), &format!("{path}/update")));
-    if matches!(node.kind, NodeKind::Transform) && fields.get("update").is_none() {
-        reader.missing(named_at, what, "update", "say what it writes: `update: {channel: CEL}`");
+        fields.get(update).and_then(|written| reader.cel_map(written, &of(update), &format!("{path}/update")));
+    node.goto = fields.get("goto").and_then(|goto| reader.cel(goto, &of("goto")));
+    match node.kind {
+        NodeKind::Transform if node.update.is_none() && fields.get("update").is_none() => {
+            reader.missing(named_at, what, "update", "say what it writes: `update: {channel: CEL}`");
+        }
+        NodeKind::Human(_) if fields.get("update").is_none() && fields.get("goto").is_none() => {
+            reader.missing(named_at, what, "update", "say what becomes of the answer: `update: {channel: answer}`");
+        }
+        _ => {}
     }
-    node.retry = fields.get("retry").and_then(|retry| self::retry(reader, retry, &of("retry")));
-    node.timeout_ms = fields.get("timeout").and_then(|timeout| reader.duration(timeout, &of("timeout")));
+    node.retry = fields.get("retry").and_then(|retry| policies::retry(reader, retry, &of("retry")));
+    if let Some(timeout) = fields.get("timeout") {
+        (node.timeout_ms, node.idle_timeout_ms) = policies::timeout(reader, timeout, &of("timeout"));
+    }
+    node.cache =
+        fields.get("cache").and_then(|cache| policies::cache(reader, cache, &of("cache"), &format!("{path}/cache")));
+    node.on_error = fields.get("on_error").and_then(|name| reader.text(name, &of("on_error")));
+    node.destinations = destinations(reader, fields, &of("destinations"), path);
     node.defer = fields.get("defer").and_then(|defer| reader.boolean(defer, &of("defer"))).unwrap_or_default();
     node.concurrency = fields.get("concurrency").and_then(|concurrency| reader.count(concurrency, &of("concurrency")));
     if let Some(metadata) = fields.get("metadata") {
@@ -152,84 +177,11 @@ fn common(
     node
 }
 
-fn model(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) -> ModelNode {
-    let of = |field: &str| format!("`{field}` of {what}");
-    let mut text = |field: &str| fields.get(field).and_then(|node| reader.text(node, &of(field)));
-    let (model, system, prompt) = (text("model"), text("system"), text("prompt"));
-    if fields.get("model").is_none() {
-        reader.missing(named_at, what, "model", "name an alias of `models`, or of the configuration");
+fn destinations(reader: &mut Reader, fields: &Fields<'_>, what: &str, path: &str) -> Vec<String> {
+    let Some(node) = fields.get("destinations") else { return Vec::new() };
+    let names = reader.texts(node, what).unwrap_or_default();
+    for (item, name) in reader.list(node, what).unwrap_or_default().iter().zip(&names) {
+        reader.mark(format!("{path}/destinations/{name}"), item);
     }
-    if let Some(tools) = fields.get("tools") {
-        reader.texts(tools, &of("tools"));
-        reader.not_built_yet(fields.key_place("tools"), "`tools` of a model");
-    }
-    ModelNode {
-        model: model.unwrap_or_default(),
-        system,
-        prompt,
-        messages: fields.get("messages").and_then(|node| reader.cel(node, &of("messages"))),
-        tools: Vec::new(),
-        answer: fields.get("answer").and_then(|node| schema::object(reader, node, &of("answer"))),
-        temperature: fields.get("temperature").and_then(|node| reader.number(node, &of("temperature"), 0.0..=2.0)),
-        top_p: fields.get("top_p").and_then(|node| reader.number(node, &of("top_p"), 0.0..=1.0)),
-        max_tokens: fields.get("max_tokens").and_then(|node| reader.count(node, &of("max_tokens"))),
-        stop: fields.get("stop").and_then(|node| reader.texts(node, &of("stop"))),
-        seed: fields.get("seed").and_then(|node| reader.integer(node, &of("seed"), i64::MIN..=i64::MAX)),
-    }
+    names
 }
-
-fn http(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place, path: &str) -> Option<HttpNode> {
-    let of = |field: &str| format!("`{field}` of {what}");
-    let Some(url) = fields.get("url") else {
-        reader.missing(named_at, what, "url", "give the address that takes the task: `url: http://host/path`");
-        return None;
-    };
-    let url = reader.text(url, &of("url"))?;
-    let mut headers = std::collections::BTreeMap::new();
-    if let Some(node) = fields.get("headers") {
-        for (key, value) in reader.map(node, &of("headers")).unwrap_or_default() {
-            if let Some(text) = reader.text(value, &format!("the header `{}` of {what}", key.name)) {
-                reader.mark(format!("{path}/headers/{}", key.name), value);
-                headers.insert(key.name.clone(), text);
-            }
-        }
-    }
-    let stream = fields.get("stream").and_then(|node| reader.boolean(node, &of("stream"))).unwrap_or_default();
-    Some(HttpNode { url, headers, stream })
-}
-
-fn rust(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) -> Option<RustNode> {
-    let Some(name) = fields.get("name") else {
-        reader.missing(named_at, what, "name", "name the type that is registered in the binary");
-        return None;
-    };
-    let type_name = reader.text(name, &format!("`name` of {what}"))?;
-    Some(RustNode { type_name, settings: fields.get("settings").map(reader::json).unwrap_or_default() })
-}
-
-fn retry(reader: &mut Reader, node: &Node, what: &str) -> Option<RetryPolicy> {
-    let known = ["max_attempts", "initial_interval", "backoff_factor", "max_interval", "jitter", "retry_on"];
-    let fields = reader.fields(node, what, &known)?;
-    let defaults = RetryPolicy::default();
-    let of = |field: &str| format!("`{field}` of {what}");
-    let mut duration = |field: &str| fields.get(field).and_then(|node| reader.duration(node, &of(field)));
-    let (initial, longest) = (duration("initial_interval"), duration("max_interval"));
-    Some(RetryPolicy {
-        max_attempts: fields
-            .get("max_attempts")
-            .and_then(|node| reader.integer(node, &of("max_attempts"), 1..=ATTEMPTS_MAX))
-            .and_then(|attempts| u32::try_from(attempts).ok())
-            .unwrap_or(defaults.max_attempts),
-        initial_interval_ms: initial.unwrap_or(defaults.initial_interval_ms),
-        backoff_factor: fields
-            .get("backoff_factor")
-            .and_then(|node| reader.number(node, &of("backoff_factor"), 1.0..=100.0))
-            .unwrap_or(defaults.backoff_factor),
-        max_interval_ms: longest.unwrap_or(defaults.max_interval_ms),
-        jitter: fields.get("jitter").and_then(|node| reader.boolean(node, &of("jitter"))).unwrap_or(defaults.jitter),
-        retry_on: fields.get("retry_on").and_then(|node| reader.texts(node, &of("retry_on"))).unwrap_or_default(),
-    })
-}
-
-/// Attempts of one task: what fails this often needs a person.
-const ATTEMPTS_MAX: i64 = 100;

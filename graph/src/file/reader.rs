@@ -10,10 +10,17 @@ use super::{
     duration,
     tree::{Key, Node, Yaml},
 };
+use crate::spec::{GraphSpec, HttpCall, ModelAlias};
 
 pub(super) struct Reader {
     pub diagnostics: Vec<Diagnostic>,
     pub places: Places,
+    /// The file's own models so far: graphs inside it know them too.
+    pub models: BTreeMap<String, ModelAlias>,
+    /// The name of the graph that is read, once it is known.
+    pub graph: String,
+    /// Graphs that nodes of this one are, innermost first, each with its places.
+    pub inner: Vec<(GraphSpec, Places)>,
 }
 
 /// The fields of a mapping whose names have been checked.
@@ -39,7 +46,24 @@ impl<'n> Fields<'n> {
 
 impl Reader {
     pub fn new(text: &str) -> Reader {
-        Reader { diagnostics: Vec::new(), places: Places::new(text) }
+        Reader {
+            diagnostics: Vec::new(),
+            places: Places::new(text),
+            models: BTreeMap::new(),
+            graph: String::new(),
+            inner: Vec::new(),
+        }
+    }
+
+    /// For a graph that stands in this file: its parts have places of their own.
+    pub fn inside(&self) -> Reader {
+        Reader {
+            diagnostics: Vec::new(),
+            places: self.places.of_the_same_text(),
+            models: self.models.clone(),
+            graph: String::new(),
+            inner: Vec::new(),
+        }
     }
 
     pub fn report(&mut self, diagnostic: Diagnostic) {
@@ -200,6 +224,26 @@ impl Reader {
         };
         self.report(Diagnostic::error(Code::BadDuration, node.place, message).hint(hint));
         None
+    }
+
+    /// `url` and `headers`, each marked below `path`.
+    pub fn call(&mut self, fields: &Fields<'_>, what: &str, named_at: Place, path: &str) -> Option<HttpCall> {
+        let Some(url) = fields.get("url") else {
+            self.missing(named_at, what, "url", "give the address that is asked: `url: http://host/path`");
+            return None;
+        };
+        self.mark(format!("{path}/url"), url);
+        let url = self.text(url, &format!("`url` of {what}"))?;
+        let mut headers = BTreeMap::new();
+        if let Some(node) = fields.get("headers") {
+            for (key, value) in self.map(node, &format!("`headers` of {what}")).unwrap_or_default() {
+                if let Some(text) = self.text(value, &format!("the header `{}` of {what}", key.name)) {
+                    self.mark(format!("{path}/headers/{}", key.name), value);
+                    headers.insert(key.name.clone(), text);
+                }
+            }
+        }
+        Some(HttpCall { url, headers })
     }
 
     /// One of a closed set of words.

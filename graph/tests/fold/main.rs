@@ -4,6 +4,7 @@
 mod ends;
 mod interrupts;
 mod multitask;
+mod programs;
 mod properties;
 mod requests;
 mod retries;

@@ -20,7 +20,7 @@ use axum::{
 use futures_util::stream;
 use graph::{
     ids,
-    task::{Destination, Handled, TaskResult, Work},
+    task::{Destination, Handled, Reduction, TaskResult, Work},
 };
 use node_workers::NodeRegistry;
 use schemas::{
@@ -88,6 +88,12 @@ async fn serve() -> SocketAddr {
         )
         .route("/echo", post(|Json(ask): Json<Value>| async move { Json(ask["input"]["q"].clone()) }))
         .route("/decide", post(decide))
+        .route(
+            "/reduce",
+            post(|Json(ask): Json<Value>| async move {
+                Json(json!({"value": [ask["left"][0], ask["writes"][0], ask["channel"]]}))
+            }),
+        )
         .route("/drips", post(drips))
         .route("/cut", post(|| async { streamed("application/x-ndjson", &["{\"token\":\"Hel\"}\n"]) }))
         .route(
@@ -332,9 +338,10 @@ async fn a_decision_may_ask_or_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engines_own_work_runs_no_node() {
+    let address = serve().await;
     let mut spec: graph::spec::GraphSpec = serde_json::from_value(json!({
         "name": "g",
-        "channels": {"out": {}},
+        "channels": {"out": {"reducer": {"http": {"url": format!("http://{address}/reduce")}}, "default": []}},
         "nodes": [{"name": "call", "kind": "http", "url": "http://127.0.0.1:1/"}],
         "edges": [],
     }))
@@ -348,8 +355,14 @@ async fn the_engines_own_work_runs_no_node() {
     (decision.task.node, decision.task.work) =
         ("START".to_owned(), Some(Box::new(Work::Decision { writes: Vec::new() })));
     bench.issue_on("call", &decision).await;
-    let results = bench.results(1).await;
-    assert_eq!(results[0].branches, [Destination::Node("call".to_owned())]);
+    let mut reduction = bench.task("reduce:out", json!({}));
+    let asked = Reduction { channel: "out".to_owned(), value: Arc::new(json!([0])), values: vec![Arc::new(json!(1))] };
+    reduction.task.work = Some(Box::new(Work::Reduction(asked)));
+    bench.issue_on("call", &reduction).await;
+    let results = bench.results(2).await;
+    let of = |task: &TaskRecord| results.iter().find(|result| result.task_id == task.task.id).unwrap();
+    assert_eq!(of(&decision).branches, [Destination::Node("call".to_owned())]);
+    assert_eq!(*of(&reduction).writes[0].1, json!([0, 1, "out"]));
     worker.stop().await;
 }
 

@@ -9,9 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use graph::task::{TaskError, TaskId};
-use node_workers::{Node, NodeContext, NodeInput, NodeOutput};
+use node_workers::{Node, NodeContext, NodeInput, NodeOutput, Stop};
 use semantics::{
-    program::{self, Outcome, Step, Stop},
+    program::{self, Outcome, Step},
     worker::{CASE_ERROR, Executions, destination},
 };
 use serde_json::Value;
@@ -39,20 +39,34 @@ impl ProgramNode {
 
 #[async_trait]
 impl Node for ProgramNode {
-    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, TaskError> {
+    async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         let answers: Vec<Value> = context.task().answers.iter().map(|answer| Value::clone(answer)).collect();
         match program::run(&self.steps, &input.to_value(), self.execution(context), &answers) {
-            Ok(outcome) => Ok(output(outcome)),
-            Err(Stop::Asked { .. }) => Err(failed("a program's question is not carried yet".to_owned(), "NotBuilt")),
-            Err(Stop::Failed { message, .. }) => Err(failed(message, CASE_ERROR)),
+            Ok(outcome) => {
+                take(context, outcome.answered)?;
+                Ok(output(outcome))
+            }
+            Err(program::Stop::Asked { question, answered }) => {
+                take(context, answered)?;
+                context.interrupt(question).map(|_| NodeOutput::default())
+            }
+            Err(program::Stop::Failed { message, answered }) => {
+                take(context, answered)?;
+                Err(failed(message, CASE_ERROR).into())
+            }
         }
     }
 }
 
+/// Takes up the answers that the program took.
+fn take(context: &NodeContext, answered: usize) -> Result<(), Stop> {
+    (0..answered).try_for_each(|_| context.interrupt(Value::Null).map(drop))
+}
+
 fn output(outcome: Outcome) -> NodeOutput {
-    let Outcome { update, goto, to_parent: _, answered: _ } = outcome;
+    let Outcome { update, goto, to_parent, answered: _ } = outcome;
     let update = if update.is_empty() { Value::Null } else { Value::Object(update.into_iter().collect()) };
-    NodeOutput { update, goto: goto.into_iter().map(destination).collect(), ..NodeOutput::default() }
+    NodeOutput { to_parent, ..NodeOutput::command(update, goto.into_iter().map(destination).collect()) }
 }
 
 fn failed(message: String, kind: &str) -> TaskError {

@@ -152,11 +152,60 @@ async fn init_writes_a_graph_whose_own_test_passes() {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let again = std::process::Command::new(binary).arg("init").arg(&project).output().unwrap();
     assert!(!again.status.success(), "nothing is overwritten");
-    let tested = std::process::Command::new(project.join("test.sh"))
-        .env("MILLSTREAM", binary)
-        .env("PORT", crate::process::free_address().port().to_string())
-        .output()
-        .unwrap();
+    let tested = std::process::Command::new(project.join("test.sh")).env("MILLSTREAM", binary).output().unwrap();
     let said = String::from_utf8_lossy(&tested.stdout);
-    assert!(tested.status.success() && said.ends_with("passed\n"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
+    assert!(
+        tested.status.success() && said.ends_with("1 passed, 0 failed\n"),
+        "{said}{}",
+        String::from_utf8_lossy(&tested.stderr)
+    );
+}
+
+/// Runs `millstream graph test` on a file.
+fn graph_test(file: &std::path::Path) -> (bool, String) {
+    let tested =
+        std::process::Command::new(env!("CARGO_BIN_EXE_millstream")).args(["graph", "test"]).arg(file).output();
+    let tested = tested.unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+    (tested.status.success(), said)
+}
+
+#[test]
+fn the_cases_of_the_examples_pass() {
+    for example in ["approval", "jokes", "research"] {
+        let file = format!("{}/../examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let (passed, said) = graph_test(file.as_ref());
+        assert!(passed && said.ends_with(" passed, 0 failed\n"), "{example}: {said}");
+    }
+}
+
+#[test]
+fn a_case_that_fails_says_what_is_not_as_expected() {
+    let folder = folder();
+    let file = folder.path().join("g.yaml");
+    let graph = "version: 1\nname: g\nstate: {n: integer, said: string}\nnodes:\n  call: {kind: http, url: 'http://127.0.0.1:1/', update: {n: out.n}}\n  ask: {kind: human, question: 'is it {{ n }}?', update: {said: string(answer)}}\n  say: {kind: model, model: m, prompt: '{{ n }}', update: {said: answer.text}}\nedges: [START -> call, call -> ask, ask -> say, say -> END]\n";
+    std::fs::write(&file, graph).unwrap();
+    let (passed, said) = graph_test(&file);
+    assert!(!passed && said.contains("g.test.yaml can't be read"), "{said}");
+    let cases = "wrong: {services: {call: [{update: {n: 7}}]}, answers: [true, false], models: {m: [hm]}, expect: {status: error, state: {n: 8, said: hm, x: 1}, questions: [], error: boom}}\nends: {services: {call: []}, expect: {error: no more answers}}\nodd: {services: {call: [{updat: {}}]}, expect: {error: unknown field}}\n";
+    std::fs::write(folder.path().join("g.test.yaml"), cases).unwrap();
+    let (passed, said) = graph_test(&file);
+    let expect = [
+        "ends: passed\n",
+        "odd: passed\n",
+        "wrong: FAILED\n",
+        "status: expected error, got success",
+        "state.n: expected 8, got 7",
+        "state.x: expected 1, and it has no value",
+        "questions: expected [], got [\"is it 7?\"]",
+        "error: expected one with \"boom\", got \"\"",
+        "2 passed, 1 failed",
+    ];
+    for line in expect {
+        assert!(!passed && said.contains(line), "{line}: {said}");
+    }
+    assert!(!said.contains("state.said"), "{said}");
+    std::fs::write(folder.path().join("g.test.yaml"), "wrong: {inptu: {}, expect: {}}").unwrap();
+    let (passed, said) = graph_test(&file);
+    assert!(!passed && said.contains("unknown field `inptu`"), "{said}");
 }

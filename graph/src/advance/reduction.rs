@@ -1,0 +1,102 @@
+//! Work that the engine itself asks of programs: where to go from what no worker ran, and how a step's writes are joined.
+
+use std::sync::Arc;
+
+use super::Turn;
+use crate::{
+    apply::{Writer, reductions},
+    channel::UpdateError,
+    graph::Graph,
+    graph_loop::{Failure, GraphLoop},
+    ids, snapshot,
+    spec::START,
+    step_task::{Finished, Stand, StepTask},
+    task::{TaskError, TaskId, TaskResult},
+    update::{Happened, TaskDone},
+};
+
+impl Turn<'_> {
+    /// Before a step is applied: asks for the channels whose writes a program joins. True where an answer is awaited.
+    pub(super) fn ask_reducers(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<bool, UpdateError> {
+        if !graph.asks_reducers() {
+            return Ok(false);
+        }
+        let mut wanted = reductions(graph, &at.head, &Writer::of_tasks(at.tasks.values()))?;
+        if let Some(progress) = at.progress.as_deref_mut() {
+            wanted.retain(|reduction| !progress.reduced.contains_key(&reduction.channel));
+            progress.unfinished += wanted.len();
+        }
+        let asks = !wanted.is_empty();
+        for reduction in wanted {
+            let id = ids::reduction_task_id(at.head.id, &at.ns, at.head.step + 1, &reduction.channel);
+            at.tasks.insert(id, StepTask::reducing(id, reduction));
+            self.issue(graph, at, id);
+        }
+        Ok(asks)
+    }
+
+    /// A program joined writes, or couldn't.
+    pub(super) fn take_reduction(&mut self, at: &mut GraphLoop, id: TaskId, result: &TaskResult) {
+        self.run.within.remove(&id);
+        let Some(channel) = at.tasks.remove(&id).and_then(|task| task.reduces).map(|reduces| reduces.channel) else {
+            return;
+        };
+        let joined = result.writes.iter().find(|(name, _)| *name == channel);
+        match (&result.error, joined) {
+            (Some(error), _) => {
+                let message = format!("At key '{channel}': {}", error.message);
+                at.fail(Failure::Error { node: None, error: TaskError { message, ..error.clone() } });
+            }
+            (None, Some((_, value))) => {
+                if let Some(progress) = at.progress.as_deref_mut() {
+                    progress.reduced.insert(channel, value.clone());
+                }
+            }
+            (None, None) => {
+                let error = unusable(format!("At key '{channel}': its reducer gave no value"));
+                at.fail(Failure::Error { node: None, error });
+            }
+        }
+        at.one_less();
+    }
+
+    /// A program said where to go from what no worker ran.
+    pub(super) fn take_decision(
+        &mut self,
+        graph: &Graph,
+        at: &mut GraphLoop,
+        id: TaskId,
+        wrote: &Finished,
+        result: &TaskResult,
+    ) {
+        let asked = (!result.interrupts.is_empty())
+            .then(|| unusable("only a decision behind a node that a worker runs can ask a question".to_owned()));
+        let error = result.error.clone().or_else(|| result.branch_error.clone()).or(asked);
+        let finished = Finished {
+            execution: result.execution,
+            attempt: result.attempt,
+            branches: result.branches.clone(),
+            branch_error: error.clone(),
+            ..wrote.clone()
+        };
+        let Some(task) = at.tasks.get(&id) else { return };
+        let node = if task.is_hidden() { START.to_owned() } else { task.name() };
+        if !task.is_hidden() {
+            let update = snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new);
+            let calls = result.calls.clone();
+            let done = TaskDone { update, error: error.clone(), calls, ..self.done(at, id) };
+            self.happened(Happened::TaskDone(Box::new(done)));
+        }
+        if let Some(error) = error {
+            at.fail(Failure::Error { node: Some(node), error });
+        }
+        if let Some(task) = at.tasks.get_mut(&id) {
+            task.stand = Stand::Finished(Arc::new(finished));
+        }
+        at.one_less();
+    }
+}
+
+fn unusable(message: String) -> TaskError {
+    TaskError { class: "node_failed".to_owned(), message, kind: None, retryable: false, retry_after_ms: None }
+}

@@ -1,0 +1,204 @@
+//! What a graph says itself, in CEL or by asking programs: reducers of its own, decisions that no node makes, and what
+//! goes in and out of a graph in a node.
+
+use std::sync::Arc;
+
+use graph::{
+    graph::Graph,
+    spec::GraphSpec,
+    task::{Destination, Reduction, TaskError, TaskResult, Work},
+    update::RunStatus,
+};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, failed, fork_and_join, named, plain, result, spec};
+
+/// START -> a and b -> c; a program joins the writes to the log.
+fn reduced() -> GraphSpec {
+    let mut spec = fork_and_join();
+    let channel = json!({"reducer": {"http": {"url": "http://x/reduce"}}, "default": []});
+    spec.channels.insert("log".to_owned(), serde_json::from_value(channel).expect("a channel"));
+    spec
+}
+
+/// START -> a or b, as a program says.
+fn decided() -> GraphSpec {
+    let decide = json!({"decide": {"from": "START", "decide": {"url": "http://x/decide"}}});
+    spec(json!({"log": {"reducer": "append"}}), &["a", "b"], json!([decide]))
+}
+
+fn reduction(rig: &Rig) -> (Reduction, graph::task::Task) {
+    let task = rig.task("reduce:log");
+    match task.work.as_deref() {
+        Some(Work::Reduction(reduction)) => (reduction.clone(), task),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wrote(task: &graph::task::Task, name: &str, value: Value) -> TaskResult {
+    TaskResult { writes: vec![(name.to_owned(), Arc::new(value))], ..result(task) }
+}
+
+fn to(task: &graph::task::Task, node: &str) -> TaskResult {
+    TaskResult { branches: vec![Destination::Node(node.to_owned())], ..result(task) }
+}
+
+#[test]
+fn cel_joins_writes_one_by_one() {
+    let channels = json!({"log": {"reducer": {"cel": "left + right + ['|']"}, "default": ["0"]}});
+    let mut spec = fork_and_join();
+    spec.channels = serde_json::from_value(channels).expect("channels");
+    let mut rig = Rig::new(spec);
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "b");
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "c");
+    rig.check_end(&run, RunStatus::Success, None, json!(["0", "a", "|", "b", "|", "c", "|"]));
+}
+
+#[test]
+fn a_reducer_that_fails_ends_the_run() {
+    let mut spec = fork_and_join();
+    let channel = json!({"reducer": {"cel": "left + right"}, "default": 1});
+    spec.channels.insert("log".to_owned(), serde_json::from_value(channel).expect("a channel"));
+    let mut rig = Rig::new(spec);
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "b");
+    let ended = rig.ended(&run).expect("the run ended");
+    let error = ended.error.as_ref().expect("an error");
+    assert_eq!((error.code.as_str(), error.kind.as_deref()), ("invalid_update", Some("ReducerError")));
+    assert!(error.message.starts_with("At key 'log': "), "{}", error.message);
+}
+
+#[test]
+fn a_program_joins_the_writes_before_the_step_is_applied() {
+    let mut rig = Rig::new(reduced());
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "b");
+    rig.finish_node(&run, "a");
+    let (asked, task) = reduction(&rig);
+    let values = vec![Arc::new(json!(["a"])), Arc::new(json!(["b"]))];
+    assert_eq!(asked, Reduction { channel: "log".to_owned(), value: Arc::new(json!([])), values }, "in task order");
+    assert_eq!(task.place_of_work(), "START");
+    rig.finish(&run, wrote(&task, "log", json!(["joined"])));
+    rig.finish_node(&run, "c");
+    let (asked, task) = reduction(&rig);
+    assert_eq!(*asked.value, json!(["joined"]));
+    rig.finish(&run, wrote(&task, "log", json!(["done"])));
+    rig.check_end(&run, RunStatus::Success, None, json!(["done"]));
+    assert!(rig.done(&run).iter().all(|done| !done.node.starts_with("reduce")), "no node's: nobody is shown it");
+}
+
+#[test]
+fn an_overwrite_needs_no_program() {
+    let mut rig = Rig::new(reduced());
+    let run = rig.invoke(json!({}));
+    let (a, b) = (rig.task("a"), rig.task("b"));
+    rig.finish(&run, wrote(&a, "log", json!({"__overwrite__": ["new"]})));
+    rig.finish(&run, named(&b));
+    let c = rig.task("c");
+    rig.finish(&run, result(&c));
+    rig.check_end(&run, RunStatus::Success, None, json!(["new"]));
+}
+
+#[test]
+fn a_program_that_cannot_join_fails_the_run_and_is_asked_again_when_it_goes_on() {
+    let mut rig = Rig::new(reduced());
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "b");
+    let (_, task) = reduction(&rig);
+    rig.finish(&run, failed(&task));
+    let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("node_failed", "At key 'log': boom"));
+    let again = rig.request(graph::event::Request::default());
+    let (_, task) = reduction(&rig);
+    rig.finish(&again, wrote(&task, "log", json!(["both"])));
+    let c = rig.task("c");
+    rig.finish(&again, result(&c));
+    rig.check_end(&again, RunStatus::Success, None, json!(["both"]));
+}
+
+#[test]
+fn a_program_says_where_a_run_begins() {
+    let mut rig = Rig::new(decided());
+    let run = rig.invoke(json!({"log": ["in"]}));
+    let task = rig.task("START");
+    let writes = vec![("log".to_owned(), Arc::new(json!(["in"])))];
+    assert_eq!((task.work.as_deref(), task.place_of_work()), (Some(&Work::Decision { writes }), "START"));
+    rig.finish(&run, to(&task, "b"));
+    rig.finish_node(&run, "b");
+    rig.check_end(&run, RunStatus::Success, None, json!(["in", "b"]));
+    assert_eq!(rig.done(&run).len(), 1, "START is nobody's task");
+}
+
+#[test]
+fn a_decision_that_fails_fails_the_run() {
+    let mut rig = Rig::new(decided());
+    let run = rig.invoke(json!({}));
+    let task = rig.task("START");
+    rig.finish(&run, failed(&task));
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!([]));
+}
+
+/// START -> inner, which is START -> a; what goes in and out is mapped.
+fn nested(more: Value) -> (GraphSpec, GraphSpec) {
+    let channels = json!({"log": {"reducer": "append"}, "n": {}});
+    let inner = spec(channels, &["a"], json!([plain(&["START"], "a")]));
+    let mut outer = spec(json!({"log": {"reducer": "append"}, "x": {}}), &[], json!([plain(&["START"], "inner")]));
+    let mut node = json!({"name": "inner", "kind": "subgraph", "hash": inner.hash(), "graph": "g.inner"});
+    node.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    outer.nodes.push(serde_json::from_value(node).expect("a node"));
+    (outer, inner)
+}
+
+fn rig_of((outer, inner): (GraphSpec, GraphSpec)) -> Rig {
+    let inner = Arc::new(Graph::new(inner).expect("a graph"));
+    let mut rig = Rig::new(outer);
+    rig.graphs.0.insert(inner.hash().to_owned(), inner);
+    rig
+}
+
+#[test]
+fn what_a_graph_in_a_node_is_given_and_gives_is_mapped() {
+    let maps = json!({"input": {"n": "state.x * 2", "log": "['in']"}, "update": {"log": "out.log + [string(out.n)]"}});
+    let mut rig = rig_of(nested(maps));
+    let run = rig.invoke(json!({"x": 4, "log": ["outer"]}));
+    let task = rig.task("a");
+    assert_eq!((&*task.channels["n"], &*task.channels["log"]), (&json!(8), &json!(["in"])));
+    rig.finish_node(&run, "a");
+    rig.check_end(&run, RunStatus::Success, None, json!(["outer", "in", "a", "8"]));
+}
+
+#[test]
+fn a_mapping_that_fails_fails_its_node() {
+    for maps in [json!({"input": {"n": "state.nothing"}}), json!({"update": {"log": "out.nothing"}})] {
+        let mut rig = rig_of(nested(maps.clone()));
+        let run = rig.invoke(json!({"x": 4}));
+        if maps.get("input").is_none() {
+            rig.finish_node(&run, "a");
+        }
+        let error: TaskError = rig.done(&run).last().and_then(|done| done.error.clone()).expect("an error");
+        assert!(error.message.contains("nothing"), "{}", error.message);
+        assert_eq!(rig.ended(&run).map(|ended| ended.status), Some(RunStatus::Error));
+    }
+}
+
+#[test]
+fn a_program_says_where_to_go_after_a_graph_in_a_node() {
+    let (mut outer, inner) = nested(json!({}));
+    let b = json!({"name": "b", "kind": "rust", "type": "test"});
+    outer.nodes.push(serde_json::from_value(b).expect("a node"));
+    let decide = json!({"decide": {"from": "inner", "decide": {"url": "http://x/decide"}, "to": ["b"]}});
+    outer.edges.push(serde_json::from_value(decide).expect("an edge"));
+    let mut rig = rig_of((outer, inner));
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    let task = rig.task("inner");
+    let writes = vec![("log".to_owned(), Arc::new(json!(["a"])))];
+    assert_eq!(task.work.as_deref(), Some(&Work::Decision { writes }));
+    rig.finish(&run, to(&task, "b"));
+    rig.finish_node(&run, "b");
+    rig.check_end(&run, RunStatus::Success, None, json!(["a", "b"]));
+}
