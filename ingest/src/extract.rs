@@ -4,7 +4,10 @@ use axum::extract::{FromRequestParts, Path, Query};
 use graph::envelope::{Millis, RunId};
 use http::request::Parts;
 use schemas::error::Code;
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 
 use crate::refusal::Refusal;
 
@@ -38,6 +41,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
                 Err(crate::body::data_error(says, String::new()))
             }
         }
+    }
+}
+
+/// Yes or no in a query, as clients in several languages write it.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "true" | "True" | "1" => Ok(true),
+        "false" | "False" | "0" | "" => Ok(false),
+        other => Err(de::Error::custom(format!("`{other}` is neither true nor false"))),
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 };
 
 pub(crate) fn register(generator: &mut SchemaGenerator) {
+    generator.subschema_for::<ThreadSearch>();
+    generator.subschema_for::<ThreadPatch>();
     generator.subschema_for::<StateEdit>();
     generator.subschema_for::<StateAsked>();
     generator.subschema_for::<ThreadCreate>();
@@ -76,6 +78,32 @@ pub(crate) struct History {
     pub before: Option<Value>,
     pub metadata: Option<Map<String, Value>>,
     pub checkpoint: Option<Value>,
+}
+
+/// Body of `POST /threads/search` and `/threads/count`.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct ThreadSearch {
+    pub metadata: Option<Map<String, Value>>,
+    /// Only threads whose state has these values.
+    pub values: Option<Map<String, Value>>,
+    /// idle, busy, interrupted or error.
+    pub status: Option<String>,
+    pub ids: Option<Vec<String>>,
+    /// 10 unless told, 1000 at most.
+    pub limit: Option<usize>,
+    pub offset: Option<usize>,
+    /// `created_at` alone.
+    pub sort_by: Option<String>,
+    /// `desc` alone.
+    pub sort_order: Option<String>,
+}
+
+/// Body of `PATCH /threads/{thread_id}`.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct ThreadPatch {
+    /// Added to what is there.
+    pub metadata: Option<BTreeMap<String, Value>>,
+    pub ttl: Option<Value>,
 }
 
 /// Body of `POST /threads/{thread_id}/state`.

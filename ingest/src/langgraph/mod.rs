@@ -4,6 +4,7 @@
 mod assistants;
 pub(crate) mod bodies;
 mod runs;
+mod search;
 mod server;
 mod state;
 mod streams;
@@ -17,6 +18,7 @@ const TAG: &str = "langgraph";
 
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = threads::routes();
+    routes.extend(search::routes());
     routes.extend(runs::routes());
     routes.extend(state::routes());
     routes.extend(streams::routes());

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     auth::Scope,
     body, command,
-    extract::{At, Params, rfc3339},
+    extract::{At, Params, flag, rfc3339},
     ingest::Ingest,
     input::{self, Unknown},
     layers::Asked,
@@ -229,7 +229,8 @@ async fn get_alone(State(ingest): State<Ingest>, At(id): At<String>, asked: Aske
 
 #[derive(Deserialize)]
 struct CancelParams {
-    wait: Option<bool>,
+    #[serde(default, deserialize_with = "flag")]
+    wait: bool,
     action: Option<String>,
 }
 
@@ -246,7 +247,7 @@ async fn cancel(
         Cancelled::HadEnded => return Err(run_not_found()),
         Cancelled::Asked => {}
     }
-    if params.wait == Some(true) {
+    if params.wait {
         let timeout = ingest.config.wait_timeout;
         let registered = ingest.find_run(&asked, run, &ingest.wait_path(run, timeout)).await?;
         ingest.ended(&asked, run, registered, timeout).await?;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     auth::Scope,
     body, command,
-    extract::{At, Params},
+    extract::{At, Params, flag},
     ingest::Ingest,
     layers::Asked,
     messages,
@@ -60,7 +60,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 #[derive(Deserialize)]
 struct StateParams {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     subgraphs: bool,
 }
 

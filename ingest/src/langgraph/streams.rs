@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    extract::{At, Params},
+    extract::{At, Params, flag},
     ingest::Ingest,
     layers::Asked,
     refusal::Answer,
@@ -90,10 +90,11 @@ fn come_back(at: &str, rendering: &LangGraph) -> String {
 #[derive(Deserialize)]
 struct JoinParams {
     stream_mode: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
     stream_subgraphs: bool,
-    stream_resumable: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "flag")]
+    stream_resumable: bool,
+    #[serde(default, deserialize_with = "flag")]
     cancel_on_disconnect: bool,
 }
 
@@ -131,7 +132,7 @@ async fn joined(
     let modes = modes(named.split(',').filter(|mode| !mode.is_empty()).map(str::to_owned).collect())?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     // Who comes back by an id wants more of them.
-    let ids = stream_resumable.unwrap_or(last.is_some());
+    let ids = stream_resumable || last.is_some();
     let rendering = Rendering::LangGraph(LangGraph { modes, subgraphs, ids });
     let watch = Watch { ingest: ingest.clone(), asked: asked.clone(), run, rendering };
     let path = match last {

@@ -187,7 +187,7 @@ impl Ingest {
         self.find(asked, Some(partition), &format!("/internal/threads/{}", segment(thread))).await
     }
 
-    async fn thread(&self, asked: &Asked, thread: &str) -> Answer {
+    pub(super) async fn thread(&self, asked: &Asked, thread: &str) -> Answer {
         let made = self.made(asked, thread).await?;
         if let Some(found) = self.sinks_thread(asked, thread).await? {
             let bytes = whole(found).await?;
@@ -196,6 +196,30 @@ impl Ingest {
         }
         let made = made.ok_or_else(|| thread_not_found(thread))?;
         Ok(json_of(&idle(thread, made)))
+    }
+
+    /// A thread as its sink shows it, with what is kept beside it.
+    pub(super) async fn with_made(&self, asked: &Asked, shown: Value) -> Result<Value, Refusal> {
+        let made = match shown["thread_id"].as_str() {
+            Some(thread) => self.made(asked, thread).await?,
+            None => None,
+        };
+        Ok(match made {
+            Some(made) => with_metadata(shown, made),
+            None => shown,
+        })
+    }
+
+    /// Keeps other metadata of a thread that exists.
+    pub(super) async fn remake_thread(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        metadata: BTreeMap<String, Value>,
+    ) -> Result<(), Refusal> {
+        let made = self.made(asked, thread).await?;
+        let created_at = made.map_or_else(|| self.deps.clock.now(), |made| made.created_at);
+        self.keep(asked, thread, &Made { created_at, metadata }).await
     }
 
     /// What a thread's metadata says, as clients see it. None where there is no such thread.
@@ -218,11 +242,16 @@ impl Ingest {
         metadata: BTreeMap<String, Value>,
     ) -> Result<Thread, Refusal> {
         let made = Made { created_at: self.deps.clock.now(), metadata };
-        let bytes = serde_json::to_vec(&made).expect("metadata has a JSON form");
+        self.keep(asked, thread, &made).await?;
+        Ok(idle(thread, made))
+    }
+
+    async fn keep(&self, asked: &Asked, thread: &str, made: &Made) -> Result<(), Refusal> {
+        let bytes = serde_json::to_vec(made).expect("metadata has a JSON form");
         let key = Key::thread(&asked.caller.tenant, thread);
         let put = self.deps.blobs.put_blob(&key, BLOB, bytes.into());
         tokio::time::timeout(self.config.store_timeout, put).await.map_err(|_| Refusal::store_slow())??;
-        Ok(idle(thread, made))
+        Ok(())
     }
 
     /// What was kept of a thread when it was made.
@@ -248,7 +277,6 @@ fn with_metadata(mut thread: Value, made: Made) -> Value {
             shown.entry(name).or_insert(value);
         }
     }
-    thread["created_at"] = rfc3339(made.created_at).into();
     thread
 }
 

@@ -12,10 +12,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let patch = |path, says| unbuilt(Method::PATCH, path, TAG, says);
     let delete = |path, says| unbuilt(Method::DELETE, path, TAG, says);
     vec![
-        post("/threads/search", "Searches threads."),
-        post("/threads/count", "Counts threads."),
         post("/threads/prune", "Prunes threads."),
-        patch("/threads/{thread_id}", "Changes a thread's metadata."),
         delete("/threads/{thread_id}", "Deletes a thread."),
         post("/threads/{thread_id}/copy", "Copies a thread."),
         get("/threads/{thread_id}/stream", "A thread's events."),
@@ -28,8 +25,6 @@ pub(crate) fn routes() -> Vec<Route> {
         post("/assistants", "Makes an assistant."),
         patch("/assistants/{assistant_id}", "Changes an assistant."),
         delete("/assistants/{assistant_id}", "Deletes an assistant."),
-        get("/assistants/{assistant_id}/graph", "An assistant's graph, drawn."),
-        get("/assistants/{assistant_id}/schemas", "An assistant's schemas."),
         get("/assistants/{assistant_id}/subgraphs", "An assistant's subgraphs."),
         post("/assistants/{assistant_id}/versions", "An assistant's versions."),
         put("/store/items", "Stores an item."),

@@ -229,6 +229,55 @@ async fn a_states_edit_is_a_record_of_its_thread() {
 }
 
 #[tokio::test]
+async fn threads_are_searched_counted_and_their_metadata_changed() {
+    let stage = Stage::new().await;
+    let begin = async |thread: &str| {
+        let run = json!({"input": {"messages": "x"}, "mode": "wait", "thread_id": thread});
+        stage.post("/graphs/support/runs", run).await.expect(200);
+    };
+    for thread in ["a", "b", "c"] {
+        begin(thread).await;
+    }
+    let patch = async |body: Value| stage.ask(ACME, "PATCH", "/threads/b", Some(body)).await.expect(200).json();
+    patch(json!({"metadata": {"owner": "ann"}})).await;
+    let patched = patch(json!({"metadata": {"team": "red"}})).await;
+    assert_eq!(patched["metadata"], json!({"graph_id": "support", "owner": "ann", "team": "red"}));
+    let ids = async |body: Value| {
+        let found = stage.post("/threads/search", body).await.expect(200).json();
+        let ids = found.as_array().unwrap().iter().map(|thread| thread["thread_id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids(json!({})).await, "a b c");
+    assert_eq!(ids(json!({"limit": 1, "offset": 1})).await, "b");
+    assert_eq!(ids(json!({"metadata": {"owner": "ann"}})).await, "b");
+    assert_eq!(ids(json!({"metadata": {"owner": "bob"}})).await, "");
+    assert_eq!(ids(json!({"ids": ["c", "x"]})).await, "c");
+    assert_eq!(ids(json!({"status": "busy"})).await, "");
+    let page = stage.post("/threads/search", json!({"limit": 2})).await.expect(200);
+    assert_eq!(page.header("x-pagination-next"), "2");
+    assert_eq!(stage.post("/threads/count", json!({})).await.expect(200).json(), json!(3));
+    assert_eq!(stage.post("/threads/count", json!({"metadata": {"team": "red"}})).await.expect(200).json(), json!(1));
+    stage.post("/threads/search", json!({"sort_by": "status"})).await.expect(501);
+    stage.ask(ACME, "PATCH", "/threads/nobody", Some(json!({"metadata": {}}))).await.expect(404);
+}
+
+#[tokio::test]
+async fn an_assistants_schemas_and_drawing_are_its_graphs() {
+    let stage = Stage::new().await;
+    let schemas = stage.get("/assistants/sum/schemas").await.expect(200).json();
+    assert_eq!(schemas["graph_id"], "sum");
+    let names = |schema: &Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&schemas["input_schema"]), ["left", "right"]);
+    assert_eq!(names(&schemas["output_schema"]), ["total"]);
+    let drawn = stage.get("/assistants/sum/graph").await.expect(200).json();
+    let nodes = drawn["nodes"].as_array().unwrap();
+    assert_eq!((&nodes[0]["id"], &nodes[nodes.len() - 1]["id"]), (&json!("__start__"), &json!("__end__")));
+    assert!(drawn["edges"].as_array().unwrap().iter().any(|edge| edge["source"] == "__start__"), "{drawn}");
+    assert_eq!(stage.post("/assistants/count", json!({})).await.expect(200).json(), json!(2));
+    stage.get("/assistants/nobody/graph").await.expect(404);
+}
+
+#[tokio::test]
 async fn assistants_are_the_graphs() {
     let stage = Stage::new().await;
     let all = stage.post("/assistants/search", json!({})).await.expect(200).json();

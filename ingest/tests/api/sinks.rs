@@ -83,6 +83,14 @@ impl TestSinks {
                 }
                 events(self.runs.subscribe(), tenant, run, param(query, "after"))
             }
+            ["threads"] => {
+                let runs = self.runs.borrow();
+                let own = runs.iter().filter(|((owner, _), _)| owner == tenant);
+                let threads: std::collections::BTreeSet<_> =
+                    own.filter_map(|(_, view)| view.thread_id.clone()).collect();
+                let thread = |id| json!({"thread_id": id, "status": "idle", "metadata": {"graph_id": "support"}});
+                json_response(&List { data: threads.into_iter().map(thread).collect::<Vec<_>>(), next_cursor: None })
+            }
             ["threads", thread] => self.thread(
                 tenant,
                 thread,

@@ -13,6 +13,7 @@ mod bad_input;
 mod embedded;
 mod garbage;
 mod kills;
+mod langgraph;
 mod large;
 mod outages;
 mod page;

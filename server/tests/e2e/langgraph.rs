@@ -1,0 +1,49 @@
+//! LangGraph's addresses as its published SDK for Python uses them, against a real process.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::process::{dev, folder};
+
+/// The version whose parser and reconnects these addresses are held to.
+const SDK: &str = "langgraph-sdk==0.4.14";
+
+/// What `langgraph_client.py` checks, in its order.
+const CHECKS: [&str; 6] = [
+    "modes",
+    "messages",
+    "breakpoints_history_edits_and_forks",
+    "joins_and_comes_back",
+    "fails_as_langgraph_does",
+    "cancels_and_refuses",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_sdk_finds_what_it_expects() {
+    let Some(python) = python() else { return };
+    let folder = folder();
+    let server = dev(folder.path(), &[]).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/langgraph_client.py");
+    let url = server.url("");
+    let ran = tokio::task::spawn_blocking(move || Command::new(python).arg(script).arg(url).output());
+    let ran = ran.await.expect("the program is waited for").expect("Python starts");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "after {said}:\n{}\n{}", String::from_utf8_lossy(&ran.stderr), server.said());
+    assert_eq!(said.lines().collect::<Vec<_>>(), CHECKS);
+}
+
+/// A Python with the SDK, made once. None where it can't be had, which CI counts as a failure.
+fn python() -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("langgraph-sdk");
+    let python = folder.join("bin/python");
+    let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk"]));
+    let made = has_sdk()
+        || (done(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]))
+            && has_sdk());
+    assert!(made || std::env::var_os("CI").is_none(), "under CI the published SDK is tried");
+    if !made {
+        println!("skipped: no Python with {SDK}");
+    }
+    made.then_some(python)
+}

@@ -1,0 +1,270 @@
+"""What a client written for LangGraph Server does, with the published SDK: `langgraph_client.py URL`.
+
+Each check prints its name when it has passed; an assertion that fails ends the program.
+"""
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+from langgraph_sdk import get_client
+
+URL = sys.argv[1]
+STEPS = """
+version: 1
+name: steps
+state: {log: {type: array, items: string, reducer: append}, x: integer}
+nodes:
+  a: {kind: transform, update: {log: "['a']", x: "1"}}
+  b: {kind: transform, update: {log: "['b']"}}
+edges: [START -> a, a -> b, b -> END]
+"""
+
+
+def served(name: str, path: str, port: int) -> str:
+    """A graph of which one node is a service of this program."""
+    return f"""
+version: 1
+name: {name}
+state: {{log: {{type: array, items: string, reducer: append}}}}
+nodes:
+  a: {{kind: transform, update: {{log: "['a']"}}}}
+  ask: {{kind: http, url: "http://127.0.0.1:{port}{path}"}}
+  b: {{kind: transform, update: {{log: "['b']"}}}}
+edges: [START -> a, a -> ask, ask -> b, b -> END]
+"""
+
+
+class Node(BaseHTTPRequestHandler):
+    """A node that asks, one that takes its time, and one that fails."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path == "/slow":
+            time.sleep(20)
+        answers = asked.get("answers") or []
+        answer: dict = {"update": {"log": ["served"]}}
+        if self.path == "/fail":
+            answer = {"error": {"message": "boom in ask", "type": "ValueError", "retryable": False}}
+        elif self.path == "/ask" and not answers:
+            answer = {"interrupts": [{"value": {"q": "ok?"}}]}
+        elif self.path == "/ask":
+            answer = {"update": {"log": [f"ask:{answers[0]}"]}}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def gathered(stream) -> list:
+    return [(part.event, part.data) async for part in stream]
+
+
+async def modes(client) -> None:
+    thread = await client.threads.create()
+    assert (thread["status"], thread["metadata"]) == ("idle", {}), thread
+    empty = await client.threads.get_state(thread["thread_id"])
+    assert (empty["values"], empty["next"], empty["checkpoint"]) == ({}, [], None), empty
+    given = {"log": ["in"]}
+    told = await gathered(
+        client.runs.stream(thread["thread_id"], "steps", input=given, stream_mode=["values", "updates", "tasks"])
+    )
+    names = [name for name, _ in told]
+    step = ["tasks", "updates", "tasks", "values"]
+    assert names == ["metadata", "values", *step, *step], told
+    assert told[1][1] == given
+    assert told[3][1] == {"a": {"log": ["a"], "x": 1}}, told[3]
+    assert told[5][1] == {"log": ["in", "a"], "x": 1}
+    start, end = told[2][1], told[4][1]
+    assert (start["name"], start["input"], start["triggers"]) == ("a", given, ["branch:to:a"]), start
+    assert (end["id"], end["error"], end["result"], end["interrupts"]) == (
+        start["id"],
+        None,
+        {"log": ["a"], "x": 1},
+        [],
+    )
+    told = await gathered(client.runs.stream(thread["thread_id"], "steps", input=given, stream_mode="checkpoints"))
+    assert [data["metadata"]["step"] for name, data in told if name == "checkpoints"] == [3, 4, 5, 6], told
+    assert [data["next"] for name, data in told if name == "checkpoints"] == [["__start__"], ["a"], ["b"], []]
+    told = await gathered(client.runs.stream(thread["thread_id"], "steps", input=given, stream_mode="debug"))
+    kinds = [data["type"] for name, data in told if name == "debug"]
+    assert kinds == ["checkpoint", "checkpoint", "task", "task_result", "checkpoint", "task", "task_result", "checkpoint"]
+    default = await gathered(client.runs.stream(thread["thread_id"], "steps", input=given))
+    assert {name for name, _ in default} == {"metadata", "values"}
+    alone = await gathered(client.runs.stream(None, "steps", input=given, stream_mode=["values", "checkpoints"]))
+    assert [name for name, _ in alone] == ["metadata", "values", "values", "values"], "no thread, no checkpoints"
+
+
+async def messages(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    said = {"messages": [{"role": "user", "content": "hello there", "id": "u"}]}
+    told = await gathered(client.runs.stream(thread, "chat", input=said, stream_mode=["messages-tuple", "values"]))
+    chunks = [data for name, data in told if name == "messages"]
+    text = "".join(chunk["content"] for chunk, _ in chunks)
+    final = [data for name, data in told if name == "values"][-1]["messages"][-1]
+    assert text and text == final["content"], (text, final)
+    assert {chunk["id"] for chunk, _ in chunks} == {final["id"]}
+    assert all(about["langgraph_node"] == "answer" for _, about in chunks)
+    assert chunks[-1][0]["chunk_position"] == "last"
+    told = await gathered(client.runs.stream(thread, "chat", input=said, stream_mode="messages"))
+    assert [name for name, _ in told][:3] == ["metadata", "messages/metadata", "messages/partial"], told[:3]
+    assert told[-1][0] == "messages/partial" and told[-1][1][0]["type"] == "ai"
+
+
+async def breakpoints_history_edits_and_forks(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    told = await gathered(
+        client.runs.stream(
+            thread, "steps", input={"log": ["in"]}, stream_mode=["updates", "values"], interrupt_before=["b"]
+        )
+    )
+    assert told[-1] == ("updates", {"__interrupt__": []}), told
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+    state = await client.threads.get_state(thread)
+    assert (state["next"], state["values"]) == (["b"], {"log": ["in", "a"], "x": 1}), state
+    assert (state["metadata"]["source"], state["metadata"]["step"]) == ("loop", 1)
+    assert [task["name"] for task in state["tasks"]] == ["b"]
+    assert await client.runs.wait(thread, "steps", input=None) == {"log": ["in", "a", "b"], "x": 1}
+    assert (await client.threads.get(thread))["status"] == "idle"
+
+    history = await client.threads.get_history(thread, limit=10)
+    assert [one["metadata"]["step"] for one in history] == [2, 1, 0, -1]
+    assert [one["next"] for one in history] == [[], ["b"], ["a"], ["__start__"]]
+    assert [task["result"] for one in history for task in one["tasks"]] == [
+        {"log": ["b"]},
+        {"log": ["a"], "x": 1},
+        {"log": ["in"]},
+    ]
+    assert [one["parent_checkpoint"] for one in history[:-1]] == [one["checkpoint"] for one in history[1:]]
+    inputs = await client.threads.get_history(thread, metadata={"source": "input"})
+    assert [one["metadata"]["step"] for one in inputs] == [-1]
+    before = await client.threads.get_history(thread, before=history[1]["checkpoint"], limit=1)
+    assert [one["metadata"]["step"] for one in before] == [0]
+
+    at = history[1]["checkpoint_id"]
+    there = await client.threads.get_state(thread, checkpoint_id=at)
+    assert (there["next"], there["checkpoint_id"]) == (["b"], at)
+    same = await client.threads.get_state(thread, checkpoint=history[1]["checkpoint"])
+    assert same["checkpoint_id"] == at
+
+    made = await client.threads.update_state(thread, {"log": ["edit"]}, as_node="a")
+    state = await client.threads.get_state(thread)
+    assert state["checkpoint_id"] == made["checkpoint"]["checkpoint_id"]
+    assert (state["next"], state["metadata"]["source"]) == (["b"], "update"), state
+    assert state["values"]["log"] == ["in", "a", "b", "edit"]
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+    ran = await client.runs.wait(thread, "steps", input=None)
+    assert ran["log"] == ["in", "a", "b", "edit", "b"]
+    assert len([run for run in await client.runs.list(thread)]) == 3, "an edit is no run"
+
+    forked = await client.runs.wait(thread, "steps", input=None, checkpoint_id=at)
+    assert forked["log"] == ["in", "a", "b"], forked
+    sources = [one["metadata"]["source"] for one in await client.threads.get_history(thread, limit=10)]
+    assert sources[:2] == ["loop", "fork"], sources
+    edited = await client.threads.update_state(thread, {"log": ["past"]}, as_node="a", checkpoint_id=at)
+    state = await client.threads.get_state(thread)
+    assert state["checkpoint_id"] == edited["checkpoint"]["checkpoint_id"]
+    assert state["values"]["log"] == ["in", "a", "past"]
+    went = await client.runs.wait(thread, "steps", command={"goto": "b", "update": {"x": 9}})
+    assert (went["log"], went["x"]) == (["in", "a", "past", "b"], 9), went
+
+
+async def joins_and_comes_back(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, "steps", input={"log": ["in"]}, stream_resumable=True)
+    assert (await client.runs.join(thread, run["run_id"]))["log"] == ["in", "a", "b"]
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "success"
+    whole = []
+    async for part in client.runs.join_stream(thread, run["run_id"], stream_mode="values", last_event_id="-1"):
+        whole.append(part)
+    assert [part.event for part in whole] == ["metadata", "values", "values", "values"], whole
+    assert all(part.id for part in whole), whole
+    for cut in range(1, len(whole)):
+        rest = []
+        async for part in client.runs.join_stream(
+            thread, run["run_id"], stream_mode="values", last_event_id=whole[cut - 1].id
+        ):
+            rest.append((part.event, part.data))
+        expect = [(part.event, part.data) for part in whole[cut:] if part.id != whole[cut - 1].id]
+        assert rest == expect, (cut, rest, expect)
+    assert await gathered(client.runs.join_stream(thread, run["run_id"])) == [], "nothing comes any more"
+
+
+async def fails_as_langgraph_does(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    told = await gathered(client.runs.stream(thread, "failing", input={"log": ["in"]}))
+    assert told[-1] == ("error", {"error": "ValueError", "message": "boom in ask"}), told
+    shown = await client.threads.get(thread)
+    assert (shown["status"], shown["error"]["error"]) == ("error", "ValueError"), shown
+    state = await client.threads.get_state(thread)
+    assert (state["next"], state["tasks"][0]["error"]) == (["ask"], "ValueError('boom in ask')"), state
+
+
+async def cancels_and_refuses(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, "slow", input={"log": ["in"]})
+    try:
+        await client.runs.create(thread, "slow", input={}, multitask_strategy="reject")
+        raise AssertionError("the thread is busy")
+    except Exception as refused:
+        assert "409" in str(refused) or "already running" in str(refused), refused
+    try:
+        await client.threads.update_state(thread, {"log": ["x"]})
+        raise AssertionError("a busy thread is not edited")
+    except Exception as refused:
+        assert "in-flight" in str(refused) or "409" in str(refused), refused
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted"
+    assert (await client.threads.get(thread))["status"] == "interrupted"
+
+    left = (await client.threads.create())["thread_id"]
+    stream = client.runs.stream(left, "slow", input={"log": ["in"]}, on_disconnect="cancel")
+    async for part in stream:
+        if part.event == "values" and part.data["log"] == ["in", "a"]:
+            break
+    await stream.aclose()
+    for _ in range(100):
+        (run,) = await client.runs.list(left)
+        if run["status"] == "interrupted":
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"the run of a client that left goes on: {run}")
+
+
+async def main() -> None:
+    service = ThreadingHTTPServer(("127.0.0.1", 0), Node)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    port = service.server_port
+    graphs = {
+        "steps": STEPS,
+        "asker": served("asker", "/ask", port),
+        "failing": served("failing", "/fail", port),
+        "slow": served("slow", "/slow", port),
+    }
+    async with httpx.AsyncClient(base_url=URL, timeout=60) as http:
+        for name, file in graphs.items():
+            put = await http.put(f"/graphs/{name}", content=file)
+            assert put.status_code == 200, put.text
+    client = get_client(url=URL)
+    for check in [
+        modes,
+        messages,
+        breakpoints_history_edits_and_forks,
+        joins_and_comes_back,
+        fails_as_langgraph_does,
+        cancels_and_refuses,
+    ]:
+        await check(client)
+        print(check.__name__, flush=True)
+
+
+asyncio.run(main())
