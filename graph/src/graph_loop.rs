@@ -233,8 +233,14 @@ impl GraphLoop {
         self.tasks.values_mut().for_each(|task| task.drop_untracked(&graph));
     }
 
-    /// Every task of the step runs again.
+    /// Every task of the step runs again. Handlers go; the tasks whose failures they handled keep the number of their last
+    /// issue, so that none is issued twice under one.
     pub(crate) fn forget_results(&mut self) {
+        let of_handlers: Vec<(TaskId, u32)> =
+            self.tasks.values().filter_map(|task| Some((task.handles.as_ref()?.task_id, task.issue))).collect();
+        for (failed, issue) in of_handlers {
+            self.tasks.entry(failed).and_modify(|task| task.issue = task.issue.max(issue));
+        }
         self.tasks.retain(|_, task| task.handles.is_none());
         for task in self.tasks.values_mut() {
             if let Stand::Finished(finished) = std::mem::replace(&mut task.stand, Stand::Idle) {

@@ -1,6 +1,9 @@
 //! The world around `advance` for one case: a log, a worker that runs the nodes' programs, a store, and what a sink sees.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use graph::{
     advance::{Command, Need, Step, advance},
@@ -9,7 +12,7 @@ use graph::{
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     state::KeyState,
-    task::Task,
+    task::{Task, TaskId},
 };
 use uuid::Uuid;
 
@@ -35,6 +38,7 @@ pub struct World<'a> {
     graphs: Catalog,
     hash: String,
     worker: Worker,
+    issued: BTreeSet<(TaskId, u32)>,
     client: Client<'a>,
     state: Option<KeyState>,
     /// What left the state, by namespace and id.
@@ -61,6 +65,7 @@ impl<'a> World<'a> {
         World {
             graphs: Catalog(compiled.collect()),
             worker: Worker::new(programs),
+            issued: BTreeSet::new(),
             client: Client::new(case, hash.clone()),
             hash,
             state: Some(KeyState::new(Key::thread("default", &case.id))),
@@ -116,7 +121,16 @@ impl<'a> World<'a> {
         let mut tasks = Vec::new();
         for command in commands {
             match command {
-                Command::Issue { task, .. } => tasks.push(*task),
+                Command::Issue { task, .. } => {
+                    // A worker drops what it has seen.
+                    assert!(
+                        self.issued.insert((task.id, task.issue)),
+                        "{} is issued twice as {}",
+                        task.node,
+                        task.issue
+                    );
+                    tasks.push(*task);
+                }
                 Command::Update { update, .. } => self.client.see(update),
                 Command::Cancel { .. } => panic!("nothing is cancelled here"),
                 Command::Archive { checkpoint, .. } => {

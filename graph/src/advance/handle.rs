@@ -34,10 +34,13 @@ impl Turn<'_> {
             at.fail(Failure::Error { node, error });
             return at.one_less();
         };
+        // A run that comes back to the step forgets its handlers: the failed task's issue is one that none of them had.
+        let issued_before = task.issue.saturating_sub(1);
         let name = format!("__error_handler__{}", task.node);
         let handler_id = ids::handler_task_id(at.head.id, &joined(&at.ns, &name), step, &name, id);
         let mut handling = StepTask::new(handler_id, handler.clone(), task.path.clone(), [].into());
         handling.handles = Some(Box::new(Handled { task_id: id, node: task.node.to_string(), error }));
+        handling.issue = at.tasks.get(&handler_id).map_or(0, |before| before.issue).max(issued_before);
         at.tasks.insert(handler_id, handling);
         self.begin_task(graph, at, handler_id);
     }
