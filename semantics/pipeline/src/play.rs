@@ -81,9 +81,10 @@ fn questions(state: &Value) -> Vec<String> {
     interrupts.filter_map(|interrupt| interrupt["id"].as_str().map(str::to_owned)).collect()
 }
 
-/// The type that a refusal stands for, where it names one; else all that it says.
+/// The type that a refusal stands for, where it is one of LangGraph's; else all that it says.
 fn error_type(Refused { status, body }: Refused) -> String {
-    let says = body["detail"].as_str().unwrap_or_default();
-    let named = ["InvalidUpdateError", "ValueError"].into_iter().find(|name| says.contains(name));
-    named.map_or_else(|| format!("{status} {body}"), str::to_owned)
+    match body["detail"].as_str() {
+        Some("Ambiguous update, specify as_node") => "InvalidUpdateError".to_owned(),
+        Some(_) | None => format!("{status} {body}"),
+    }
 }

@@ -74,6 +74,9 @@ impl Stream {
                     }
                 }
                 self.step(fact, &mut events);
+                if self.asked.modes.contains(&StreamMode::Updates) {
+                    events.extend(updates::breakpoint(fact));
+                }
             }
         }
         self.known.said(&shown.fact);

@@ -1,7 +1,10 @@
 //! A run of two nodes, a question and a subgraph, as LangGraph Server 0.16.7 tells of them; ids and what it adds of its
 //! own deployment aside.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use graph::{
     task::{Interrupt, TaskError},
@@ -111,6 +114,17 @@ fn a_breakpoint_is_an_empty_question() {
 }
 
 /// Goes on at a checkpoint where `prepare` has finished before and `answer` asked.
+#[test]
+fn a_breakpoint_stands_behind_the_values_of_its_step() {
+    let run = run();
+    let values = BTreeMap::from([("log".to_owned(), Arc::new(json!(["a"])))]);
+    let paused = Happened::Paused(Box::new(Paused { breakpoint: true, values: Some(values) }));
+    let stop = run.update(2, 1, RunStatus::Interrupted, Vec::new(), vec![paused]);
+    let told = told(&[StreamMode::Updates, StreamMode::Values], false, vec![run.started(0), stop]);
+    let expect = [("values".to_owned(), json!({"log": ["a"]})), ("updates".to_owned(), json!({"__interrupt__": []}))];
+    assert_eq!(told[told.len() - 2..], expect);
+}
+
 fn resumed(run: &Run) -> UpdateRecord {
     let next = vec![run.issued(2, "answer"), run.issued(1, "prepare")];
     let continued = Happened::Continued(Box::new(Continued {

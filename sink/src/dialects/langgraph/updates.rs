@@ -7,14 +7,6 @@ use super::{Event, happened, known::Known, outer};
 use crate::facts::Fact;
 
 pub fn events(fact: &Fact, _: &Known) -> Vec<Event> {
-    if let Some(Happened::Paused(paused)) = happened(fact) {
-        // A breakpoint asks nothing.
-        return paused
-            .breakpoint
-            .then(|| Event::new("updates", "", json!({"__interrupt__": []})))
-            .into_iter()
-            .collect();
-    }
     let Fact::NodeFinished(of) = fact else { return Vec::new() };
     let Some(done) = of.get() else { return Vec::new() };
     let ns = outer(&done.ns);
@@ -29,6 +21,16 @@ pub fn events(fact: &Fact, _: &Known) -> Vec<Event> {
         data["__metadata__"] = json!({"cached": true});
     }
     vec![Event::new("updates", ns, data)]
+}
+
+/// A breakpoint asks nothing, and stands behind the values of the step that it ends.
+pub fn breakpoint(fact: &Fact) -> Option<Event> {
+    match happened(fact) {
+        Some(Happened::Paused(paused)) if paused.breakpoint => {
+            Some(Event::new("updates", "", json!({"__interrupt__": []})))
+        }
+        Some(_) | None => None,
+    }
 }
 
 /// Questions as streams show them.
