@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use event_log::{Class, EventLog, ProgressBoard, Record, Start, TopicSpec, embedded::EmbeddedLog};
 use graph::{
     envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES},
-    event::{Event, Request},
+    event::{Edit, Event, Request, StateUpdate},
     ids,
     task::TaskResult,
-    update::{Happened, RunStatus},
+    update::{Edited, Happened, RunStatus},
     world::Clock,
 };
 use orchestrator::{Config, Deps, NodeTopics};
 use run_store::{
-    Blobs, EmbeddedStore, Specs, States,
+    Archive, Blobs, EmbeddedStore, Position, Specs, States,
     rows::SpecRow,
     values::{MISSING_AFTER, find_values, put_values},
 };
@@ -180,6 +180,26 @@ impl Stage {
             event: Event::Requested(Box::new(request)),
             references: None,
         }
+    }
+
+    /// A request to go on from a checkpoint.
+    fn requested_at(&self, thread: &str, n: u64, checkpoint: Uuid) -> RunsRecord {
+        let request = Request { checkpoint_id: Some(checkpoint), ..Request::default() };
+        RunsRecord { event: Event::Requested(Box::new(request)), ..self.requested_on(thread, n, "", false) }
+    }
+
+    /// An edit of the thread's state.
+    fn edited(&self, thread: &str, n: u64, text: &str) -> RunsRecord {
+        let update = StateUpdate { values: Some(Arc::new(json!({"text": text}))), as_node: None };
+        let edit = Edit { supersteps: vec![vec![update]], ..Edit::default() };
+        RunsRecord { event: Event::StateEdited(Box::new(edit)), ..self.requested_on(thread, n, "", false) }
+    }
+
+    /// Has node `a` write `other`, and gives what became of the run.
+    async fn finish(&self, run: Uuid, other: &str) -> Vec<(UpdateRecord, usize)> {
+        let (task, _) = self.task_of(run).await;
+        self.append(self.finished(&task, json!([["other", other]])), true).await;
+        self.updates_to(run, RunStatus::Success).await
     }
 
     /// Appends, with large values in the store or not at all.
@@ -397,4 +417,87 @@ async fn a_state_whose_value_is_gone_ends_its_runs_and_holds_up_no_other_key() {
         }
         stage.close().await;
     }
+}
+
+fn edits(updates: &[(UpdateRecord, usize)]) -> Vec<Edited> {
+    let happened = updates.iter().flat_map(|(record, _)| &record.update.happened);
+    let edited = happened.filter_map(|happened| match happened {
+        Happened::Edited(edited) => Some(Edited::clone(edited)),
+        _ => None,
+    });
+    edited.collect()
+}
+
+fn checkpoints(updates: &[(UpdateRecord, usize)]) -> Vec<Uuid> {
+    let happened = updates.iter().flat_map(|(record, _)| &record.update.happened);
+    let made = happened.filter_map(|happened| match happened {
+        Happened::StepDone(done) => Some(done.checkpoint_id),
+        _ => None,
+    });
+    made.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_may_be_large_and_one_whose_value_is_gone_is_refused() {
+    let stage = Stage::open().await;
+    let text = "edited ü ".repeat(20_000);
+    let (edit, gone) = (stage.edited("t1", 1, &text), stage.edited("t1", 2, &"gone".repeat(20_000)));
+    let (edit_id, gone_id) = (edit.envelope.run_id, gone.envelope.run_id);
+    stage.append(edit, true).await;
+    stage.append(gone, false).await;
+    let updates = stage.updates_to(edit_id, RunStatus::Success).await;
+    assert!(updates.iter().all(|(_, bytes)| *bytes < 4_096), "the update holds a reference");
+    assert!(edits(&updates)[0].checkpoint_id.is_some());
+    let refused = edits(&stage.updates_to(gone_id, RunStatus::Error).await);
+    assert_eq!(refused[0].checkpoint_id, None);
+    assert_eq!(refused[0].error.as_ref().map(|error| error.code.as_str()), Some("value_missing"));
+    // What it would have written is nowhere.
+    let run = stage.requested_on("t1", 3, "", false);
+    let id = run.envelope.run_id;
+    let request = Request { input: None, ..Request::default() };
+    stage.append(RunsRecord { event: Event::Requested(Box::new(request)), ..run }, true).await;
+    let (task, _) = stage.task_of(id).await;
+    assert_eq!(*task.task.channels["text"], json!(text));
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_back_to_a_large_checkpoint_and_fails_where_its_value_is_gone() {
+    let mut stage = Stage::open().await;
+    let text = "then ü ".repeat(20_000);
+    let (first, second) = (stage.requested_on("t1", 1, &text, true), stage.requested_on("t1", 2, "now", false));
+    let (first_run, second_run) = (first.envelope.run_id, second.envelope.run_id);
+    stage.append(first, true).await;
+    let before_a = checkpoints(&stage.finish(first_run, "one").await)[1];
+    stage.append(second, true).await;
+    stage.finish(second_run, "two").await;
+    // Nothing is in memory any more.
+    stage.restart().await;
+    let back = stage.requested_at("t1", 3, before_a);
+    let run = back.envelope.run_id;
+    stage.append(back, true).await;
+    let (task, _) = stage.task_of(run).await;
+    assert_eq!(*task.task.channels["text"], json!(text), "what the channel held then");
+    assert_eq!(output_of(&stage.finish(run, "three").await), Some(json!({"text": text, "other": "three"})));
+    let third = stage.requested_on("t1", 4, "now", false);
+    let third_run = third.envelope.run_id;
+    stage.append(third, true).await;
+    stage.finish(third_run, "four").await;
+    stage.restart().await;
+
+    let key = Key::thread("default", "t1");
+    let all = Position::new(0, 1 << 30).unwrap();
+    let row = stage.store.archived(&key, "", before_a, all).await.unwrap().expect("it is in the archive");
+    stage.lose(&reference::references_of_row(&row.checkpoint).expect("with a reference")).await;
+    let (lost, after) = (stage.requested_at("t1", 5, before_a), stage.requested_on("t1", 6, "after", false));
+    let (lost_run, after_run) = (lost.envelope.run_id, after.envelope.run_id);
+    stage.append(lost, true).await;
+    stage.append(after, true).await;
+    let (code, message) = error_of(&stage.updates_to(lost_run, RunStatus::Error).await);
+    assert_eq!(code, "value_missing");
+    assert!(message.contains(&before_a.to_string()), "{message}");
+    // The thread itself is whole.
+    let (task, _) = stage.task_of(after_run).await;
+    assert_eq!(*task.task.channels["text"], json!("after"));
+    stage.close().await;
 }
