@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -20,11 +20,19 @@ pub struct FaultyStore {
     every: u64,
     calls: AtomicU64,
     refused: AtomicU64,
+    /// No state is taken.
+    pub takes_no_states: AtomicBool,
 }
 
 impl FaultyStore {
     pub fn new(inner: Arc<EmbeddedStore>, every: u64) -> Self {
-        FaultyStore { inner, every, calls: AtomicU64::new(1), refused: AtomicU64::new(0) }
+        FaultyStore {
+            inner,
+            every,
+            calls: AtomicU64::new(1),
+            refused: AtomicU64::new(0),
+            takes_no_states: AtomicBool::new(false),
+        }
     }
 
     pub fn refused(&self) -> u64 {
@@ -49,6 +57,9 @@ impl States for FaultyStore {
     }
 
     async fn put_states(&self, rows: &[StateRow]) -> Result<(), StoreError> {
+        if self.takes_no_states.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable { reason: "the test says so".to_owned() });
+        }
         self.inner.put_states(rows).await?;
         self.reach()
     }

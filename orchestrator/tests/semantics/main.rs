@@ -4,6 +4,7 @@
 mod faulty_log;
 mod faulty_store;
 mod player;
+mod replay;
 mod stage;
 
 use futures_util::{StreamExt, stream};

@@ -44,13 +44,22 @@ pub struct Player<'a> {
 impl<'a> Player<'a> {
     /// Why what the owner did and the recording differ, or nothing.
     pub async fn play(stage: &'a Stage, case: &'a Case) -> Result<(), String> {
+        let mut player = Player::new(stage, case).await;
+        for (place, call, expected) in case.made() {
+            let called = player.call(call).await.map_err(|why| format!("{}: {why}", case.place(place)))?;
+            compare::call(&called, expected).map_err(|why| format!("{}: {why}", case.place(place)))?;
+        }
+        Ok(())
+    }
+
+    pub async fn new(stage: &'a Stage, case: &'a Case) -> Self {
         let Compiled { hash, specs, programs } = case.graph.compile(GRAPH);
         stage.put_specs(&specs).await;
         let compiled = specs.into_iter().map(|spec| {
             let graph = Graph::new(spec).unwrap_or_else(|error| panic!("{}: {error}", case.id));
             (graph.hash().to_owned(), Arc::new(graph))
         });
-        let mut player = Player {
+        Player {
             stage,
             case,
             client: Client::new(case, hash.clone()),
@@ -59,15 +68,11 @@ impl<'a> Player<'a> {
             hash,
             updates: BTreeMap::new(),
             tasks: BTreeMap::new(),
-        };
-        for (place, call, expected) in case.made() {
-            let called = player.call(call).await.map_err(|why| format!("{}: {why}", case.place(place)))?;
-            compare::call(&called, expected).map_err(|why| format!("{}: {why}", case.place(place)))?;
         }
-        Ok(())
     }
 
-    async fn call(&mut self, call: &semantics::case::Call) -> Result<compare::Called, String> {
+    /// Makes one call and plays its run to the end.
+    pub async fn call(&mut self, call: &semantics::case::Call) -> Result<compare::Called, String> {
         let (envelope, event) = self.client.begin(call);
         self.updates.clear();
         self.tasks.clear();
