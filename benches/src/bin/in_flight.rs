@@ -139,12 +139,15 @@ async fn measure(name: &str, worker: &Process, calls: usize, latency_ms: u64) ->
 /// Waits until a metric of a node reaches a number.
 async fn wait_for(process: &Process, node: &str, metric: &str, number: usize) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
-    let mut client = Client::connect(process.address).await?;
     let mut most = 0.0_f64;
     loop {
-        let (status, text) = client.get("/metrics").await?;
-        ensure!(status == 200, "/metrics answers {status}");
-        let text = String::from_utf8(text)?;
+        // A role that is starting has no metrics yet, and closes its connections when it has started.
+        let answer = async { Client::connect(process.address).await?.get("/metrics").await };
+        let text = match answer.await {
+            Ok((200, text)) => String::from_utf8(text)?,
+            Ok((503, _)) | Err(_) => String::new(),
+            Ok((status, _)) => bail!("/metrics answers {status}"),
+        };
         let label = format!("node=\"{node}\"");
         let lines = text.lines().filter(|line| line.starts_with(metric) && line.contains(&label));
         let now: f64 = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();

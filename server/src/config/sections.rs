@@ -1,0 +1,257 @@
+//! The sections of the file, each with what holds where nothing is said.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where the embedded log and store live.
+    pub data_dir: PathBuf,
+    /// How other roles reach this process; `http://<listen>` unless told.
+    pub advertise: Option<String>,
+    /// Origins that a browser may call from; localhost on any port in `dev`.
+    pub cors: Vec<String>,
+    /// What calls between roles prove themselves with.
+    pub secret: Option<Secret>,
+    /// How long a stopping process waits for calls under way before it gives them back.
+    pub drain_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: PathBuf::from("millstream-data"),
+            advertise: None,
+            cors: Vec::new(),
+            secret: None,
+            drain_seconds: 10,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    #[default]
+    Embedded,
+    Kafka,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub kind: LogKind,
+    /// `host:port`, separated by commas. Kafka.
+    pub brokers: Option<String>,
+    /// Before every topic and group.
+    pub prefix: String,
+    /// Partitions of `runs`, `updates` and `tokens`; fixed once topics are made.
+    pub partitions: u32,
+    /// Partitions of each node's topic.
+    pub node_partitions: u32,
+    /// Make missing topics at start.
+    pub create: bool,
+    pub retention_hours: u64,
+    /// How long a node's topic keeps a task that nobody took; fixed once the topic is made.
+    pub node_retention_hours: u64,
+    /// Copies of each partition; the broker's default unless told.
+    pub replication: Option<u32>,
+    /// Settings of librdkafka by their own names, such as `security.protocol`.
+    pub client: BTreeMap<String, String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            kind: LogKind::Embedded,
+            brokers: None,
+            prefix: String::new(),
+            partitions: 4,
+            node_partitions: 4,
+            create: false,
+            retention_hours: 7 * 24,
+            node_retention_hours: 7 * 24,
+            replication: None,
+            client: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    #[default]
+    Embedded,
+    Scylla,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    pub kind: StoreKind,
+    /// `host:port`, separated by commas. Scylla or Cassandra.
+    pub nodes: Option<String>,
+    pub keyspace: String,
+    pub replication: u32,
+    /// Make or upgrade the schema at start.
+    pub create: bool,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store {
+            kind: StoreKind::Embedded,
+            nodes: None,
+            keyspace: "millstream".to_owned(),
+            replication: 1,
+            create: false,
+            user: None,
+            password: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// `<provider>/<model>`, such as `openai/gpt-5-mini` or `scripted/echo`.
+    #[serde(rename = "use")]
+    pub target: String,
+}
+
+/// A server that speaks OpenAI's wire format.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Up to and with `/v1`. Only `openai` has one where none is given.
+    pub base_url: Option<String>,
+    pub api_key: Option<Secret>,
+}
+
+/// The provider that needs no section: its key and address come from its own variables too.
+pub const OPENAI: &str = "openai";
+/// The scripted model, which needs neither.
+pub const SCRIPTED: &str = "scripted";
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Serve anybody, also off loopback.
+    pub open: bool,
+    pub keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    pub name: String,
+    /// The key itself; or a file that holds it; or its hash, so that there is no secret to keep.
+    pub secret: Option<Secret>,
+    pub secret_file: Option<PathBuf>,
+    /// As `millstream key` prints it.
+    pub hash: Option<String>,
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+    /// `read`, `run`, `publish`; everything where there are none.
+    #[serde(default)]
+    pub scopes: Vec<ingest::Scope>,
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub requests_in_flight_max: usize,
+    pub wait_seconds: u64,
+    /// Tasks that one process works on at a time, in all, and of one node unless the graph says otherwise.
+    pub tasks_in_flight_max: usize,
+    pub node_tasks_in_flight_max: usize,
+    /// Records of a partition of `runs` that wait for its owner, beyond which it takes no new runs.
+    pub partition_lag_records_max: u64,
+    /// Threads and runs that a partition's owner has in memory, beyond which it takes no new runs.
+    pub partition_open_runs_max: u64,
+    /// An owner that says nothing for this long is taken for gone, and its partition takes no new runs.
+    pub partition_silent_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_bytes_max: 10_000_000,
+            requests_in_flight_max: 10_000,
+            wait_seconds: 55,
+            tasks_in_flight_max: 16_384,
+            node_tasks_in_flight_max: 4_096,
+            partition_lag_records_max: 100_000,
+            partition_open_runs_max: 200_000,
+            partition_silent_seconds: 10,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// As `RUST_LOG`, which stands above it.
+    pub log: String,
+    /// Keep prompts and answers of model calls for `millstream runs show`.
+    pub content: bool,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry { log: "info".to_owned(), content: true }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ready {
+    /// Whether models that can't be reached make `/ready` red.
+    pub model: OnModel,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnModel {
+    #[default]
+    Warn,
+    Fail,
+}
+
+/// A string that is never printed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(SecretString::from(text.into()))
+    }
+
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    pub fn inner(&self) -> SecretString {
+        self.0.clone()
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("<hidden>")
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+
+#[test]
+fn secrets_are_hidden_in_print() {
+    let mut config = Config::default();
+    let key = |secret, hash| Key {
+        name: "ci".into(),
+        secret,
+        hash,
+        secret_file: None,
+        tenant: "acme".into(),
+        scopes: Vec::new(),
+    };
+    config.auth.keys.push(key(Some(Secret::new("s3cret")), None));
+    config.auth.keys.push(key(None, Some("0f".repeat(32))));
+    config.server.secret = Some(Secret::new("shared"));
+    let provider = Provider { base_url: None, api_key: Some(Secret::new("sk-1")) };
+    config.providers.insert("openai".into(), provider);
+    let printed = config.printed().unwrap();
+    for secret in ["s3cret", "shared", "sk-1"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    assert!(printed.contains("<hidden>"));
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+/// What the file and these variables make.
+fn made(file: &str, variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(FILE);
+    std::fs::write(&path, file)?;
+    read(Some(path), variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+#[test]
+fn the_environment_stands_above_the_file() {
+    let file = "[log]\npartitions = 8\nprefix = \"prod-\"\n[models.small]\nuse = \"openai/a\"\n";
+    let variables = [
+        ("MILLSTREAM__LOG__PARTITIONS", "16"),
+        ("MILLSTREAM__LOG__KIND", "kafka"),
+        ("MILLSTREAM__AUTH__OPEN", "true"),
+        ("MILLSTREAM__SERVER__CORS", "https://a.example, https://b.example"),
+        ("MILLSTREAM__PROVIDERS__OPENAI__API_KEY", "0123"),
+        ("MILLSTREAM_URL", "no setting"),
+    ];
+    let config = made(file, &variables).unwrap();
+    assert_eq!((config.log.partitions, config.log.kind, config.auth.open), (16, LogKind::Kafka, true));
+    assert_eq!(config.log.prefix, "prod-");
+    assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
+    assert_eq!(config.models["small"].target, "openai/a");
+    assert_eq!(config.providers["openai"].api_key.as_ref().unwrap().expose(), "0123");
+    assert!(made("", &[("MILLSTREAM__LOG__PARTITION", "16")]).is_err(), "a setting that isn't there");
+    assert!(made("", &[("MILLSTREAM__LOG__PARTITIONS", "many")]).is_err());
+}
+
+#[test]
+fn a_secret_is_read_from_the_file_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "0123\n").unwrap();
+    let named = ("MILLSTREAM__STORE__PASSWORD_FILE", secret.to_str().unwrap());
+    let config = made("", &[named]).unwrap();
+    assert_eq!(config.store.password.unwrap().expose(), "0123");
+    assert!(made("", &[named, ("MILLSTREAM__STORE__PASSWORD", "x")]).is_err(), "which one counts?");
+    assert!(made("", &[("MILLSTREAM__STORE__PASSWORD_FILE", "/no/such/file")]).is_err());
+}
+
+const DOCUMENT: &str = include_str!("../../../docs/configuration.md");
+
+#[test]
+fn the_documented_example_is_read() {
+    let example = DOCUMENT.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let config = made(example, &[]).unwrap();
+    assert_eq!(config.log.client["security.protocol"], "SASL_SSL");
+    // Read again without its comments' marks: what is commented out is right, too.
+    let whole: String = example
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    made(&whole, &[]).unwrap();
+    let shown: serde_json::Value = toml::from_str::<toml::Value>(&whole).unwrap().try_into().unwrap();
+    for (setting, _) in settings() {
+        let pointer = format!("/{}", setting.replace('.', "/"));
+        assert!(shown.pointer(&pointer).is_some(), "the example doesn't show {setting}");
+    }
+}
+
+#[test]
+fn every_setting_is_documented_with_its_default() {
+    for (setting, default) in settings() {
+        let variable = format!("MILLSTREAM__{}", setting.to_uppercase().replace('.', "__"));
+        let row = format!("| `{setting}` | `{variable}` | {default} |");
+        assert!(DOCUMENT.contains(&row), "docs/configuration.md lacks the row\n{row}");
+    }
+}
+
+/// Each setting of a section with its default as the document writes it.
+fn settings() -> Vec<(String, String)> {
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    let sections = defaults
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(section, _)| !["models", "providers"].contains(&section.as_str()));
+    let settings = sections.flat_map(|(section, settings)| {
+        settings.as_object().unwrap().iter().map(move |(key, value)| (format!("{section}.{key}"), written(value)))
+    });
+    let settings: Vec<_> =
+        settings.filter(|(setting, _)| !["log.client", "auth.keys"].contains(&setting.as_str())).collect();
+    assert!(settings.len() > 25, "{settings:?}");
+    settings
+}
+
+fn written(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "none".to_owned(),
+        serde_json::Value::Array(values) if values.is_empty() => "none".to_owned(),
+        value => format!("`{value}`"),
+    }
+}
+
+#[test]
+fn a_key_may_be_a_hash_or_stand_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("web");
+    std::fs::write(&secret, "at least sixteen\n").unwrap();
+    let file = |more: &str| format!("[[auth.keys]]\nname = 'web'\nscopes = ['read', 'run']\n{more}");
+    let named = format!("secret_file = '{}'", secret.display());
+    let mut config = made(&file(&named), &[]).unwrap();
+    config.read_key_files().unwrap();
+    assert_eq!(config.auth.keys[0].secret.as_ref().unwrap().expose(), "at least sixteen");
+    assert_eq!(config.auth.keys[0].scopes, [ingest::Scope::Read, ingest::Scope::Run]);
+    assert!(!config.printed().unwrap().contains("at least sixteen"));
+    let both = file(&format!("secret = 'x'\n{named}"));
+    assert!(made(&both, &[]).unwrap().read_key_files().is_err(), "which one counts?");
+    let gone = file("secret_file = '/no/such/file'");
+    assert!(made(&gone, &[]).unwrap().read_key_files().is_err());
+    assert!(made(&file("hash = '00'"), &[]).is_ok(), "ingest checks what a hash looks like");
+    assert!(made("[[auth.keys]]\nname = 'web'\nscopes = ['admin']\n", &[]).is_err());
+}
+
+#[test]
+fn openai_is_a_provider_and_default_names_a_model_of_it() {
+    let with = |file: &str, variables: &[(&str, &str)]| {
+        let mut config = made(file, &[]).unwrap();
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        add_known_models(&mut config, |name| find(name).map(|(_, value)| (*value).to_owned()));
+        config
+    };
+    assert_eq!(with("", &[]).models["default"].target, "scripted/demo");
+    let keyed = with("", &[("OPENAI_API_KEY", "sk"), ("OPENAI_MODEL", "gpt-5-mini")]);
+    assert_eq!(keyed.models["default"].target, "openai/gpt-5-mini");
+    assert_eq!(keyed.providers[OPENAI].api_key.as_ref().unwrap().expose(), "sk");
+    let file = "[providers.openai]\nbase_url = 'http://a/v1'\n[models.default]\nuse = 'openai/own'\n";
+    let both = with(file, &[("OPENAI_BASE_URL", "http://b/v1")]);
+    assert_eq!(both.providers[OPENAI].base_url.as_deref(), Some("http://a/v1"), "the file stands above");
+    assert_eq!(both.models["default"].target, "openai/own");
+    assert!(made("[models.x]\nuse = 'openai/a'\nbase_url = 'http://a/v1'\n", &[]).is_err(), "a provider's");
+}
+
+#[test]
+fn an_owner_may_be_silent_for_as_long_as_an_idle_one_is() {
+    let mut config = Config::default();
+    assert!(config.refuse_deafness().is_ok());
+    config.limits.partition_silent_seconds = 4;
+    assert!(config.refuse_deafness().is_err());
+}
+
+#[test]
+fn strangers_are_refused() {
+    let mut config = Config::default();
+    assert!(config.refuse_strangers().is_ok());
+    config.server.listen = "0.0.0.0:80".parse().unwrap();
+    assert!(config.refuse_strangers().is_err());
+    config.auth.open = true;
+    assert!(config.refuse_strangers().is_ok());
+}
+
+#[test]
+fn roles_refuse_embedded_parts() {
+    let message = Config::default().refuse_embedded("sink").unwrap_err().to_string();
+    assert!(message.contains("MILLSTREAM__LOG__KIND=kafka"), "{message}");
+}
