@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use event_log::{Class, EventLog, ProgressBoard, Record, Start, TopicSpec, embedded::EmbeddedLog};
 use graph::{
     envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES},
-    event::{Edit, Event, Request, StateUpdate},
+    event::{Edit, Event, Multitask, Request, StateUpdate},
     ids,
     task::TaskResult,
     update::{Edited, Happened, RunStatus},
@@ -499,5 +499,66 @@ async fn a_run_goes_back_to_a_large_checkpoint_and_fails_where_its_value_is_gone
     // The thread itself is whole.
     let (task, _) = stage.task_of(after_run).await;
     assert_eq!(*task.task.channels["text"], json!("after"));
+    stage.close().await;
+}
+
+/// A busy thread, through an owner that knows only what the store knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_give_way_or_are_undone_and_threads_deleted() {
+    let mut stage = Stage::open().await;
+    let busy = |record: RunsRecord, multitask: Multitask| {
+        let Event::Requested(request) = record.event else { panic!("a request") };
+        RunsRecord { event: Event::Requested(Box::new(Request { multitask, ..*request })), ..record }
+    };
+    let first = stage.requested_on("t1", 1, "one", true);
+    let first_run = first.envelope.run_id;
+    stage.append(first, true).await;
+    stage.finish(first_run, "x").await;
+    let undone = stage.requested_on("t1", 2, "two", false);
+    let undone_run = undone.envelope.run_id;
+    stage.append(undone, true).await;
+    stage.task_of(undone_run).await;
+    stage.restart().await;
+
+    let next = busy(stage.requested_on("t1", 3, "three", false), Multitask::Rollback);
+    let next_run = next.envelope.run_id;
+    stage.append(next, true).await;
+    let updates = stage.updates_to(undone_run, RunStatus::Cancelled).await;
+    let mut ended =
+        updates.iter().flat_map(|(record, _)| &record.update.happened).filter_map(|happened| match happened {
+            Happened::Ended(ended) => Some(ended),
+            _ => None,
+        });
+    let ended = ended.next_back().expect("an end");
+    assert_eq!((ended.rolled_back, json!(ended.values)), (true, json!({"text": "one", "other": "x"})));
+    let began = stage.updates_to(next_run, RunStatus::Running).await;
+    assert!(
+        began.iter().flat_map(|(record, _)| &record.update.happened).any(|told| matches!(told, Happened::Started(_)))
+    );
+    stage.restart().await;
+
+    let last = busy(stage.requested_on("t1", 4, "four", false), Multitask::Interrupt);
+    let last_run = last.envelope.run_id;
+    stage.append(last, true).await;
+    stage.updates_to(next_run, RunStatus::Interrupted).await;
+    assert_eq!(output_of(&stage.finish(last_run, "y").await), Some(json!({"text": "four", "other": "y"})));
+    stage.restart().await;
+
+    let delete = RunsRecord { event: Event::ThreadDeleted, ..stage.requested_on("t1", 5, "", false) };
+    let deleted = delete.envelope.run_id;
+    stage.append(delete, true).await;
+    assert!(edits(&stage.updates_to(deleted, RunStatus::Success).await)[0].deleted);
+    let key = Key::thread("default", "t1");
+    let forgotten = async {
+        while stage.store.state(0, &key).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("the state is forgotten");
+    let anew = stage.requested_on("t1", 6, "anew", false);
+    let anew_run = anew.envelope.run_id;
+    stage.append(anew, true).await;
+    let output = output_of(&stage.finish(anew_run, "z").await);
+    assert_eq!(output, Some(json!({"text": "anew", "other": "z"})));
     stage.close().await;
 }
