@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     backends::Backend,
-    bench, command, compose, jars, packages, rules,
+    bench, command, compose, jars, packages, rules, semantics,
     test::{Session, cargo},
 };
 
@@ -17,10 +17,22 @@ pub struct Suite {
     pub run: fn(&mut Session) -> Result<()>,
 }
 
-pub const NAMES: [&str; 11] =
-    ["format", "rules", "compose", "clippy", "unit", "kafka", "cql", "end-to-end", "benches", "python", "docs"];
+pub const NAMES: [&str; 12] = [
+    "format",
+    "rules",
+    "compose",
+    "clippy",
+    "unit",
+    "kafka",
+    "cql",
+    "end-to-end",
+    "benches",
+    "semantics",
+    "python",
+    "docs",
+];
 
-pub const SUITES: [Suite; 11] = [
+pub const SUITES: [Suite; 12] = [
     Suite { name: NAMES[0], about: "rustfmt finds nothing to change", needs: &[], run: format },
     Suite { name: NAMES[1], about: "who depends on whom, who names a client", needs: &[], run: rules },
     Suite { name: NAMES[2], about: "compose.yaml keeps to the Compose specification", needs: &[], run: compose::check },
@@ -42,11 +54,17 @@ pub const SUITES: [Suite; 11] = [
     Suite { name: NAMES[8], about: "each bench works, small and short", needs: &[], run: bench::smoke },
     Suite {
         name: NAMES[9],
+        about: "fresh random graphs: LangGraph, the fold, and the whole pipeline killed in the middle",
+        needs: &[],
+        run: semantics::suite,
+    },
+    Suite {
+        name: NAMES[10],
         about: "nodes in Python, and LangGraph graphs served as they are",
         needs: &[],
         run: python,
     },
-    Suite { name: NAMES[10], about: "the documentation builds, its examples run", needs: &[], run: docs },
+    Suite { name: NAMES[11], about: "the documentation builds, its examples run", needs: &[], run: docs },
 ];
 
 /// Test files that have a suite of their own; all others belong to `unit`.

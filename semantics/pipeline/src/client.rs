@@ -28,8 +28,10 @@ pub struct Api {
 
 /// Why a request has no answer.
 enum Trouble {
-    /// The pipeline is away, or about to be: the same request may be made again.
+    /// The pipeline is away, or about to be. If it is being killed the same request may be made again.
     Away(anyhow::Error),
+    /// It asks to be asked again.
+    Later(anyhow::Error),
     /// What it answered.
     Refused(StatusCode, Value),
 }
@@ -99,11 +101,13 @@ impl Api {
             match ask().await {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(Trouble::Refused(status, body)) => return Ok(Err(Refused { status, body })),
-                Err(Trouble::Away(why)) if !self.crashes || tries > TRIES_MAX => {
+                Err(Trouble::Away(_)) if self.crashes && tries < TRIES_MAX => {}
+                Err(Trouble::Later(_)) if tries < TRIES_MAX => {}
+                Err(Trouble::Away(why) | Trouble::Later(why)) => {
                     return Err(why).context("the pipeline does not answer");
                 }
-                Err(Trouble::Away(_)) => tokio::time::sleep(AGAIN).await,
             }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }
@@ -129,7 +133,7 @@ async fn sent(request: RequestBuilder) -> Result<Response, Trouble> {
     }
     let text = answer.text().await.map_err(|error| Trouble::Away(error.into()))?;
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY) {
-        return Err(Trouble::Away(anyhow::anyhow!("{status}: {text}")));
+        return Err(Trouble::Later(anyhow::anyhow!("{status}: {text}")));
     }
     Err(Trouble::Refused(status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
 }
