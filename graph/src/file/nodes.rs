@@ -29,8 +29,7 @@ pub(super) const COMMON: [&str; 13] = [
 ];
 
 /// Fields that a node which is a graph can't have: it runs no task of its own.
-pub(super) const NOT_OF_GRAPHS: [&str; 7] =
-    ["update", "retry", "timeout", "cache", "goto", "destinations", "concurrency"];
+pub(super) const NOT_OF_GRAPHS: [&str; 6] = ["update", "timeout", "cache", "goto", "destinations", "concurrency"];
 
 /// Kinds and their own fields. Those after the first six are not built yet.
 pub(super) const KINDS: [(&str, &[&str]); 9] = [
