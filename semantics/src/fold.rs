@@ -13,6 +13,7 @@ use graph::{
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     state::KeyState,
     task::{Task, TaskId},
+    update::Update,
 };
 use uuid::Uuid;
 
@@ -43,6 +44,8 @@ pub struct World<'a> {
     state: Option<KeyState>,
     /// What left the state, by namespace and id.
     archive: BTreeMap<(String, Uuid), Arc<GraphLoop>>,
+    /// Every update so far that nobody has taken, with its envelope.
+    told: Vec<(Arc<Envelope>, Update)>,
     /// The state has outgrown what is worth to be stored at each event: some cases double their lists for ever.
     large: bool,
 }
@@ -70,6 +73,7 @@ impl<'a> World<'a> {
             hash,
             state: Some(KeyState::new(Key::thread("default", &case.id))),
             archive: BTreeMap::new(),
+            told: Vec::new(),
             large: false,
         }
     }
@@ -88,6 +92,11 @@ impl<'a> World<'a> {
             tasks = self.fold(&envelope, Event::TaskFinished(Box::new(result)));
         }
         self.client.called()
+    }
+
+    /// The updates of the calls since this was asked last: what a sink reads.
+    pub fn take_told(&mut self) -> Vec<(Arc<Envelope>, Update)> {
+        std::mem::take(&mut self.told)
     }
 
     /// Folds one event and gives the tasks that it issues.
@@ -131,7 +140,10 @@ impl<'a> World<'a> {
                     );
                     tasks.push(*task);
                 }
-                Command::Update { update, .. } => self.client.see(update),
+                Command::Update { envelope, update } => {
+                    self.told.push((envelope, update.clone()));
+                    self.client.see(update);
+                }
                 Command::Cancel { .. } => panic!("nothing is cancelled here"),
                 Command::Archive { checkpoint, .. } => {
                     let key = (checkpoint.ns().to_owned(), checkpoint.checkpoint_id());

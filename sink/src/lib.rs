@@ -39,6 +39,9 @@ mod time;
 #[expect(dead_code, reason = "tests of the whole sink use the rest")]
 mod sample;
 
+#[cfg(test)]
+mod recorded;
+
 pub use config::{Config, Deps};
 pub use error::Error;
 pub use sink::{Sink, run};

@@ -8,11 +8,12 @@ use crate::process::{dev, folder};
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 6] = [
+const CHECKS: [&str; 7] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
     "joins_and_comes_back",
+    "asks_and_is_answered",
     "fails_as_langgraph_does",
     "cancels_and_refuses",
 ];

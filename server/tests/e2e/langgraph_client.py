@@ -199,6 +199,35 @@ async def joins_and_comes_back(client) -> None:
     assert await gathered(client.runs.join_stream(thread, run["run_id"])) == [], "nothing comes any more"
 
 
+async def asks_and_is_answered(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    told = await gathered(
+        client.runs.stream(thread, "asker", input={"log": ["in"]}, stream_mode=["updates", "values", "tasks"])
+    )
+    (_, update), (_, values), (_, end) = told[-3:]
+    (question,) = update["__interrupt__"]
+    assert question["value"] == {"q": "ok?"} and len(question["id"]) == 32, question
+    assert values == {"log": ["in", "a"], "__interrupt__": [question]}
+    assert (end["name"], end["result"], end["interrupts"]) == ("ask", {}, [question])
+    shown = await client.threads.get(thread)
+    assert shown["status"] == "interrupted"
+    ((asked,),) = shown["interrupts"].values()
+    assert (asked["id"], asked["value"]) == (question["id"], question["value"])
+    state = await client.threads.get_state(thread)
+    assert state["next"] == ["ask"] and state["interrupts"][0]["id"] == question["id"]
+    assert state["tasks"][0]["interrupts"][0]["id"] == question["id"]
+    answered = await client.runs.wait(thread, "asker", command={"resume": "yes"})
+    assert answered["log"] == ["in", "a", "ask:yes", "b"], answered
+    history = await client.threads.get_history(thread, limit=10)
+    asks = next(one for one in history if one["next"] == ["ask"])
+    assert asks["tasks"][0]["interrupts"][0]["id"] == question["id"], "what was asked stays in the past"
+    assert asks["tasks"][0]["result"] == {"log": ["ask:yes"]}
+    waited = await client.runs.wait(thread, "asker", input={"log": ["again"]})
+    (open_question,) = waited["__interrupt__"]
+    by_id = await client.runs.wait(thread, "asker", command={"resume": {open_question["id"]: "no"}})
+    assert by_id["log"][-2:] == ["ask:no", "b"]
+
+
 async def fails_as_langgraph_does(client) -> None:
     thread = (await client.threads.create())["thread_id"]
     told = await gathered(client.runs.stream(thread, "failing", input={"log": ["in"]}))
@@ -260,6 +289,7 @@ async def main() -> None:
         messages,
         breakpoints_history_edits_and_forks,
         joins_and_comes_back,
+        asks_and_is_answered,
         fails_as_langgraph_does,
         cancels_and_refuses,
     ]:
