@@ -5,6 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -15,6 +16,9 @@ use semantics::{
     worker::{CASE_ERROR, Executions, destination},
 };
 use serde_json::Value;
+
+/// As in the recordings, a program fails when its siblings have finished: which failure of several is told is a race.
+const FAILS_AFTER: Duration = Duration::from_millis(300);
 
 pub struct ProgramNode {
     steps: Vec<Step>,
@@ -52,6 +56,7 @@ impl Node for ProgramNode {
             }
             Err(program::Stop::Failed { message, answered }) => {
                 take(context, answered)?;
+                tokio::time::sleep(FAILS_AFTER).await;
                 Err(failed(message, CASE_ERROR).into())
             }
         }
