@@ -108,7 +108,7 @@ class RealServer:
         elif kind in ("values", "updates"):
             if INTERRUPT in data:
                 data = {**data, INTERRUPT: [{"interrupt": one["value"]} for one in data[INTERRUPT]]}
-            came.events.append((kind, [part.split(":")[0] for part in ns], data))
+            came.events.append((kind, [part.split(":")[0] for part in ns], _overwrites(data)))
             if kind == "values" and not ns:
                 output = self.file.get("output") or list(self.file["state"])
                 came.values = {key: one for key, one in data.items() if key in output}
@@ -141,6 +141,15 @@ class RealServer:
             return None
         kept = list(reversed(self._get("history?limit=1000")))
         return kept[index % len(kept)]["checkpoint"]["checkpoint_id"] if kept else None
+
+
+def _overwrites(value: Any) -> Any:
+    """As the tests show them."""
+    if isinstance(value, dict):
+        if set(value) == {"__overwrite__"}:
+            return {"overwrite": _overwrites(value["__overwrite__"])}
+        return {key: _overwrites(one) for key, one in value.items()}
+    return [_overwrites(one) for one in value] if isinstance(value, list) else value
 
 
 def _command(command: dict[str, Any]) -> dict[str, Any]:
