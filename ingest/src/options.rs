@@ -97,8 +97,7 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
 
 pub(crate) fn check_multitask(multitask: Multitask, name: &str) -> Result<(), Refusal> {
     match multitask {
-        Multitask::Enqueue | Multitask::Reject => Ok(()),
-        Multitask::Interrupt => Err(Refusal::not_built(format!("`{name}: interrupt`")).param(name)),
+        Multitask::Enqueue | Multitask::Reject | Multitask::Interrupt => Ok(()),
         Multitask::Rollback => Err(Refusal::not_built(format!("`{name}: rollback`")).param(name)),
     }
 }

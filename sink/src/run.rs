@@ -88,6 +88,11 @@ impl RunState {
                     self.output.clone_from(&ended.output);
                     self.error = run_error::of(ended, self.envelope.run_id);
                     self.exception = run_error::exception(ended);
+                    // It neither asked nor met a breakpoint: somebody made it stop.
+                    let paused = update.happened.iter().any(|happened| matches!(happened, Happened::Paused(_)));
+                    if ended.status == RunStatus::Interrupted && !paused {
+                        self.exception = Some("UserInterrupt".to_owned());
+                    }
                     self.interrupts.clone_from(&ended.interrupts);
                     self.usage = ended.usage;
                 }

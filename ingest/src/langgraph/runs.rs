@@ -279,10 +279,11 @@ fn run_not_found() -> Refusal {
 }
 
 fn run(view: RunView) -> Run {
-    // LangGraph has no word for a run that a client ended, and one that asked was a success: its thread tells.
+    // LangGraph has no word for a run that a client ended, and one that asked was a success: its thread tells. One that
+    // was made to stop was not.
     let status = match view.status {
         RunStatus::Cancelled => RunStatus::Interrupted,
-        RunStatus::Interrupted => RunStatus::Success,
+        RunStatus::Interrupted if view.exception.is_none() => RunStatus::Success,
         other => other,
     };
     Run {

@@ -251,6 +251,10 @@ async def cancels_and_refuses(client) -> None:
         raise AssertionError("a busy thread is not edited")
     except Exception as refused:
         assert "in-flight" in str(refused) or "409" in str(refused), refused
+    instead = await client.runs.wait(thread, "steps", input={"log": ["over"]}, multitask_strategy="interrupt")
+    assert instead["log"] == ["in", "a", "over", "a", "b"], instead
+    assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted", "it gave way, and what it did stays"
+    run = await client.runs.create(thread, "slow", input={"log": ["in"]})
     await client.runs.cancel(thread, run["run_id"], wait=True)
     assert (await client.runs.get(thread, run["run_id"]))["status"] == "interrupted"
     assert (await client.threads.get(thread))["status"] == "interrupted"
