@@ -20,7 +20,7 @@ use run_store::{
 use schemas::{
     record::{RunsRecord, TaskRecord, UpdateRecord, Wire},
     reference::{self, RECORD_BYTES_INLINE, References, Referring},
-    topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, UPDATES},
+    topic::{CONTROL, DEAD_LETTERS, Names, ORCHESTRATOR_GROUP, RUNS, SIGNALS, UPDATES},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -124,6 +124,18 @@ impl Stage {
         self.tasks.wait().await;
         (self.stop, self.tasks) = (CancellationToken::new(), TaskTracker::new());
         self.start();
+    }
+
+    /// Waits until nothing is left to replay: all that the store is to have is there.
+    async fn settle(&self) {
+        let (group, topic) = (self.names.of(ORCHESTRATOR_GROUP), self.names.of(RUNS));
+        let committed = async {
+            let (_, end) = self.log.bounds(&topic, 0).await.unwrap();
+            while self.log.committed(&group, &topic, 0).await.unwrap().is_none_or(|(offset, _)| offset < end) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, committed).await.expect("the owner never commits");
     }
 
     /// The table of the thread's stored state, once it is there and the state has left memory.
@@ -483,6 +495,8 @@ async fn a_run_goes_back_to_a_large_checkpoint_and_fails_where_its_value_is_gone
     let third_run = third.envelope.run_id;
     stage.append(third, true).await;
     stage.finish(third_run, "four").await;
+    // What a replay would make anew is at hand, whatever became of the store's copy.
+    stage.settle().await;
     stage.restart().await;
 
     let key = Key::thread("default", "t1");
