@@ -126,14 +126,22 @@ impl Fold<'_> {
         }));
         let (version, rules) = (run.envelope.graph.clone(), run.envelope.rules);
         self.state.live = Some(Box::new(run));
-        let place = match place {
+        let place = place.and_then(|place| match limit {
+            0 => Err(invalid_value("ValueError", "recursion_limit must be at least 1")),
+            _ => Ok(place),
+        });
+        let Place { addressed, earlier } = match place {
             Ok(place) => place,
-            Err(error) => return self.end(Ending::error(error)),
+            Err(error) => {
+                // The state so far, as a run would see it.
+                if let Some(root) = self.state.root.as_deref_mut()
+                    && let Some(graph) = self.graphs.graph(&root.head.graph.hash)
+                {
+                    root.bind(&graph);
+                }
+                return self.end(Ending::error(error));
+            }
         };
-        if limit == 0 {
-            return self.end(Ending::error(invalid_value("ValueError", "recursion_limit must be at least 1")));
-        }
-        let Place { addressed, earlier } = place;
         let superseded = earlier.is_some();
         if let Some(earlier) = earlier {
             self.state.newest = self.state.root.replace(Box::new(GraphLoop::clone(&earlier)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Fold, end::Ending};
+use super::{Command, Fold, end::Ending};
 use crate::{
     envelope::Envelope,
     event::{Event, Multitask, Request},
@@ -62,7 +62,15 @@ pub(super) fn wanted(state: &KeyState, envelope: &Envelope, event: &Event, recal
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
     };
-    run.began.wanted(state, recalled).filter(|_| undoes && run.envelope.thread_id.is_some())
+    let then = run.began.wanted(state, recalled);
+    let then = then.or_else(|| works_on_the_past(state).filter(|wanted| !recalled.contains_key(wanted)));
+    then.filter(|_| undoes && run.envelope.thread_id.is_some())
+}
+
+/// The checkpoint that the live run went back to, while it has no successor of the run's: the archive has it as it was.
+fn works_on_the_past(state: &KeyState) -> Option<Wanted> {
+    let root = state.newest.as_ref().and(state.root.as_ref())?;
+    Some(Wanted::Checkpoint(root.head.id))
 }
 
 impl Fold<'_> {
@@ -103,6 +111,7 @@ impl Fold<'_> {
 
     /// The thread as it was.
     fn go_back(&mut self, began: Began) -> Result<(), RunError> {
+        let past = works_on_the_past(&self.state).map(|wanted| self.then(&wanted)).transpose()?.flatten();
         let next = began.next();
         let Began { head, last, stood } = began;
         let (root, memories) = match stood {
@@ -131,7 +140,23 @@ impl Fold<'_> {
         }
         let loops = self.state.root.as_deref_mut().into_iter().chain(self.state.memories.values_mut());
         loops.for_each(|at| at.issue_above(last_issue));
+        if let Some(past) = past {
+            self.put_back(past, last_issue);
+        }
         Ok(())
+    }
+
+    /// A checkpoint of the past stays as it was, but that whoever comes back to it gives no issue of the undone run again.
+    fn put_back(&mut self, mut past: Box<GraphLoop>, last_issue: u32) {
+        let graphs = self.graphs;
+        let Some(envelope) = self.live().map(|run| run.envelope.clone()) else { return };
+        if let Some(graph) = graphs.graph(&past.head.graph.hash) {
+            past.bind(&graph);
+            past.prepare(&graph);
+        }
+        past.issue_above(last_issue);
+        past.rest(&|hash| graphs.graph(hash));
+        self.draft.commands.push(Command::Archive { envelope, checkpoint: past });
     }
 
     fn then(&self, wanted: &Wanted) -> Result<Option<Box<GraphLoop>>, RunError> {

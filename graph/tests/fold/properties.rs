@@ -504,3 +504,33 @@ fn a_replay_gives_the_same_bytes() {
     assert_eq!(fold(), fold());
     assert_eq!(fold().0, text(play.rig.state()));
 }
+
+/// The run that went back is undone; whoever goes back to the same checkpoint later issues the same tasks.
+#[test]
+fn no_issue_of_an_undone_run_that_went_back_is_given_again() {
+    let back = Move::Command { resume: true, update: false, goto: false, at: Some(2) };
+    let mut play = Play::new();
+    for next in [
+        Move::Edit { as_node: None, at: None },
+        Move::Command { resume: true, update: false, goto: false, at: None },
+        Move::Finish(29, How::Writes),
+        Move::Finish(0, How::Conflicts),
+        back.clone(),
+        Move::Finish(0, How::Asks),
+        Move::Request { input: false, multitask: Multitask::Rollback, claimed: false, limit: 1 },
+        back,
+    ] {
+        play.step(&next);
+    }
+    play.drain();
+}
+
+/// A run that is refused at its beginning shows the thread's state, whether it lay in memory or in the store.
+#[test]
+fn what_a_refused_run_shows_does_not_hang_on_where_its_state_was() {
+    let mut play = Play::new();
+    play.step(&Move::Edit { as_node: Some(5), at: None });
+    play.step(&Move::Edit { as_node: None, at: None });
+    play.step(&Move::Command { resume: false, update: false, goto: false, at: Some(20) });
+    play.drain();
+}
