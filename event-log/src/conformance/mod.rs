@@ -193,6 +193,7 @@ cases! { $
     sharing {
         a_group_reads_every_record
         members_share_the_partitions
+        a_partition_that_comes_back_is_read
         joining_and_leaving_skips_nothing
         a_leaver_hands_over_at_its_commit
         two_groups_are_independent

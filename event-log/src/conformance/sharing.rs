@@ -47,6 +47,31 @@ pub(super) async fn members_share_the_partitions(ground: &mut Ground) -> CaseRes
     first.until_owns(4).await
 }
 
+pub(super) async fn a_partition_that_comes_back_is_read(ground: &mut Ground) -> CaseResult {
+    let topic = ground.topic("back", 2).await?;
+    let mut first = ground.join("group", &[&topic]).await?;
+    first.until_owns(2).await?;
+    for partition in 0..2 {
+        ground.append(&topic, partition, "before", 5).await?;
+    }
+    first.until_seen(10).await?;
+    let mut second = ground.join("group", &[&topic]).await?;
+    share(ground, &mut [&mut first, &mut second], 1).await?;
+    second.leave().await?;
+    first.until_owns(2).await?;
+    for partition in 0..2 {
+        ground.append(&topic, partition, "after", 5).await?;
+    }
+    // What it did not commit comes a second time.
+    let after = |member: &Member| texts(&member.seen).iter().filter(|text| text.starts_with("after")).count();
+    let until = Instant::now() + 10 * ground.a_while();
+    while after(&first) < 10 {
+        first.listen(ground.a_while()).await?;
+        ensure!(Instant::now() < until, "of 10 records appended to both partitions it read {}", after(&first));
+    }
+    Ok(())
+}
+
 pub(super) async fn joining_and_leaving_skips_nothing(ground: &mut Ground) -> CaseResult {
     const PARTITIONS: u32 = 6;
     const ROUNDS: usize = 12;

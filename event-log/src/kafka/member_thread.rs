@@ -414,6 +414,10 @@ impl MemberThread {
         for (topic, partition) in partitions {
             self.owned.remove(topic, *partition);
         }
+        // librdkafka keeps a partition paused beyond its assignment: it would be silent if it came back.
+        if let Err(error) = self.consumer.resume(list) {
+            tracing::warn!(kafka.error = %error, "revoked partitions could not be resumed");
+        }
         if let Err(error) = self.consumer.incremental_unassign(list) {
             tracing::warn!(kafka.error = %error, "revoked partitions could not be given back");
         }
