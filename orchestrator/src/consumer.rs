@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Deps},
     error::Error,
     graphs::GraphCache,
-    owner::{self, Claim, Handle, Order, Owner, Told},
+    owner::{self, Claim, Handle, Order, Owner, Ownership, Told},
     poisoned::Poisoned,
 };
 
@@ -73,24 +73,25 @@ fn is_mended_by_recovery(error: &Error) -> bool {
 }
 
 /// One membership of the group.
-struct Member<'a> {
+pub(crate) struct Member<'a> {
     config: &'a Config,
     deps: &'a Deps,
     graphs: &'a Arc<GraphCache>,
     poisoned: &'a Poisoned,
     topic: Arc<str>,
-    consumer: Box<dyn Consumer>,
+    pub(crate) consumer: Box<dyn Consumer>,
     owners: BTreeMap<Partition, Handle>,
     paused: BTreeSet<Partition>,
     /// Owned, and left where they are: see [`Member::stop`].
     stopped: BTreeSet<Partition>,
     tracker: TaskTracker,
-    tell: mpsc::UnboundedSender<Told>,
-    told: mpsc::UnboundedReceiver<Told>,
+    ownerships: u64,
+    tell: mpsc::UnboundedSender<(Ownership, Told)>,
+    told: mpsc::UnboundedReceiver<(Ownership, Told)>,
 }
 
 impl<'a> Member<'a> {
-    async fn join(
+    pub(crate) async fn join(
         config: &'a Config,
         deps: &'a Deps,
         graphs: &'a Arc<GraphCache>,
@@ -115,17 +116,18 @@ impl<'a> Member<'a> {
             paused: BTreeSet::new(),
             stopped: BTreeSet::new(),
             tracker: TaskTracker::new(),
+            ownerships: 0,
             tell,
             told,
         })
     }
 
-    async fn serve(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn serve(mut self, shutdown: &CancellationToken) -> Result<(), Error> {
         let result = loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break Ok(()),
-                Some(told) = self.told.recv() => if let Err(error) = self.on_told(told).await { break Err(error) },
+                Some((from, told)) = self.told.recv() => if let Err(error) = self.on_told(from, told).await { break Err(error) },
                 event = self.consumer.next() => match event {
                     Ok(event) => if let Err(error) = self.on_event(event).await { break Err(error) },
                     Err(error) => break Err(Error::Log(error)),
@@ -140,7 +142,7 @@ impl<'a> Member<'a> {
         result.and(released).and(left.map_err(Error::Log))
     }
 
-    async fn on_event(&mut self, event: GroupEvent) -> Result<(), Error> {
+    pub(crate) async fn on_event(&mut self, event: GroupEvent) -> Result<(), Error> {
         match event {
             GroupEvent::Assigned(partitions) => {
                 for assigned in partitions {
@@ -189,16 +191,14 @@ impl<'a> Member<'a> {
             "owns a partition"
         );
         let poisoned = self.poisoned.met_from(partition, replay_from);
-        self.start(Claim { partition, replay_from, issued_up_to, end, poisoned });
-        Ok(())
-    }
-
-    fn start(&mut self, claim: Claim) {
-        let partition = claim.partition;
+        self.ownerships += 1;
+        let ownership = Ownership { partition, number: self.ownerships };
+        let claim = Claim { ownership, replay_from, issued_up_to, end, poisoned };
         let (handle, running) =
             Owner::start(self.config.clone(), self.deps.clone(), Arc::clone(self.graphs), claim, self.tell.clone());
         self.tracker.spawn(running);
         self.owners.insert(partition, handle);
+        Ok(())
     }
 
     async fn deliver(&mut self, records: Vec<Fetched>) -> Result<(), Error> {
@@ -216,22 +216,32 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    async fn on_told(&mut self, told: Told) -> Result<(), Error> {
+    async fn on_told(&mut self, from: Ownership, told: Told) -> Result<(), Error> {
+        let partition = from.partition;
+        let serves = |handle: &Handle| handle.ownership == from;
         match told {
-            Told::Commit { partition, replay_from, metadata } => self.commit(partition, replay_from, &metadata).await,
-            Told::Drained { partition } => {
+            _ if !self.owners.get(&partition).is_some_and(serves) => Ok(()),
+            Told::Commit { replay_from, metadata } => {
+                let taken = self.commit(partition, replay_from, &metadata).await?;
+                if let Some(handle) = self.owners.get(&partition) {
+                    let _ = handle.orders.send(Order::Committed(taken));
+                }
+                Ok(())
+            }
+            Told::Drained => {
                 if self.paused.remove(&partition) {
                     self.consumer.resume(&self.topic, partition).await?;
                 }
                 Ok(())
             }
-            // A released owner is no longer among them; any other end is a failure.
-            Told::Ended { partition, result } => match (self.owners.remove(&partition), result) {
-                (Some(_), Err(Error::FoldPanicked { partition, offset })) => self.fold_anew(partition, offset).await,
-                (Some(_), Err(error @ Error::UnknownRecord { .. })) => self.stop(partition, &error).await,
-                (Some(_), result) => result,
-                (None, _) => Ok(()),
-            },
+            Told::Ended(result) => {
+                self.owners.remove(&partition);
+                match result {
+                    Err(Error::FoldPanicked { partition, offset }) => self.fold_anew(partition, offset).await,
+                    Err(error @ Error::UnknownRecord { .. }) => self.stop(partition, &error).await,
+                    result => result,
+                }
+            }
         }
     }
 
@@ -259,17 +269,14 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    async fn commit(&mut self, partition: Partition, replay_from: Offset, metadata: &str) -> Result<(), Error> {
-        let result = self.consumer.commit(&self.topic, partition, replay_from, metadata).await;
-        if let Err(error) = &result {
-            tracing::warn!(partition, error = error as &dyn std::error::Error, "a commit failed");
-        }
-        if let Some(handle) = self.owners.get(&partition) {
-            let _ = handle.orders.send(Order::Committed(result.is_ok()));
-        }
-        match result {
-            // The owner counts how long its commits fail.
-            Ok(()) | Err(LogError::Unavailable { .. } | LogError::StaleOwner { .. }) => Ok(()),
+    /// Whether it was taken. An owner counts how long its commits fail.
+    async fn commit(&mut self, partition: Partition, replay_from: Offset, metadata: &str) -> Result<bool, Error> {
+        match self.consumer.commit(&self.topic, partition, replay_from, metadata).await {
+            Ok(()) => Ok(true),
+            Err(error @ (LogError::Unavailable { .. } | LogError::StaleOwner { .. })) => {
+                tracing::warn!(partition, error = &error as &dyn std::error::Error, "a commit failed");
+                Ok(false)
+            }
             Err(error) => Err(Error::Log(error)),
         }
     }
@@ -288,26 +295,26 @@ impl<'a> Member<'a> {
         }
         let until = Instant::now() + self.config.release_within + Duration::from_secs(1);
         while !ending.is_empty() {
-            let Ok(Some(told)) = tokio::time::timeout_at(until, self.told.recv()).await else { break };
+            let Ok(Some((from, told))) = tokio::time::timeout_at(until, self.told.recv()).await else { break };
+            if !ending.get(&from.partition).is_some_and(|handle| handle.ownership == from) {
+                self.on_told(from, told).await?;
+                continue;
+            }
             match told {
-                Told::Commit { partition, replay_from, metadata } => {
-                    if let Err(error) = self.consumer.commit(&self.topic, partition, replay_from, &metadata).await {
-                        tracing::warn!(partition, error = &error as &dyn std::error::Error, "a last commit failed");
-                    }
-                    if let Some(handle) = self.owners.get(&partition) {
-                        let _ = handle.orders.send(Order::Committed(true));
+                Told::Commit { replay_from, metadata } => {
+                    self.commit(from.partition, replay_from, &metadata).await?;
+                }
+                Told::Ended(result) => {
+                    ending.remove(&from.partition);
+                    if let Err(error) = result {
+                        tracing::warn!(
+                            partition = from.partition,
+                            error = &error as &dyn std::error::Error,
+                            "a released partition ended with an error; its next owner recovers it"
+                        );
                     }
                 }
-                Told::Ended { partition, result } => {
-                    ending.remove(&partition);
-                    if self.owners.remove(&partition).is_some() {
-                        match result {
-                            Err(Error::UnknownRecord { .. }) => {}
-                            result => result?,
-                        }
-                    }
-                }
-                Told::Drained { .. } => {}
+                Told::Drained => {}
             }
         }
         Ok(())

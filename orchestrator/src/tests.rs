@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use event_log::{Class, EmbeddedLog, EventLog, ProgressBoard, Reader, Start, TopicSpec, embedded, partition_for};
+use event_log::{
+    Class, EmbeddedLog, EventLog, GroupEvent, ProgressBoard, Reader, Start, TopicSpec, embedded, partition_for,
+};
 use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunId},
     event::{Event, Request},
@@ -22,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Config, Deps, Error};
+use crate::{Config, Deps, Error, consumer::Member, graphs::GraphCache, poisoned::Poisoned};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NOW: Millis = 1_763_721_600_000;
@@ -50,6 +52,10 @@ impl Clock for At {
     fn now(&self) -> Millis {
         self.0
     }
+}
+
+fn config() -> Config {
+    Config { commit_every: Duration::from_millis(20), ..Config::default() }
 }
 
 struct Stage {
@@ -88,8 +94,12 @@ impl Stage {
     }
 
     fn start(&self, shutdown: &CancellationToken) -> JoinHandle<Result<(), Error>> {
-        let config = Config { commit_every: Duration::from_millis(20), ..Config::default() };
-        let deps = Deps {
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+        tokio::spawn(crate::run(config(), self.deps(), shutdown.clone()))
+    }
+
+    fn deps(&self) -> Deps {
+        Deps {
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             specs: Arc::clone(&self.store) as Arc<dyn Specs>,
             states: Arc::clone(&self.store) as Arc<dyn run_store::States>,
@@ -98,9 +108,7 @@ impl Stage {
             clock: Arc::new(At(NOW)),
             names: self.names.clone(),
             board: ProgressBoard::default(),
-        };
-        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
-        tokio::spawn(crate::run(config, deps, shutdown.clone()))
+        }
     }
 
     fn envelope(&self, number: u64, panics: bool) -> Arc<Envelope> {
@@ -197,6 +205,40 @@ impl Stage {
         let committed = self.log.committed(&self.names.of(ORCHESTRATOR_GROUP), &self.names.of(RUNS), 0).await;
         committed.unwrap().map_or(0, |(offset, _)| offset)
     }
+}
+
+/// A broker that was away takes its members for dead: each loses its partitions and may have them back at once, while
+/// their former owners still come to an end.
+#[tokio::test]
+async fn a_partition_that_was_lost_and_comes_back_is_served() {
+    let stage = Stage::new().await;
+    let shutdown = CancellationToken::new();
+    let (config, deps) = (config(), stage.deps());
+    let graphs = GraphCache::new(Arc::clone(&deps.specs), Arc::clone(&deps.log), deps.names.clone(), None);
+    let (graphs, poisoned) = (Arc::new(graphs), Poisoned::default());
+    let mut member = Member::join(&config, &deps, &graphs, &poisoned).await.unwrap();
+    let assigned = loop {
+        if let GroupEvent::Assigned(assigned) = member.consumer.next().await.unwrap() {
+            break assigned;
+        }
+    };
+    let lost = assigned.iter().map(|assigned| (Arc::clone(&assigned.topic), assigned.partition)).collect();
+    member.on_event(GroupEvent::Assigned(assigned.clone())).await.unwrap();
+    // The first owner runs before it is lost.
+    tokio::task::yield_now().await;
+    member.on_event(GroupEvent::Lost(lost)).await.unwrap();
+    member.on_event(GroupEvent::Assigned(assigned)).await.unwrap();
+    let run = stage.envelope(1, false);
+    let served = async {
+        stage.request(&run).await;
+        stage.work(&[&run]).await;
+        let ended = stage.end_of(run.run_id).await.0;
+        shutdown.cancel();
+        ended
+    };
+    let (result, ended) = tokio::join!(member.serve(&shutdown), served);
+    result.unwrap();
+    assert_eq!(ended, RunStatus::Success);
 }
 
 #[tokio::test]

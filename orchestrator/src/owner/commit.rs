@@ -234,7 +234,7 @@ impl Owner {
 
     fn tell_commit(&mut self, (replay_from, issued): (Offset, Offset)) {
         self.mark.asked = Some((replay_from, issued));
-        let _ = self.told.send(Told::Commit { partition: self.partition, replay_from, metadata: metadata(issued) });
+        self.tell(Told::Commit { replay_from, metadata: metadata(issued) });
     }
 
     pub(super) fn on_committed(&mut self, taken: bool) {

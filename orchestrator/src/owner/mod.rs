@@ -58,15 +58,23 @@ pub enum Order {
 /// What an owner tells the consumer.
 pub enum Told {
     /// Commit this for the partition.
-    Commit { partition: Partition, replay_from: Offset, metadata: String },
+    Commit { replay_from: Offset, metadata: String },
     /// The queue has room again.
-    Drained { partition: Partition },
+    Drained,
     /// The owner has ended; nothing more comes.
-    Ended { partition: Partition, result: Result<(), Error> },
+    Ended(Result<(), Error>),
+}
+
+/// Tells one owner of a partition from those before it: one that was lost may still speak when its successor serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    pub partition: Partition,
+    pub number: u64,
 }
 
 /// The consumer's end of an owner.
 pub struct Handle {
+    pub ownership: Ownership,
     pub orders: mpsc::UnboundedSender<Order>,
     queued: Arc<AtomicUsize>,
 }
@@ -83,7 +91,7 @@ impl Handle {
 
 /// Where an owner begins.
 pub struct Claim {
-    pub partition: Partition,
+    pub ownership: Ownership,
     pub replay_from: Offset,
     pub issued_up_to: Offset,
     /// The tail at assignment: below it a former owner may have been.
@@ -109,7 +117,8 @@ pub struct Owner {
     storing: bool,
     mark: Mark,
     said: Said,
-    told: mpsc::UnboundedSender<Told>,
+    ownership: Ownership,
+    told: mpsc::UnboundedSender<(Ownership, Told)>,
     queued: Arc<AtomicUsize>,
     tail: Offset,
     poisoned: BTreeSet<Offset>,
@@ -163,12 +172,13 @@ impl Owner {
         deps: Deps,
         graphs: Arc<GraphCache>,
         claim: Claim,
-        told: mpsc::UnboundedSender<Told>,
+        told: mpsc::UnboundedSender<(Ownership, Told)>,
     ) -> (Handle, impl Future<Output = ()>) {
         let (orders, received) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let handle = Handle { orders, queued: Arc::clone(&queued) };
-        let partition = claim.partition;
+        let ownership = claim.ownership;
+        let partition = ownership.partition;
+        let handle = Handle { ownership, orders, queued: Arc::clone(&queued) };
         crate::metrics::dead_letters().increment(0);
         let outputs =
             Outputs::new(Arc::clone(&deps.log), Arc::clone(&graphs), &deps.names, config.generation, partition);
@@ -184,6 +194,7 @@ impl Owner {
             storing: false,
             mark: Mark::new(claim.replay_from),
             said: Said::default(),
+            ownership,
             told: told.clone(),
             queued,
             tail: claim.end,
@@ -195,7 +206,7 @@ impl Owner {
         let running = async move {
             let result = owner.run(received).await;
             // The consumer ends only after its owners, or with the process.
-            let _ = told.send(Told::Ended { partition, result });
+            let _ = told.send((ownership, Told::Ended(result)));
         };
         (handle, running)
     }
@@ -220,7 +231,9 @@ impl Owner {
                 order = orders.recv() => match order {
                     Some(Order::Records(records)) => self.on_records(records)?,
                     Some(Order::Committed(taken)) => self.on_committed(taken),
-                    Some(Order::Release) | None => return self.release().await,
+                    Some(Order::Release) => return self.release().await,
+                    // The partition was lost: what this owner would still store or commit is another's by now.
+                    None => return Ok(()),
                 },
             }
         }
@@ -234,7 +247,7 @@ impl Owner {
         }
         // Said once on the way down: a partition was paused well above.
         if left < room && room <= before {
-            let _ = self.told.send(Told::Drained { partition: self.partition });
+            self.tell(Told::Drained);
         }
         self.go_live_at_the_tail()
     }
@@ -261,6 +274,11 @@ impl Owner {
         self.evict();
         self.ask_for_commit();
         self.mark.check(self.partition, self.config.commit_failing_max)
+    }
+
+    fn tell(&self, told: Told) {
+        // The consumer ends only after its owners, or with the process.
+        let _ = self.told.send((self.ownership, told));
     }
 
     fn now(&self) -> Millis {
