@@ -60,6 +60,7 @@ enum Never {}
 async fn tail(ingest: &Ingest, topic: &str, partition: u32) -> Result<Never, TailError> {
     let mut reader = ingest.deps.log.read(topic, partition, Start::Tail).await?;
     let mut reload = tokio::time::interval(RELOAD_EVERY);
+    reload.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = reload.tick() => ingest.published.load(&ingest.deps.specs.current().await?),

@@ -173,6 +173,7 @@ impl Serving {
     async fn follow(&mut self, mut published: Published, mut cancelled: Cancelled) {
         let shutdown = self.shutdown.clone();
         let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -119,6 +119,7 @@ impl Intake {
 
     async fn consume(&mut self, consumer: &mut dyn Consumer, shutdown: &CancellationToken) -> Result<(), Error> {
         let mut commits = tokio::time::interval(self.shared.config.commit_every);
+        commits.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut backoff = Backoff::new(self.shared.config.retry_pause);
         loop {
             tokio::select! {

@@ -71,6 +71,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
 
 async fn keep_house(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(HOLD_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut swept = Instant::now();
     loop {
         ticks.tick().await;
