@@ -100,6 +100,15 @@ pub(crate) fn parse_compatible<T: DeserializeOwned + Default>(bytes: &[u8]) -> R
     })
 }
 
+/// Reads a body as [`parse_compatible`] does.
+pub(crate) async fn compatible<T: DeserializeOwned + Default>(
+    config: &Config,
+    request: http::Request<Body>,
+) -> Result<T, Refusal> {
+    let (parts, body) = request.into_parts();
+    parse_compatible(&read(config, &parts.headers, body, config.body_bytes_max).await?)
+}
+
 /// Reads the bytes a second time, which only a mistake pays for, to find the field at fault.
 fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Refusal {
     match error.classify() {

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, RULES, RunId},
+    envelope::{Envelope, GraphRef, RunId},
     event::{CommandInput, Event, Request},
     update::RunStatus,
 };
@@ -49,18 +49,9 @@ const REASON_CHARS_MAX: usize = 500;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        route(Scope::Run, Method::POST, "/graphs/{name}/runs", create)
+        starts(route(Scope::Run, Method::POST, "/graphs/{name}/runs", create))
             .says(TAG, "Starts a run: in the background, waiting for its end, or as a stream.")
-            .takes(Media::Json("CreateRun"))
-            .header("idempotency-key", "A repeat with the same key and body finds the first request's run; 24 hours.")
-            .header("x-user-id", "The end user that the request acts for.")
-            .answers(200, "`mode: wait`: the run's end.", Media::Json("RunView"))
-            .answers(200, "`mode: stream`: the run's events.", Media::Events)
-            .answers(
-                202,
-                "`mode: background`: accepted; `location` has the run's address.",
-                Media::Json("RunAccepted"),
-            ),
+            .takes(Media::Json("CreateRun")),
         route(Scope::Read, Method::GET, "/graphs/{name}/runs", list)
             .says(TAG, "Lists runs, newest first.")
             .query(&[
@@ -93,20 +84,21 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes(Media::Json("CancelRun"))
             .answers(200, "The run had ended already.", Media::Json("RunView"))
             .answers(202, "The run will end.", Media::Json("RunView")),
-        route(Scope::Run, Method::POST, "/graphs/{name}/runs/{run_id}/resume", resume)
+        starts(route(Scope::Run, Method::POST, "/graphs/{name}/runs/{run_id}/resume", resume))
             .says(TAG, "Answers what a run asked: a new run of its thread goes on from there.")
-            .takes(Media::Json("ResumeRun"))
-            .header("idempotency-key", "A repeat with the same key and body finds the first request's run; 24 hours.")
-            .header("x-user-id", "The end user that the request acts for.")
-            .answers(200, "`mode: wait`: the run's end.", Media::Json("RunView"))
-            .answers(200, "`mode: stream`: the run's events.", Media::Events)
-            .answers(
-                202,
-                "`mode: background`: accepted; `location` has the run's address.",
-                Media::Json("RunAccepted"),
-            ),
+            .takes(Media::Json("ResumeRun")),
         unbuilt(Method::POST, "/graphs/{name}/runs/{run_id}/feedback", TAG, "Says how good a run's answer was."),
     ]
+}
+
+/// What addresses that start a run have in common.
+fn starts(route: Route) -> Route {
+    route
+        .header("idempotency-key", "A repeat with the same key and body finds the first request's run; 24 hours.")
+        .header("x-user-id", "The end user that the request acts for.")
+        .answers(200, "`mode: wait`: the run's end.", Media::Json("RunView"))
+        .answers(200, "`mode: stream`: the run's events.", Media::Events)
+        .answers(202, "`mode: background`: accepted; `location` has the run's address.", Media::Json("RunAccepted"))
 }
 
 async fn create(
@@ -363,22 +355,9 @@ impl Ingest {
             return Ok(Cancelled::HadEnded);
         }
         let now = self.deps.clock.now();
-        let envelope = Envelope {
-            tenant: asked.caller.tenant.to_string(),
-            principal: asked.caller.principal(None),
-            endpoint: asked.endpoint.to_string(),
-            run_id: run,
-            thread_id: view.thread_id.as_deref().map(str::to_owned),
-            graph: GraphRef { name: view.graph.to_string(), hash: view.hash.to_string() },
-            rules: RULES,
-            lane: Lane::Interactive,
-            priority: 0,
-            deadline: now + self.config.run_deadline.as_millis() as i64,
-            metadata: Default::default(),
-            tags: Vec::new(),
-            batch: None,
-            traceparent: None,
-        };
+        let thread = view.thread_id.as_deref().map(str::to_owned);
+        let graph = GraphRef { name: view.graph.to_string(), hash: view.hash.to_string() };
+        let envelope = Envelope { traceparent: None, ..self.envelope(asked, None, run, thread, graph, now) };
         let partition = self.partition_of(run).ok_or_else(Refusal::run_not_found)?;
         self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason, rollback: false })).await?;
         Ok(Cancelled::Asked)

@@ -139,25 +139,19 @@ impl Ingest {
         request.claimed = claim.is_some();
         request.repeat = repeat;
         request.new_thread = thread == Thread::New && !repeat;
+        let thread = match thread {
+            Thread::None => None,
+            Thread::New => Some(thread_of(run_id)),
+            Thread::Named(thread) => Some(thread),
+        };
+        let version = GraphRef { name: graph.name.clone(), hash: graph.hash.clone() };
         let envelope = Envelope {
-            tenant: tenant.to_string(),
-            principal: asked.caller.principal(user),
-            endpoint: asked.endpoint.to_string(),
-            run_id,
-            thread_id: match thread {
-                Thread::None => None,
-                Thread::New => Some(thread_of(run_id)),
-                Thread::Named(thread) => Some(thread),
-            },
-            graph: GraphRef { name: graph.name.clone(), hash: graph.hash.clone() },
-            rules: RULES,
             lane: options.lane,
             priority: options.priority,
             deadline: options.deadline(&self.config, &graph, now),
             metadata: options.metadata,
             tags: options.tags,
-            batch: None,
-            traceparent: asked.trace.traceparent(),
+            ..self.envelope(asked, user, run_id, thread, version, now)
         };
         Ok(Prepared {
             run_id,
@@ -244,6 +238,34 @@ impl Ingest {
     pub(crate) async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
         let found = self.find(asked, Some(partition), path).await?;
         found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
+    }
+
+    /// Who asks what of which run, where the request says no more of it.
+    pub(crate) fn envelope(
+        &self,
+        asked: &Asked,
+        user: Option<String>,
+        run_id: RunId,
+        thread_id: Option<String>,
+        graph: GraphRef,
+        now: Millis,
+    ) -> Envelope {
+        Envelope {
+            tenant: asked.caller.tenant.to_string(),
+            principal: asked.caller.principal(user),
+            endpoint: asked.endpoint.to_string(),
+            run_id,
+            thread_id,
+            graph,
+            rules: RULES,
+            lane: Lane::Interactive,
+            priority: 0,
+            deadline: now + self.config.run_deadline.as_millis() as Millis,
+            metadata: Default::default(),
+            tags: Vec::new(),
+            batch: None,
+            traceparent: asked.trace.traceparent(),
+        }
     }
 
     /// A record of `runs` and its headers.

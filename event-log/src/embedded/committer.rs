@@ -213,10 +213,10 @@ impl NextOffset {
 fn pack(pending: &[Pending], row_bytes_max: usize) -> (Vec<(i64, Row)>, Vec<usize>) {
     let mut next = NextOffset::default();
     let (mut rows, mut lengths) = (Vec::new(), Vec::new());
+    let all: usize = pending.iter().map(|pending| pending.record.size() + RECORD_FRAME_BYTES).sum();
     let mut at = 0;
     while at < pending.len() {
-        let left: usize = pending[at..].iter().map(|pending| pending.record.size() + RECORD_FRAME_BYTES).sum();
-        let mut packer = Packer::new(pending[at].timestamp, left.min(2 * row_bytes_max));
+        let mut packer = Packer::new(pending[at].timestamp, all.min(2 * row_bytes_max));
         let (began, mut newest) = (at, i64::MIN);
         while at < pending.len() && packer.bytes() < row_bytes_max {
             let Pending { log, timestamp, record, .. } = &pending[at];

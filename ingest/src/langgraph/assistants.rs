@@ -18,7 +18,7 @@ use crate::{
     ingest::Ingest,
     options::refuse_if,
     published::Graph,
-    refusal::Answer,
+    refusal::{Answer, Refusal},
     route::{Media, Route, route},
     runs::json_of,
 };
@@ -49,10 +49,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn search(State(ingest): State<Ingest>, request: http::Request<Body>) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let search = body::parse_compatible::<AssistantSearch>(&bytes)?;
-    refuse_if(search.metadata.as_ref().is_some_and(|metadata| !metadata.is_empty()), "metadata")?;
+    let search = wanted(&ingest, request).await?;
     let graphs = ingest.published.all();
     let offset = search.offset.unwrap_or_default();
     let page = graphs.iter().filter(|graph| fits(graph, &search)).skip(offset);
@@ -61,11 +58,14 @@ async fn search(State(ingest): State<Ingest>, request: http::Request<Body>) -> A
 }
 
 async fn count(State(ingest): State<Ingest>, request: http::Request<Body>) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let search = body::parse_compatible::<AssistantSearch>(&bytes)?;
-    refuse_if(search.metadata.as_ref().is_some_and(|metadata| !metadata.is_empty()), "metadata")?;
+    let search = wanted(&ingest, request).await?;
     Ok(json_of(&ingest.published.all().iter().filter(|graph| fits(graph, &search)).count()))
+}
+
+async fn wanted(ingest: &Ingest, request: http::Request<Body>) -> Result<AssistantSearch, Refusal> {
+    let search = body::compatible::<AssistantSearch>(&ingest.config, request).await?;
+    refuse_if(search.metadata.as_ref().is_some_and(|metadata| !metadata.is_empty()), "metadata")?;
+    Ok(search)
 }
 
 fn fits(graph: &Graph, search: &AssistantSearch) -> bool {

@@ -81,9 +81,7 @@ async fn count(State(ingest): State<Ingest>, asked: Asked, request: http::Reques
 }
 
 async fn wanted(ingest: &Ingest, request: http::Request<Body>) -> Result<ThreadSearch, Refusal> {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let wanted = body::parse_compatible::<ThreadSearch>(&bytes)?;
+    let wanted = body::compatible::<ThreadSearch>(&ingest.config, request).await?;
     let by_time = |by: &String| by == "created_at";
     refuse_if(wanted.sort_by.as_ref().is_some_and(|by| !by_time(by)), "sort_by")?;
     refuse_if(wanted.sort_order.as_deref().is_some_and(|order| order != "desc"), "sort_order")?;
@@ -142,9 +140,7 @@ async fn patch(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let patch = body::parse_compatible::<ThreadPatch>(&bytes)?;
+    let patch = body::compatible::<ThreadPatch>(&ingest.config, request).await?;
     refuse_if(patch.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
     check_thread_id(&thread).map_err(unprocessable)?;
     let shown = ingest.thread_metadata(&asked, &thread).await?.ok_or_else(|| thread_not_found(&thread))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State};
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, RULES},
+    envelope::GraphRef,
     event::{Edit, Event, StateUpdate},
     spec::Reducer,
 };
@@ -89,9 +89,7 @@ async fn state_asked(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let StateAsked { checkpoint, subgraphs } = body::parse_compatible::<StateAsked>(&bytes)?;
+    let StateAsked { checkpoint, subgraphs } = body::compatible::<StateAsked>(&ingest.config, request).await?;
     let (id, ns) = named(checkpoint.as_ref())?;
     read(&ingest, &asked, &thread, id, &ns, subgraphs).await
 }
@@ -132,10 +130,8 @@ async fn edit(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
     let StateEdit { values, as_node, checkpoint, checkpoint_id, supersteps } =
-        body::parse_compatible::<StateEdit>(&bytes)?;
+        body::compatible::<StateEdit>(&ingest.config, request).await?;
     check_thread_id(&thread).map_err(unprocessable)?;
     let (in_checkpoint, ns) = named(checkpoint.as_ref())?;
     refuse_if(!ns.is_empty(), "checkpoint.checkpoint_ns")?;
@@ -176,22 +172,8 @@ impl Ingest {
         let thread = Thread::Named(thread.to_owned());
         let (edit_id, partition) = self.draw_for(&asked.caller.tenant, &thread, now);
         let Thread::Named(thread) = thread else { return Err(Refusal::run_not_found()) };
-        let envelope = Envelope {
-            tenant: asked.caller.tenant.to_string(),
-            principal: asked.caller.principal(None),
-            endpoint: asked.endpoint.to_string(),
-            run_id: edit_id,
-            thread_id: Some(thread),
-            graph: GraphRef { name: graph.name.clone(), hash: graph.hash.clone() },
-            rules: RULES,
-            lane: Lane::Interactive,
-            priority: 0,
-            deadline: now + self.config.run_deadline.as_millis() as i64,
-            metadata: Default::default(),
-            tags: Vec::new(),
-            batch: None,
-            traceparent: asked.trace.traceparent(),
-        };
+        let version = GraphRef { name: graph.name.clone(), hash: graph.hash.clone() };
+        let envelope = self.envelope(asked, None, edit_id, Some(thread), version, now);
         let event = Event::StateEdited(Box::new(Edit { checkpoint_id, supersteps, ..Edit::default() }));
         let path = format!("{}&register=true", self.wait_path(edit_id, self.config.wait_timeout));
         let registered = self.registered(asked, partition, &path).await?;

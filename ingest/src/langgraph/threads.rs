@@ -65,9 +65,7 @@ pub(super) struct Made {
 }
 
 async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let create = body::parse_compatible::<ThreadCreate>(&bytes)?;
+    let create = body::compatible::<ThreadCreate>(&ingest.config, request).await?;
     refuse_if(create.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
     let mut metadata = create.metadata.unwrap_or_default();
     metadata.extend(create.graph_id.map(|graph| ("graph_id".to_owned(), Value::String(graph))));
@@ -125,9 +123,7 @@ async fn post_history(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let History { limit, before, metadata, checkpoint } = body::parse_compatible::<History>(&bytes)?;
+    let History { limit, before, metadata, checkpoint } = body::compatible::<History>(&ingest.config, request).await?;
     let (_, ns) = named(checkpoint.as_ref())?;
     let before = match before {
         None | Some(Value::Null) => None,

@@ -23,17 +23,16 @@ use crate::error::Error;
 impl Resident {
     /// Takes what a record puts away out of what it puts out.
     pub fn put_away(&mut self, offset: Offset, commands: &mut Vec<Command>) {
-        commands.retain(|command| {
-            let Command::Archive { checkpoint, envelope: _ } = command else { return true };
+        for command in commands.extract_if(.., |command| matches!(command, Command::Archive { .. })) {
+            let Command::Archive { checkpoint, envelope: _ } = command else { continue };
             // Whoever comes back to a checkpoint finds it as it was left last.
             let same = |archived: &Archived| {
                 archived.checkpoint.checkpoint_id() == checkpoint.checkpoint_id()
                     && archived.checkpoint.ns() == checkpoint.ns()
             };
             self.archived.retain(|archived| !same(archived));
-            self.archived.push(Archived { offset, checkpoint: Arc::new(GraphLoop::clone(checkpoint)) });
-            false
-        });
+            self.archived.push(Archived { offset, checkpoint: checkpoint.into() });
+        }
     }
 
     /// The newest of what was put away and may not be stored yet.
