@@ -5,6 +5,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod layer;
 pub mod metrics;
 pub mod record;
 pub mod topic;

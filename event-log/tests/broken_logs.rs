@@ -86,6 +86,11 @@ async fn a_log_that_hands_over_before_the_release() {
     finds(Fault::HandsOverBeforeTheRelease, "a_revoked_partition_waits_for_its_release").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_silent_of_a_partition_that_comes_back() {
+    finds(Fault::IsSilentOfAPartitionThatComesBack, "a_partition_that_comes_back_is_read").await;
+}
+
 /// The case passes on the log without the fault, and fails with it.
 async fn finds(fault: Fault, name: &str) {
     let case = CASES.iter().find(|case| case.name == name).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use event_log::{Consumer, GroupEvent, LogError, Offset, Partition};
+use event_log::{Consumer, GroupEvent, LogError, Offset, Partition, layer::ConsumerLayer};
 
 use super::Fault;
 
@@ -11,16 +11,25 @@ pub struct BrokenConsumer {
     good: Box<dyn Consumer>,
     fault: Fault,
     skips: bool,
+    was_revoked: Vec<(Arc<str>, Partition)>,
 }
 
 impl BrokenConsumer {
     pub fn new(good: Box<dyn Consumer>, fault: Fault) -> Self {
-        BrokenConsumer { good, fault, skips: false }
+        BrokenConsumer { good, fault, skips: false, was_revoked: Vec::new() }
     }
 }
 
 #[async_trait]
-impl Consumer for BrokenConsumer {
+impl ConsumerLayer for BrokenConsumer {
+    fn inner(&mut self) -> &mut dyn Consumer {
+        &mut *self.good
+    }
+
+    fn into_inner(self: Box<Self>) -> Box<dyn Consumer> {
+        self.good
+    }
+
     async fn next(&mut self) -> Result<GroupEvent, LogError> {
         loop {
             let mut event = self.good.next().await?;
@@ -44,9 +53,15 @@ impl Consumer for BrokenConsumer {
                     if std::mem::take(&mut self.skips) {
                         records.remove(0);
                     }
+                    records.retain(|fetched| {
+                        !self.was_revoked.iter().any(|key| *key == (Arc::clone(&fetched.topic), fetched.partition))
+                    });
                     if records.is_empty() {
                         continue;
                     }
+                }
+                GroupEvent::Revoked(keys) if self.fault == Fault::IsSilentOfAPartitionThatComesBack => {
+                    self.was_revoked.extend(keys.iter().cloned());
                 }
                 GroupEvent::Revoked(_) | GroupEvent::Lost(_) => {}
             }
@@ -71,26 +86,10 @@ impl Consumer for BrokenConsumer {
         }
     }
 
-    async fn seek(&mut self, topic: &str, partition: Partition, offset: Offset) -> Result<(), LogError> {
-        self.good.seek(topic, partition, offset).await
-    }
-
     async fn pause(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
         if self.fault == Fault::IgnoresPause {
             return Ok(());
         }
         self.good.pause(topic, partition).await
-    }
-
-    async fn resume(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
-        self.good.resume(topic, partition).await
-    }
-
-    async fn release(&mut self, partitions: &[(Arc<str>, Partition)]) -> Result<(), LogError> {
-        self.good.release(partitions).await
-    }
-
-    async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        self.good.leave().await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use event_log::{
     Ack, Appended, Consumer, EventLog, Fetched, LogError, Offset, Partition, Reader, Record, Start, Subscription,
-    TopicSpec,
+    layer::LogLayer,
 };
 
 use super::{Fault, Hidden, consumer::BrokenConsumer};
@@ -47,13 +47,9 @@ impl BrokenLog {
 }
 
 #[async_trait]
-impl EventLog for BrokenLog {
-    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.good.create_topics(topics).await
-    }
-
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.good.partitions(topic).await
+impl LogLayer for BrokenLog {
+    fn inner(&self) -> &dyn EventLog {
+        &*self.good
     }
 
     fn append(&self, topic: &str, partition: Partition, mut record: Record) -> Ack {
@@ -72,10 +68,6 @@ impl EventLog for BrokenLog {
             );
         }
         ack
-    }
-
-    fn append_lossy(&self, topic: &str, partition: Partition, record: Record) -> bool {
-        self.good.append_lossy(topic, partition, record)
     }
 
     async fn bounds(&self, topic: &str, partition: Partition) -> Result<(Offset, Offset), LogError> {
@@ -97,23 +89,6 @@ impl EventLog for BrokenLog {
         let hidden = self.hidden.lock().unwrap().get(&(topic.to_owned(), partition)).copied();
         let misses = self.fault == Fault::MissesTheFirstAtTheTail && start == Start::Tail;
         Ok(Box::new(BrokenReader { good, fault: self.fault, hidden, misses }))
-    }
-
-    async fn committed(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: Partition,
-    ) -> Result<Option<(Offset, String)>, LogError> {
-        self.good.committed(group, topic, partition).await
-    }
-
-    fn record_bytes_max(&self) -> usize {
-        self.good.record_bytes_max()
-    }
-
-    async fn close(&self) {
-        self.good.close().await;
     }
 }
 

@@ -38,6 +38,7 @@ pub enum Fault {
     CutsALargeRecordShort,
     LosesWhatACancelledReadHad,
     HandsOverBeforeTheRelease,
+    IsSilentOfAPartitionThatComesBack,
 }
 
 pub struct BrokenHarness {

@@ -10,7 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use event_log::{
-    Ack, Consumer, EventLog, GroupEvent, LogError, Offset, Partition, Reader, Record, Start, Subscription, TopicSpec,
+    Ack, Consumer, EventLog, LogError, Offset, Partition, Record, Subscription,
+    layer::{ConsumerLayer, LogLayer},
 };
 use graph::event::Event;
 use schemas::{record::RunsRecord, topic::RUNS};
@@ -42,13 +43,9 @@ impl Faulty {
 }
 
 #[async_trait]
-impl EventLog for Faulty {
-    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.log.create_topics(topics).await
-    }
-
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.log.partitions(topic).await
+impl LogLayer for Faulty {
+    fn inner(&self) -> &dyn EventLog {
+        &*self.log
     }
 
     fn append(&self, topic: &str, partition: Partition, record: Record) -> Ack {
@@ -62,38 +59,9 @@ impl EventLog for Faulty {
         })
     }
 
-    fn append_lossy(&self, topic: &str, partition: Partition, record: Record) -> bool {
-        self.log.append_lossy(topic, partition, record)
-    }
-
-    async fn bounds(&self, topic: &str, partition: Partition) -> Result<(Offset, Offset), LogError> {
-        self.log.bounds(topic, partition).await
-    }
-
     async fn subscribe(&self, subscription: Subscription) -> Result<Box<dyn Consumer>, LogError> {
         let member = self.log.subscribe(subscription).await?;
         Ok(Box::new(FaultyMember { member, commits_fail: Arc::clone(&self.commits_fail) }))
-    }
-
-    async fn read(&self, topic: &str, partition: Partition, start: Start) -> Result<Box<dyn Reader>, LogError> {
-        self.log.read(topic, partition, start).await
-    }
-
-    async fn committed(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: Partition,
-    ) -> Result<Option<(Offset, String)>, LogError> {
-        self.log.committed(group, topic, partition).await
-    }
-
-    fn record_bytes_max(&self) -> usize {
-        self.log.record_bytes_max()
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
     }
 }
 
@@ -103,9 +71,13 @@ struct FaultyMember {
 }
 
 #[async_trait]
-impl Consumer for FaultyMember {
-    async fn next(&mut self) -> Result<GroupEvent, LogError> {
-        self.member.next().await
+impl ConsumerLayer for FaultyMember {
+    fn inner(&mut self) -> &mut dyn Consumer {
+        &mut *self.member
+    }
+
+    fn into_inner(self: Box<Self>) -> Box<dyn Consumer> {
+        self.member
     }
 
     async fn commit(
@@ -119,26 +91,6 @@ impl Consumer for FaultyMember {
             return Err(LogError::Unavailable { reason: "cut off".to_owned() });
         }
         self.member.commit(topic, partition, offset, metadata).await
-    }
-
-    async fn seek(&mut self, topic: &str, partition: Partition, offset: Offset) -> Result<(), LogError> {
-        self.member.seek(topic, partition, offset).await
-    }
-
-    async fn pause(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
-        self.member.pause(topic, partition).await
-    }
-
-    async fn resume(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
-        self.member.resume(topic, partition).await
-    }
-
-    async fn release(&mut self, partitions: &[(Arc<str>, Partition)]) -> Result<(), LogError> {
-        self.member.release(partitions).await
-    }
-
-    async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        self.member.leave().await
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use event_log::{
-    Ack, Appended, Consumer, EmbeddedLog, EventLog, GroupEvent, LogError, Offset, Partition, Reader, Record, Start,
-    Subscription, TopicSpec,
+    Ack, Appended, Consumer, EmbeddedLog, EventLog, LogError, Offset, Partition, Record, Subscription,
+    layer::{ConsumerLayer, LogLayer},
 };
 use graph::envelope::{Key, RunId};
 use tokio::sync::{Notify, watch};
@@ -97,7 +97,11 @@ fn unavailable() -> LogError {
 }
 
 #[async_trait]
-impl EventLog for FaultyLog {
+impl LogLayer for FaultyLog {
+    fn inner(&self) -> &dyn EventLog {
+        &*self.inner
+    }
+
     fn append(&self, topic: &str, partition: Partition, record: Record) -> Ack {
         let is_update = topic == self.updates;
         if !is_update && !topic.starts_with(&self.nodes) {
@@ -136,43 +140,6 @@ impl EventLog for FaultyLog {
         self.state().broken = false;
         Ok(Box::new(Watching { inner, runs: self.runs.clone(), issued: Arc::clone(&self.issued) }))
     }
-
-    async fn create_topics(&self, topics: &[TopicSpec]) -> Result<(), LogError> {
-        self.inner.create_topics(topics).await
-    }
-
-    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
-        self.inner.partitions(topic).await
-    }
-
-    fn append_lossy(&self, topic: &str, partition: Partition, record: Record) -> bool {
-        self.inner.append_lossy(topic, partition, record)
-    }
-
-    async fn bounds(&self, topic: &str, partition: Partition) -> Result<(Offset, Offset), LogError> {
-        self.inner.bounds(topic, partition).await
-    }
-
-    async fn read(&self, topic: &str, partition: Partition, start: Start) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.read(topic, partition, start).await
-    }
-
-    async fn committed(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: Partition,
-    ) -> Result<Option<(Offset, String)>, LogError> {
-        self.inner.committed(group, topic, partition).await
-    }
-
-    fn record_bytes_max(&self) -> usize {
-        self.inner.record_bytes_max()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
-    }
 }
 
 /// A member whose commits tell up to where outputs are in the log.
@@ -183,9 +150,13 @@ struct Watching {
 }
 
 #[async_trait]
-impl Consumer for Watching {
-    async fn next(&mut self) -> Result<GroupEvent, LogError> {
-        self.inner.next().await
+impl ConsumerLayer for Watching {
+    fn inner(&mut self) -> &mut dyn Consumer {
+        &mut *self.inner
+    }
+
+    fn into_inner(self: Box<Self>) -> Box<dyn Consumer> {
+        self.inner
     }
 
     async fn commit(
@@ -206,25 +177,5 @@ impl Consumer for Watching {
             });
         }
         Ok(())
-    }
-
-    async fn seek(&mut self, topic: &str, partition: Partition, offset: Offset) -> Result<(), LogError> {
-        self.inner.seek(topic, partition, offset).await
-    }
-
-    async fn pause(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
-        self.inner.pause(topic, partition).await
-    }
-
-    async fn resume(&mut self, topic: &str, partition: Partition) -> Result<(), LogError> {
-        self.inner.resume(topic, partition).await
-    }
-
-    async fn release(&mut self, partitions: &[(Arc<str>, Partition)]) -> Result<(), LogError> {
-        self.inner.release(partitions).await
-    }
-
-    async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        self.inner.leave().await
     }
 }
