@@ -166,24 +166,18 @@ async fn resume(
             return Err(Refusal::new(Code::InvalidValue, says).run_id(run));
         }
     };
-    options::check_multitask(multitask, "multitask")?;
-    let graph = ingest.graph(&name).await?;
-    breakpoints(&graph, &interrupt_before, "interrupt_before")?;
-    breakpoints(&graph, &interrupt_after, "interrupt_after")?;
-    if let Some(user) = &user {
-        check_user(user)?;
-    }
-    let request = Request {
-        command: Some(command),
-        context: Arc::new(input::context(&graph, context, Unknown::Refuse)?),
+    let create = CreateRun {
+        thread_id: Some(thread),
+        context,
+        config,
         multitask,
-        resumes: Some(run),
+        user,
         interrupt_before,
         interrupt_after,
-        ..Request::default()
+        ..CreateRun::default()
     };
-    let thread = Thread::Named(thread);
-    let new = NewRun { thread, request, options: Options::of(config)?, user, claim, graph };
+    let mut new = new_run(ingest.graph(&name).await?, create, claim)?;
+    (new.request.command, new.request.resumes) = (Some(command), Some(run));
     ingest.start(&asked, new, reply(mode, dialect)).await
 }
 
