@@ -1,6 +1,7 @@
 //! The contract that every store keeps.
 //!
-//! - A row that can change carries a [`crate::Position`] and is replaced only by a newer or equal one, deletes too.
+//! - A row that can change carries a [`crate::Position`] and is replaced only by a newer or equal one, deletes too. Items
+//!   alone have none: they are no part of the log.
 //! - Every write may be repeated and then changes nothing. Writes are durable when they return.
 //! - Keys begin with the tenant: nothing read for one tenant ever holds another's row.
 //! - Lists are newest first, and a page's cursor goes on where it stopped, whatever was written since.
@@ -16,8 +17,8 @@ use crate::{
     error::StoreError,
     position::Position,
     rows::{
-        ArchivedRow, CheckpointRow, Claim, Claimed, Page, PageRequest, RunFilter, RunRow, RunWrite, Sleeper, SpecRow,
-        StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
+        ArchivedRow, CheckpointRow, Claim, Claimed, ItemKey, ItemRow, Micros, Namespace, Page, PageRequest, RunFilter,
+        RunRow, RunWrite, Sleeper, SpecRow, StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
     },
 };
 
@@ -116,6 +117,41 @@ pub trait Results: Send + Sync {
     async fn usage(&self, tenant: &str, by: &[UsageBy], since: Millis, until: Millis) -> Result<Vec<UsageSum>>;
 }
 
+/// The long-term store: what nodes and clients keep by namespace and key, apart from all runs. Ingest, node-workers.
+///
+/// Of two writes the later wins, whoever made it; of two at once, either. What has expired is not read, whether it is
+/// forgotten yet or not. A namespace has at least one label, and is there as long as one of its items is.
+///
+/// Lists are in an order of the store's own. A page goes on behind the last of the page before; it may be short, and an
+/// empty one is the end.
+#[async_trait]
+pub trait Items: Send + Sync {
+    /// Replaces what is there. A live item keeps its `created_at`.
+    async fn put_item(&self, row: &ItemRow) -> Result<()>;
+    async fn item(&self, item: &ItemKey, now: Millis) -> Result<Option<ItemRow>>;
+    async fn delete_item(&self, item: &ItemKey, at: Micros) -> Result<()>;
+    /// Gives an item that was read its new `expires_at`, unless it was put anew or deleted since.
+    async fn refresh_item(&self, row: &ItemRow, now: Millis) -> Result<()>;
+    /// Items whose namespaces begin with these labels.
+    async fn items(
+        &self,
+        tenant: &str,
+        prefix: &[String],
+        after: Option<&ItemKey>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<ItemRow>>;
+    /// Namespaces that begin with these labels, each once.
+    async fn namespaces(
+        &self,
+        tenant: &str,
+        prefix: &[String],
+        after: Option<&Namespace>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Namespace>>;
+}
+
 /// What the deployment has agreed on. Server.
 #[async_trait]
 pub trait Meta: Send + Sync {
@@ -125,5 +161,5 @@ pub trait Meta: Send + Sync {
 }
 
 /// Everything at once, for `server` to hand out in parts.
-pub trait RunStore: Claims + Specs + States + Archive + Blobs + Results + Deletes + Meta {}
-impl<T: Claims + Specs + States + Archive + Blobs + Results + Deletes + Meta> RunStore for T {}
+pub trait RunStore: Claims + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta {}
+impl<T: Claims + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta> RunStore for T {}

@@ -7,6 +7,7 @@ pub mod contract;
 pub mod embedded;
 pub mod error;
 pub mod metrics;
+mod namespace;
 mod packed;
 mod page;
 pub mod position;
@@ -16,7 +17,7 @@ mod stored;
 pub mod values;
 
 pub use self::scylla::ScyllaStore;
-pub use contract::{Archive, Blobs, Claims, Deletes, Meta, Results, RunStore, Specs, States};
+pub use contract::{Archive, Blobs, Claims, Deletes, Items, Meta, Results, RunStore, Specs, States};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use page::PAGE_ROWS_MAX;

@@ -75,6 +75,32 @@ pub struct ArchivedRow {
     pub checkpoint: Bytes,
 }
 
+/// Microseconds since 1970: items made in one millisecond keep their order.
+pub type Micros = i64;
+
+/// Labels from the outermost on, at least one.
+pub type Namespace = Vec<String>;
+
+/// The name of an item of the long-term store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ItemKey {
+    pub tenant: String,
+    pub namespace: Namespace,
+    pub key: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRow {
+    pub item: ItemKey,
+    /// JSON.
+    pub value: Bytes,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+    /// How long it lives after it was put or read; None keeps it.
+    pub ttl_ms: Option<Millis>,
+    pub expires_at: Option<Millis>,
+}
+
 /// What the sink writes of one update: the update itself, and the rows that lists and reads are made of.
 /// All rows of one run in one request.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,6 +12,9 @@ use crate::{
 /// The largest value that a store takes where nothing else is configured.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Values of one page of items, about: a page that reaches it is short.
+pub(crate) const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 pub(crate) const DAY_MS: Millis = 24 * 60 * 60 * 1000;
 
 pub(crate) fn status(word: &str) -> Result<RunStatus, StoreError> {

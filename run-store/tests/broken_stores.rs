@@ -29,6 +29,10 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::OneArchiveForAll, "archives_of_namespaces_and_owners_are_apart"),
     (Flaw::HistoryOutlivesItsThread, "a_deleted_thread_leaves_nothing"),
     (Flaw::DeletedForEver, "a_deleted_thread_may_begin_anew"),
+    (Flaw::ItemsByTheLettersOfLabels, "items_are_found_by_whole_labels"),
+    (Flaw::ItemsShared, "items_of_tenants_are_apart"),
+    (Flaw::ItemsNeverEnd, "an_expired_item_is_not_read"),
+    (Flaw::RefreshWritesWhatWasRead, "a_refresh_brings_nothing_back"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
 ];
 

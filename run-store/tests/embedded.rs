@@ -63,7 +63,7 @@ async fn a_sweep_forgets_expired_claims_only() {
         .chain((0..100).map(|n| claim(&format!("late-{n}"), 200)))
         .collect();
     futures_util::future::try_join_all(claims.iter().map(|claim| store.claim(claim, 0))).await.unwrap();
-    assert_eq!(store.sweep(150).await.unwrap(), Swept { claims: 5_000, states: 0 });
+    assert_eq!(store.sweep(150).await.unwrap(), Swept { claims: 5_000, ..Swept::default() });
     assert!(matches!(store.claim(&claim("late-0", 300), 150).await.unwrap(), Claimed::Taken(_)));
     assert_eq!(store.claim(&claim("early-0", 300), 150).await.unwrap(), Claimed::New);
 }

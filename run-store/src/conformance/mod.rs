@@ -10,6 +10,7 @@ mod claims;
 mod deletes;
 mod durability;
 mod harness;
+mod items;
 mod lists;
 mod paging;
 mod positions;
@@ -142,6 +143,19 @@ pub const CASES: &[Case] = cases! {
         a_deleted_thread_takes_no_other_with_it
         a_deleted_thread_may_begin_anew
         what_comes_late_of_a_deleted_thread_stays_away;
+    items:
+        an_item_comes_back_whole
+        a_put_replaces_an_item_and_keeps_its_beginning
+        a_deleted_item_is_gone_until_it_is_put_again
+        items_are_found_by_whole_labels
+        items_page_completely
+        namespaces_are_those_that_have_items
+        an_expired_item_is_not_read
+        an_item_put_after_its_end_is_new
+        a_refresh_moves_an_items_end
+        a_refresh_brings_nothing_back
+        items_of_tenants_are_apart
+        items_survive_a_reopen;
     usage:
         a_call_is_counted_once
         usage_is_added_up_by_every_key

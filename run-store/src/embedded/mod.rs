@@ -8,6 +8,7 @@ mod checkpoints;
 mod claims;
 mod deletes;
 mod errors;
+mod items;
 mod lists;
 mod meta;
 mod open;

@@ -5,8 +5,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(u32, &str); 2] =
-    [(1, include_str!("migrations/0001_first.sql")), (2, include_str!("migrations/0002_archive.sql"))];
+const MIGRATIONS: [(u32, &str); 3] = [
+    (1, include_str!("migrations/0001_first.sql")),
+    (2, include_str!("migrations/0002_archive.sql")),
+    (3, include_str!("migrations/0003_items.sql")),
+];
 
 /// Applies what is missing where `create` allows it, and refuses a file that a newer binary has written.
 pub(super) fn migrate(connection: &mut Connection, create: bool) -> Result<(), StoreError> {
@@ -15,10 +18,14 @@ pub(super) fn migrate(connection: &mut Connection, create: bool) -> Result<(), S
     if found > wanted || (found < wanted && !create) {
         return Err(StoreError::Schema { found, wanted });
     }
+    apply(connection, &MIGRATIONS)
+}
+
+fn apply(connection: &mut Connection, migrations: &[(u32, &str)]) -> Result<(), StoreError> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migrations (number INTEGER NOT NULL PRIMARY KEY, checksum TEXT NOT NULL) STRICT",
     )?;
-    for (number, sql) in MIGRATIONS {
+    for &(number, sql) in migrations {
         let checksum = blake3::hash(sql.as_bytes()).to_hex().to_string();
         match applied(connection, number)? {
             Some(known) if known == checksum => {}
@@ -62,7 +69,7 @@ mod tests {
     #[test]
     fn a_migration_is_applied_once_and_a_changed_one_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 2 })));
+        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 3 })));
         migrate(&mut connection, true).unwrap();
         migrate(&mut connection, false).unwrap();
 
@@ -71,10 +78,24 @@ mod tests {
     }
 
     #[test]
+    fn an_older_binarys_file_is_brought_up_to_date() {
+        for kept in 1..MIGRATIONS.len() {
+            let mut connection = Connection::open_in_memory().unwrap();
+            apply(&mut connection, &MIGRATIONS[..kept]).unwrap();
+            connection.execute("INSERT INTO meta (name, value) VALUES ('generation', '7')", []).unwrap();
+            assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { .. })));
+            migrate(&mut connection, true).unwrap();
+            migrate(&mut connection, false).unwrap();
+            let held: String = connection.query_row("SELECT value FROM meta", [], |row| row.get(0)).unwrap();
+            assert_eq!(held, "7");
+        }
+    }
+
+    #[test]
     fn a_newer_binarys_file_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, true).unwrap();
         connection.execute("INSERT INTO schema_migrations VALUES (99, 'of tomorrow')", []).unwrap();
-        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 2 })));
+        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 3 })));
     }
 }

@@ -15,10 +15,11 @@ const SWEEP_ROWS: usize = 2_000;
 pub struct Swept {
     pub claims: u64,
     pub states: u64,
+    pub items: u64,
 }
 
 impl EmbeddedStore {
-    /// Forgets claims and states that expired at or before `now`, and deleted keys some minutes after their end.
+    /// Forgets claims, states and items that expired at or before `now`, and deleted keys some minutes after their end.
     ///
     /// Whoever runs the store calls it every minute or so.
     pub async fn sweep(&self, now: Millis) -> Result<Swept, StoreError> {
@@ -47,9 +48,12 @@ impl EmbeddedStore {
         self.until_none(deleted, now, None).await?;
         let claims = "DELETE FROM claims WHERE (tenant, key) IN
                  (SELECT tenant, key FROM claims WHERE expires_at <= ?1 LIMIT ?2)";
+        let items = "DELETE FROM items WHERE id IN
+                 (SELECT id FROM items WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)";
         Ok(Swept {
             claims: self.until_none(claims, now, None).await?,
             states: self.until_none(states, now, None).await?,
+            items: self.until_none(items, now, None).await?,
         })
     }
 

@@ -11,6 +11,7 @@ mod connect;
 mod days;
 mod deletes;
 mod errors;
+mod items;
 mod lists;
 mod meta;
 mod results;

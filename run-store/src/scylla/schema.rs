@@ -9,8 +9,11 @@ use super::connect::Config;
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(i32, &str); 2] =
-    [(1, include_str!("migrations/0001_first.cql")), (2, include_str!("migrations/0002_archive.cql"))];
+const MIGRATIONS: [(i32, &str); 3] = [
+    (1, include_str!("migrations/0001_first.cql")),
+    (2, include_str!("migrations/0002_archive.cql")),
+    (3, include_str!("migrations/0003_items.cql")),
+];
 
 /// A lock whose holder died is free after this long.
 const LOCK_SECONDS: u32 = 120;

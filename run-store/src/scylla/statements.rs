@@ -79,6 +79,15 @@ statements! {
     put_blob: "INSERT INTO blobs (owner, hash, n, total, value) VALUES (?, ?, ?, ?, ?)";
     find_blob: "SELECT n, total, value FROM blobs WHERE owner = ? AND hash = ?";
 
+    put_item: "INSERT INTO items (tenant, bucket, ns, item_key, created_at, updated_at, ttl_ms, expires_at, value)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
+    find_item: "SELECT WRITETIME(updated_at), created_at, updated_at, ttl_ms, expires_at, value FROM items
+            WHERE tenant = ? AND bucket = ? AND ns = ? AND item_key = ?";
+    find_items: "SELECT ns, item_key, created_at, updated_at, ttl_ms, expires_at, value FROM items
+            WHERE tenant = ? AND bucket = ? AND (ns, item_key) > (?, ?) AND (ns) < (?) LIMIT ?";
+    find_item_namespaces: "SELECT ns, created_at, expires_at FROM items
+            WHERE tenant = ? AND bucket = ? AND ns > ? AND ns < ?";
+
     put_run: "INSERT INTO runs (tenant, run_id, position, thread_id, user_name, graph, graph_hash, status, created_at,
             updated_at, last_number, view_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?";
     find_run: "SELECT position, thread_id, user_name, graph, graph_hash, status, created_at, updated_at, last_number,

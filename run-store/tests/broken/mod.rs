@@ -1,6 +1,7 @@
 //! Stores with one flaw each, around a sound one.
 
 mod archive;
+mod items;
 mod results;
 mod states;
 
@@ -47,6 +48,10 @@ pub enum Flaw {
     OneArchiveForAll,
     HistoryOutlivesItsThread,
     DeletedForEver,
+    ItemsByTheLettersOfLabels,
+    ItemsShared,
+    ItemsNeverEnd,
+    RefreshWritesWhatWasRead,
 }
 
 pub struct BrokenStore {
