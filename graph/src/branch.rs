@@ -64,7 +64,8 @@ pub fn decide(
         match decision? {
             Decision::To(mut to) => destinations.append(&mut to),
             Decision::Ask { call, .. } => {
-                return Err(failed(format!("{} decides where to go, and only a worker can ask it", call.url)));
+                let says = "decides where to go, which an edit can't ask: edit as a node without such a decision";
+                return Err(failed(format!("{} {says}", call.url)));
             }
         }
     }

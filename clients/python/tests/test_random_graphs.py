@@ -58,10 +58,17 @@ def test_a_served_graph_does_what_langgraph_does(
     got = [served.call(call) for call in case["calls"]]
     for _ in range(TRIES):
         expected = in_langgraph(case, tmp_path)
-        if got == expected:
+        if all(map(agree, got, expected)):
             return
     for number, call in enumerate(case["calls"]):
-        assert got[number] == expected[number], f"call {number}: {call}"
+        assert agree(got[number], expected[number]) or got[number] == expected[number], f"call {number}: {call}"
+
+
+def agree(got: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """A state that LangGraph can't read for its own writes may be shown (docs/langgraph-differences.md)."""
+    if expected.get("state_error"):
+        got, expected = ({name: seen[name] for name in ("error", "steps")} for seen in (got, expected))
+    return got == expected
 
 
 def in_langgraph(case: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
