@@ -53,6 +53,13 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGSTOP and SIGCONT: it stands still, as on a machine that is paused, and goes on.
+    pub fn stand_still(&self, still: bool) {
+        let signal = if still { "-STOP" } else { "-CONT" };
+        let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(done.is_ok_and(|status| status.success()), "{} can't be sent {signal}", self.name());
+    }
+
     /// Starts the same process again.
     pub fn restart(&mut self) {
         self.kill();

@@ -16,6 +16,8 @@ use crate::{
 
 /// Runs begun around each kill; the first of them is watched.
 const RUNS_A_KILL: usize = 6;
+/// Longer than Kafka waits for a member that says nothing.
+const STILL: Duration = Duration::from_secs(12);
 
 #[tokio::test]
 async fn roles_apart_serve_chats_and_streams() {
@@ -37,6 +39,47 @@ async fn roles_apart_serve_chats_and_streams() {
     assert_eq!(events.last().map(|event| event.name.as_str()), Some("final"));
     let (_, list) = get(ingest, "/graphs/chat/runs?status=success").await;
     assert_eq!(list["data"].as_array().map(Vec::len), Some(3), "{list}");
+}
+
+/// Whoever stands still for longer than its session loses its partitions without hearing of it. What it does when it goes
+/// on counts no more, and what it gets back it serves.
+#[tokio::test]
+async fn processes_may_stand_still_beyond_their_session() {
+    let folder = folder();
+    let Some(deployment) = Deployment::start("processes that stand still", folder.path()).await else { return };
+    let base = deployment.ingest.url("");
+    let mut workers = deployment.others.iter().filter(|process| process.name() == "node-worker");
+    let begin = async |when: &str| {
+        let mut begun = Vec::new();
+        for number in 0..RUNS_A_KILL {
+            begun.push(begin_keyed(&base, &format!("{when} {number}")).await.run);
+        }
+        begun
+    };
+    let check = async |runs: Vec<String>| {
+        for run in &runs {
+            check_run(&deployment.ingest, run).await;
+        }
+    };
+
+    // All at once, with nobody to take over: each gets back what it lost.
+    let runs = begin("before all").await;
+    deployment.others.iter().for_each(|process| process.stand_still(true));
+    tokio::time::sleep(STILL).await;
+    deployment.others.iter().for_each(|process| process.stand_still(false));
+    check(runs).await;
+    check(begin("after all").await).await;
+
+    // One worker of two: the other one does its tasks, and gives back what it took when the first goes on.
+    let still = workers.next_back().expect("two workers");
+    let runs = begin("before one").await;
+    still.stand_still(true);
+    check(runs).await;
+    check(begin("without it").await).await;
+    still.stand_still(false);
+    for round in 0..3 {
+        check(begin(&format!("with it {round}")).await).await;
+    }
 }
 
 #[tokio::test]
