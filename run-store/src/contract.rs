@@ -84,11 +84,14 @@ pub trait Archive: Send + Sync {
 /// What must be gone when somebody asks for it. Sink, in order with its own writes.
 #[async_trait]
 pub trait Deletes: Send + Sync {
-    /// All that was written of a thread up to a position: its state, archive and history, its runs with their updates, its
-    /// values. Usage stays: it is owed. What is written later, at a higher position, begins the thread anew.
+    /// All that was written of a thread up to a position: its state, archive and history, its runs and edits with their
+    /// updates, its values. Usage stays: it is owed. What is written later, at a higher position, begins the thread anew.
     ///
     /// May be repeated; one that was cut off must be.
     async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<()>;
+    /// Where the thread was deleted last: what was caused there or before and comes only now is late. Forgotten when
+    /// nothing can come any more.
+    async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>>;
 }
 
 /// Immutable values by owner and content hash. All stages.

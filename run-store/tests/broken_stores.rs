@@ -33,6 +33,7 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::ItemsShared, "items_of_tenants_are_apart"),
     (Flaw::ItemsNeverEnd, "an_expired_item_is_not_read"),
     (Flaw::RefreshWritesWhatWasRead, "a_refresh_brings_nothing_back"),
+    (Flaw::DeletesAreForgotten, "where_a_thread_was_deleted_is_known"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
 ];
 

@@ -178,6 +178,7 @@ impl Process {
         let deps = sink::Deps {
             log: Arc::clone(&self.parts.log),
             results: self.parts.store.clone(),
+            deletes: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_log::{EventLog, ProgressBoard};
 use graph::world::Clock;
-use run_store::{Blobs, Results};
+use run_store::{Blobs, Deletes, Results};
 use schemas::topic::Names;
 
 /// Bounds and intervals. The defaults are those of production.
@@ -88,6 +88,8 @@ impl Default for Config {
 pub struct Deps {
     pub log: Arc<dyn EventLog>,
     pub results: Arc<dyn Results>,
+    /// Forgets what clients delete, in order with the rows of results.
+    pub deletes: Arc<dyn Deletes>,
     /// Values of updates and rows that are too large for them.
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,

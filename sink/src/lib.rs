@@ -9,6 +9,7 @@ mod sink;
 mod intake;
 mod load;
 mod materialize;
+mod remove;
 mod tokens;
 mod values;
 mod write;

@@ -26,11 +26,13 @@ pub struct Missing {
     pub run: bool,
     pub thread: bool,
     pub values: bool,
+    /// What the update takes away is still in the store.
+    pub removal: bool,
 }
 
 impl Missing {
     pub fn nothing(self) -> bool {
-        !self.run && !self.thread && !self.values
+        !self.run && !self.thread && !self.values && !self.removal
     }
 }
 
@@ -42,26 +44,37 @@ pub struct Found {
     pub thread: Option<Option<ThreadState>>,
     /// The update itself with its values.
     pub whole: Option<Arc<UpdateRecord>>,
+    /// Its thread was deleted after what it tells of: it comes again, and too late.
+    pub late: bool,
+}
+
+/// An update that waits, and where it stands.
+pub struct Waits {
+    pub record: Arc<UpdateRecord>,
+    pub payload: Bytes,
+    pub position: Position,
 }
 
 /// Asks until the store answers.
-pub async fn load(shared: &Shared, record: &Arc<UpdateRecord>, payload: &Bytes, missing: Missing) -> Found {
-    let found = load_rows(shared, record, missing).await;
-    if !missing.values {
+pub async fn load(shared: &Shared, waits: &Waits, missing: Missing) -> Found {
+    let found = load_rows(shared, waits, missing).await;
+    if !missing.values || found.late {
         return found;
     }
-    let whole = values::whole_update(&*shared.deps.blobs, Arc::clone(record), payload).await;
+    let whole = values::whole_update(&*shared.deps.blobs, Arc::clone(&waits.record), &waits.payload).await;
     Found { whole: Some(whole), ..found }
 }
 
-async fn load_rows(shared: &Shared, record: &UpdateRecord, missing: Missing) -> Found {
+async fn load_rows(shared: &Shared, waits: &Waits, missing: Missing) -> Found {
+    let record = &waits.record;
     let mut backoff = Backoff::new(shared.config.retry_pause);
     loop {
-        match try_load(shared, record, missing).await {
+        match try_load(shared, waits, missing).await {
             Ok(found) => return found,
             Err(StoreError::Corrupt { reason }) => {
                 error!(run.id = %record.envelope.run_id, reason, "a run's rows are damaged; it goes on without them");
-                return Found { run: missing.run.then(Vec::new), thread: missing.thread.then_some(None), whole: None };
+                let (run, thread) = (missing.run.then(Vec::new), missing.thread.then_some(None));
+                return Found { run, thread, ..Found::default() };
             }
             Err(failed) => {
                 warn!(run.id = %record.envelope.run_id, error = %failed, "a run can't be read; its updates wait");
@@ -71,9 +84,17 @@ async fn load_rows(shared: &Shared, record: &UpdateRecord, missing: Missing) -> 
     }
 }
 
-async fn try_load(shared: &Shared, record: &UpdateRecord, missing: Missing) -> Result<Found, StoreError> {
-    let envelope = &record.envelope;
+async fn try_load(shared: &Shared, waits: &Waits, missing: Missing) -> Result<Found, StoreError> {
+    let envelope = &waits.record.envelope;
     let mut found = Found::default();
+    if let (true, Some(thread_id)) = (missing.run, &envelope.thread_id) {
+        let deleted = shared.deps.deletes.deleted(&envelope.tenant, thread_id).await?;
+        // The delete's own update stands where the thread was deleted.
+        found.late = !missing.removal && deleted.is_some_and(|deleted| waits.position <= deleted);
+        if found.late {
+            return Ok(found);
+        }
+    }
     if missing.run {
         found.run = Some(updates(shared, &envelope.tenant, envelope.run_id).await?);
     }

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::{body::Body, extract::State};
-use graph::envelope::Key;
+use axum::{body::Body, extract::State, response::IntoResponse};
+use graph::{
+    envelope::{GraphRef, Key},
+    event::Event,
+};
 use http::{Method, StatusCode};
 use schemas::error::Code;
 use serde::{Deserialize, Serialize};
@@ -28,6 +31,8 @@ use crate::{
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
     sinks::{segment, whole},
+    submit,
+    waiting::View,
 };
 
 /// The name under which a thread's blob is kept; no content hash looks like it.
@@ -46,6 +51,9 @@ pub(crate) fn routes() -> Vec<Route> {
             "The thread.",
             Media::Json("Thread"),
         ),
+        route(Scope::Run, Method::DELETE, "/threads/{thread_id}", delete)
+            .says(TAG, "Deletes a thread, and ends its runs.")
+            .bare(204, "Nothing of it is left but what it cost."),
         route(Scope::Read, Method::GET, "/threads/{thread_id}/history", history)
             .says(TAG, "A thread's states, newest first.")
             .query(&[("limit", "At most so many; 1 unless told."), ("before", "Only states before this checkpoint.")])
@@ -99,6 +107,12 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
 async fn get(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
     check_thread_id(&thread).map_err(unprocessable)?;
     ingest.thread(&asked, &thread).await
+}
+
+async fn delete(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
+    check_thread_id(&thread).map_err(unprocessable)?;
+    ingest.delete_thread(&asked, &thread).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 #[derive(Deserialize)]
@@ -216,6 +230,26 @@ impl Ingest {
         let made = self.made(asked, thread).await?;
         let created_at = made.map_or_else(|| self.deps.clock.now(), |made| made.created_at);
         self.keep(asked, thread, &Made { created_at, metadata }).await
+    }
+
+    /// Ends the thread's runs and forgets it. Returns when the store has forgotten it too.
+    pub(super) async fn delete_thread(&self, asked: &Asked, thread: &str) -> Result<(), Refusal> {
+        let metadata = self.thread_metadata(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
+        let now = self.deps.clock.now();
+        let named = submit::Thread::Named(thread.to_owned());
+        let (delete_id, partition) = self.draw_for(&asked.caller.tenant, &named, now);
+        // No version is needed to forget: the name is for whoever counts.
+        let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
+        let graph = GraphRef { name, hash: String::new() };
+        let envelope = self.envelope(asked, None, delete_id, Some(thread.to_owned()), graph, now);
+        let path = format!("{}&register=true", self.wait_path(delete_id, self.config.wait_timeout));
+        let registered = self.registered(asked, partition, &path).await?;
+        self.append(partition, self.record(asked, envelope, now, Event::ThreadDeleted)).await?;
+        let ended = self.ended(asked, delete_id, registered, self.config.wait_timeout).await.map_err(|refusal| {
+            let says = "the thread will be deleted as soon as the store takes it; nothing else is needed";
+            if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
+        })?;
+        View::of(&ended)?.failure().map_or(Ok(()), Err)
     }
 
     /// What a thread's metadata says, as clients see it. None where there is no such thread.

@@ -13,7 +13,6 @@ pub(crate) fn routes() -> Vec<Route> {
     let delete = |path, says| unbuilt(Method::DELETE, path, TAG, says);
     vec![
         post("/threads/prune", "Prunes threads."),
-        delete("/threads/{thread_id}", "Deletes a thread."),
         post("/threads/{thread_id}/copy", "Copies a thread."),
         get("/threads/{thread_id}/stream", "A thread's events."),
         post("/threads/{thread_id}/runs/crons", "Starts runs by the clock."),

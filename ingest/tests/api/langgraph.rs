@@ -229,6 +229,21 @@ async fn a_states_edit_is_a_record_of_its_thread() {
 }
 
 #[tokio::test]
+async fn a_thread_is_deleted_by_a_record_of_its_own() {
+    let stage = Stage::new().await;
+    let run = json!({"input": {"messages": "x"}, "mode": "wait", "thread_id": "t"});
+    stage.post("/graphs/support/runs", run).await.expect(200);
+    let deleted = stage.ask(ACME, "DELETE", "/threads/t", None).await.expect(204);
+    assert_eq!(deleted.text, "");
+    let (partition, last) = stage.records().await.pop().unwrap();
+    assert_eq!((&last.event, last.envelope.thread_id.as_deref()), (&Event::ThreadDeleted, Some("t")));
+    assert_eq!(u32::from(graph::ids::partition_of(last.envelope.run_id)), partition);
+    stage.get("/threads/t").await.expect(404);
+    let again = stage.ask(ACME, "DELETE", "/threads/t", None).await.expect(404).json();
+    assert_eq!(again, json!({"detail": "Thread with ID t not found"}));
+}
+
+#[tokio::test]
 async fn threads_are_searched_counted_and_their_metadata_changed() {
     let stage = Stage::new().await;
     let begin = async |thread: &str| {

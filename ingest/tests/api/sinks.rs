@@ -233,6 +233,15 @@ fn apply(runs: &mut Runs, record: &RunsRecord) {
             let run_id = key.1.clone();
             runs.insert(key, RunView { run_id, status, error, output, thread_id: None, ..before });
         }
+        Event::ThreadDeleted => {
+            let of_thread = |view: &RunView| view.thread_id == envelope.thread_id;
+            let before = runs.values().find(|view| of_thread(view)).cloned();
+            runs.retain(|(tenant, _), view| *tenant != envelope.tenant || !of_thread(view));
+            if let Some(before) = before {
+                let run_id = key.1.clone();
+                runs.insert(key, RunView { run_id, thread_id: None, status: RunStatus::Success, ..before });
+            }
+        }
         other => panic!("ingest wrote {other:?}"),
     }
 }

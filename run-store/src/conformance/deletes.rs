@@ -7,6 +7,8 @@ use crate::rows::{PageRequest, RunFilter, RunWrite, ThreadFilter};
 
 const ALL: PageRequest = PageRequest { limit: 100, cursor: None };
 const HASH: &str = "00ff";
+/// The number of a run's edit, above its own.
+const EDIT: u64 = 50;
 
 /// Rows of every kind, at positions 101 to 109.
 async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
@@ -31,7 +33,11 @@ async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
     let archived = ["", "child"].map(|ns| bench.archived(&key, ns, n, 108));
     bench.store.put_archived(&archived).await?;
     bench.store.put_blob(&key, HASH, Bytes::from_static(b"large")).await?;
-    Ok(())
+    // An edit is no run: it has a checkpoint and an update, and no row that lists show.
+    let edit = bench.run(n + EDIT);
+    let made = crate::rows::CheckpointRow { run_id: edit.run_id, ..bench.checkpoint(&key, "", n + EDIT) };
+    let write = RunWrite { checkpoints: vec![made], updates: vec![update(1)], ..write_of(&edit) };
+    Ok(bench.store.write(vec![write].into()).await?)
 }
 
 /// How much of a thread there is: by kind of row.
@@ -43,6 +49,7 @@ async fn found(bench: &Bench<'_>, thread: &str, n: u64) -> Result<Vec<usize>, su
         store.sleepers(bench.partition(0)).await?.iter().filter(|sleeper| sleeper.key == key).count(),
         usize::from(store.run(&tenant, run).await?.is_some()),
         store.updates(&tenant, run, 0, 9).await?.len(),
+        store.updates(&tenant, bench.run(n + EDIT).run_id, 0, 9).await?.len(),
         store.runs(&tenant, &of_thread, &ALL).await?.rows.len(),
         usize::from(store.thread(&tenant, thread).await?.is_some()),
         usize::from(store.blob(&key, HASH).await?.is_some()),
@@ -56,8 +63,8 @@ async fn found(bench: &Bench<'_>, thread: &str, n: u64) -> Result<Vec<usize>, su
     Ok(found)
 }
 
-const WHOLE: [usize; 12] = [1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1];
-const GONE: [usize; 12] = [0; 12];
+const WHOLE: [usize; 13] = [1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 2, 1, 1];
+const GONE: [usize; 13] = [0; 13];
 
 pub(super) async fn a_deleted_thread_leaves_nothing(bench: &mut Bench<'_>) -> Outcome {
     begin(bench, "t", 1).await?;
@@ -91,11 +98,39 @@ pub(super) async fn a_deleted_thread_may_begin_anew(bench: &mut Bench<'_>) -> Ou
     bench.store.put_states(&[bench.state(&key, 201, Some("anew"))]).await?;
     let archived = bench.archived(&key, "", 5, 202);
     bench.store.put_archived(std::slice::from_ref(&archived)).await?;
+    let mut run = bench.run(3);
+    (run.thread_id, run.position) = (Some("t".to_owned()), position(203));
+    let made = crate::rows::CheckpointRow { position: position(203), ..bench.checkpoint(&key, "child:1", 3) };
+    let write = RunWrite {
+        run: Some(run.clone()),
+        checkpoints: vec![made.clone()],
+        updates: vec![update(1)],
+        ..write_of(&run)
+    };
+    bench.store.write(vec![write].into()).await?;
     // A delete that is repeated, or comes late.
     bench.store.delete_thread(&bench.tenant(), "t", position(200)).await?;
     same!(bench.text_of(&key).await?.as_deref(), Some("anew"), "the state of the new thread");
     let listed = bench.store.archived_before(&key, "", None, position(9_000), 9).await?;
     same!(listed, [archived], "the archive of the new thread");
+    let of_thread = RunFilter { thread_id: Some("t".to_owned()), ..RunFilter::default() };
+    let runs = bench.store.runs(&bench.tenant(), &of_thread, &ALL).await?.rows;
+    same!(runs, [run.clone()], "the runs of the new thread");
+    same!(bench.store.updates(&bench.tenant(), run.run_id, 0, 9).await?.len(), 1, "their updates");
+    same!(bench.store.checkpoints(&key, "child:1", None, 9).await?, [made], "the history of the new thread");
+    Ok(())
+}
+
+pub(super) async fn where_a_thread_was_deleted_is_known(bench: &mut Bench<'_>) -> Outcome {
+    let tenant = bench.tenant();
+    begin(bench, "t", 1).await?;
+    same!(bench.store.deleted(&tenant, "t").await?, None, "a thread that nobody deleted");
+    for (at, known) in [(200, 200), (300, 300), (200, 300)] {
+        bench.store.delete_thread(&tenant, "t", position(at)).await?;
+        same!(bench.store.deleted(&tenant, "t").await?, Some(position(known)), "where it was deleted last");
+    }
+    same!(bench.store.deleted(&bench.name("bond"), "t").await?, None, "another tenant's");
+    same!(found(bench, "t", 1).await?, GONE, "the deleted thread");
     Ok(())
 }
 

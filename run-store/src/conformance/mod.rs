@@ -142,6 +142,7 @@ pub const CASES: &[Case] = cases! {
         a_deleted_thread_leaves_nothing
         a_deleted_thread_takes_no_other_with_it
         a_deleted_thread_may_begin_anew
+        where_a_thread_was_deleted_is_known
         what_comes_late_of_a_deleted_thread_stays_away;
     items:
         an_item_comes_back_whole

@@ -1,11 +1,18 @@
 //! All that is known of a thread, gone in one transaction.
 
-use async_trait::async_trait;
-use graph::envelope::Key;
-use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 
-use super::{EmbeddedStore, states::stored};
-use crate::{contract::Deletes, error::StoreError, metrics::observe, position::Position};
+use async_trait::async_trait;
+use bytes::Bytes;
+use graph::envelope::Key;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{
+    EmbeddedStore,
+    states::{position, stored},
+};
+use crate::{contract::Deletes, error::StoreError, metrics::observe, packed::unpack_checkpoints, position::Position};
 
 #[async_trait]
 impl Deletes for EmbeddedStore {
@@ -13,6 +20,15 @@ impl Deletes for EmbeddedStore {
         let (tenant, thread_id) = (tenant.to_owned(), thread_id.to_owned());
         let write = self.write(1024, move |connection| delete_thread(connection, &tenant, &thread_id, at));
         observe("delete_thread", write).await
+    }
+
+    async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
+        let key = Key::thread(tenant, thread_id);
+        let read = self.readers.read(move |connection| {
+            let mut query = connection.prepare_cached("SELECT position FROM deleted_threads WHERE owner = ?1")?;
+            Ok(query.query_row([key.as_str()], |row| row.get(0)).optional()?.map(position))
+        });
+        observe("deleted", read).await
     }
 }
 
@@ -37,6 +53,12 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
     connection
         .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
         .execute(params![owner, at])?;
+    // An edit is no run: its checkpoint alone names it.
+    for id in makers(connection, tenant, &key, at)? {
+        connection
+            .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
+            .execute(params![tenant, id.as_bytes()])?;
+    }
     connection
         .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position <= ?2")?
         .execute(params![owner, at])?;
@@ -54,4 +76,18 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
         .execute(params![tenant, thread_id, at])?;
     connection.prepare_cached("DELETE FROM blobs WHERE owner = ?1")?.execute([owner])?;
     Ok(())
+}
+
+/// The runs and edits that made a thread's checkpoints.
+fn makers(connection: &Connection, tenant: &str, owner: &Key, at: i64) -> Result<BTreeSet<Uuid>, StoreError> {
+    let mut query =
+        connection.prepare_cached("SELECT ns, packed FROM checkpoints WHERE owner = ?1 AND position <= ?2")?;
+    let mut rows = query.query(params![owner.as_str(), at])?;
+    let mut makers = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let (ns, packed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let checkpoints = unpack_checkpoints(Bytes::from(packed), tenant, owner, &ns)?;
+        makers.extend(checkpoints.iter().map(|checkpoint| checkpoint.run_id));
+    }
+    Ok(makers)
 }

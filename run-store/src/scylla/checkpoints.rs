@@ -16,10 +16,10 @@ use crate::{
 /// Pieces that are read ahead of what the page turns out to need.
 const PIECES_AHEAD: usize = 8;
 
-struct Span {
-    last: Uuid,
-    first: Uuid,
-    n: i32,
+pub(super) struct Span {
+    pub last: Uuid,
+    pub first: Uuid,
+    pub n: i32,
 }
 
 impl ScyllaStore {
@@ -75,13 +75,13 @@ impl ScyllaStore {
     }
 
     /// In descending order of the last id.
-    async fn spans(&self, owner: &Key, ns: &str) -> Result<Vec<Span>, StoreError> {
+    pub(super) async fn spans(&self, owner: &Key, ns: &str) -> Result<Vec<Span>, StoreError> {
         let found: Vec<(Vec<u8>, Vec<u8>, i32)> =
             self.all(&self.statements.find_checkpoint_spans, (owner.as_str(), ns)).await?;
         found.into_iter().map(|(last, first, n)| Ok(Span { last: uuid(&last)?, first: uuid(&first)?, n })).collect()
     }
 
-    async fn piece(&self, owner: &Key, ns: &str, span: &Span) -> Result<Vec<CheckpointRow>, StoreError> {
+    pub(super) async fn piece(&self, owner: &Key, ns: &str, span: &Span) -> Result<Vec<CheckpointRow>, StoreError> {
         let (last, first) = (span.last.as_bytes().as_slice(), span.first.as_bytes().as_slice());
         let key = (owner.as_str(), ns, last, first, span.n);
         let found: Option<(String, Bytes)> = self.first(&self.statements.find_checkpoints, key).await?;

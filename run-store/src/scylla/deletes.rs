@@ -1,17 +1,32 @@
 //! All that is known of a thread. Rows of positioned tables go at the position; what names a deleted run shows nothing.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures_util::{TryStreamExt, stream};
 use graph::envelope::Key;
 use uuid::Uuid;
 
-use super::{ScyllaStore, connect::IN_FLIGHT_MAX, days::day_of};
+use super::{ScyllaStore, connect::IN_FLIGHT_MAX, days::day_of, states::position};
 use crate::{contract::Deletes, error::StoreError, metrics::observe, position::Position, stored::uuid};
+
+/// Where the archive says that its thread was deleted: no graph's namespace begins so.
+const DELETED_NS: &str = "|deleted";
+/// Longer than the log keeps what may be read again.
+const DELETED_KEPT_SECONDS: i32 = 8 * 24 * 60 * 60;
 
 #[async_trait]
 impl Deletes for ScyllaStore {
     async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
         observe("delete_thread", self.delete_all_of(tenant, thread_id, at)).await
+    }
+
+    async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
+        let key = Key::thread(tenant, thread_id);
+        let nil = Uuid::nil();
+        let values = (key.as_str(), DELETED_NS, nil.as_bytes().as_slice());
+        let read = self.first::<(i64,)>(&self.statements.find_deleted, values);
+        Ok(observe("deleted", read).await?.map(|(raw,)| position(raw)))
     }
 }
 
@@ -23,8 +38,8 @@ impl ScyllaStore {
         self.delete_sleeper_of(&key, stamp).await?;
         self.execute(&self.statements.delete_state, (stamp, owner)).await?;
         self.execute(&self.statements.delete_archived, (stamp, owner)).await?;
-        self.delete_history_of(owner).await?;
-        self.delete_runs_of(tenant, thread_id, stamp).await?;
+        self.delete_history_of(tenant, &key, at).await?;
+        self.delete_runs_of(tenant, thread_id, at).await?;
         self.delete_blobs_of(owner).await?;
         if let Some(row) = self.find_thread(tenant, thread_id).await?.filter(|row| row.position <= at) {
             let day = day_of(row.created_at);
@@ -33,7 +48,11 @@ impl ScyllaStore {
                 self.execute(&self.statements.unlist_thread_by_user, (tenant, user, row.created_at, thread_id)).await?;
             }
         }
-        self.execute(&self.statements.delete_thread, (stamp, tenant, thread_id)).await
+        self.execute(&self.statements.delete_thread, (stamp, tenant, thread_id)).await?;
+        let (nil, raw, empty) = (Uuid::nil(), at.as_u64() as i64, [0_u8; 0].as_slice());
+        let id = nil.as_bytes().as_slice();
+        let values = (owner, DELETED_NS, id, raw, empty, at.write_timestamp(), DELETED_KEPT_SECONDS);
+        self.execute(&self.statements.put_deleted, values).await
     }
 
     async fn delete_sleeper_of(&self, key: &Key, stamp: i64) -> Result<(), StoreError> {
@@ -45,28 +64,59 @@ impl ScyllaStore {
         self.execute(&self.statements.delete_sleeper, (stamp, partition, key.as_str())).await
     }
 
-    async fn delete_history_of(&self, owner: &str) -> Result<(), StoreError> {
-        let listed: Vec<(String,)> = self.all(&self.statements.find_namespaces, (owner,)).await?;
+    /// Checkpoints, and the updates of the runs and edits that made them: an edit is on no list.
+    async fn delete_history_of(&self, tenant: &str, owner: &Key, at: Position) -> Result<(), StoreError> {
+        let listed: Vec<(String,)> = self.all(&self.statements.find_namespaces, (owner.as_str(),)).await?;
         let all = listed.into_iter().map(|(ns,)| ns).chain([String::new()]);
         stream::iter(all.map(Ok))
-            .try_for_each_concurrent(IN_FLIGHT_MAX, |ns| async move {
-                self.execute(&self.statements.delete_checkpoints, (owner, ns)).await
+            .try_for_each_concurrent(IN_FLIGHT_MAX / 4, |ns| async move {
+                if self.delete_checkpoints_of(tenant, owner, &ns, at).await? && !ns.is_empty() {
+                    self.execute(&self.statements.delete_namespace, (owner.as_str(), &ns)).await?;
+                }
+                Ok(())
             })
-            .await?;
-        self.execute(&self.statements.delete_namespaces, (owner,)).await
+            .await
     }
 
-    async fn delete_runs_of(&self, tenant: &str, thread_id: &str, stamp: i64) -> Result<(), StoreError> {
+    /// Whether that was all of the namespace.
+    async fn delete_checkpoints_of(
+        &self,
+        tenant: &str,
+        owner: &Key,
+        ns: &str,
+        at: Position,
+    ) -> Result<bool, StoreError> {
+        let mut all = true;
+        for span in self.spans(owner, ns).await? {
+            let rows = self.piece(owner, ns, &span).await?;
+            if rows.iter().any(|row| row.position > at) {
+                all = false;
+                continue;
+            }
+            let makers: BTreeSet<Uuid> = rows.iter().map(|row| row.run_id).collect();
+            for id in makers {
+                self.execute(&self.statements.delete_updates, (tenant, id.as_bytes().as_slice())).await?;
+            }
+            let (last, first) = (span.last.as_bytes().as_slice(), span.first.as_bytes().as_slice());
+            self.execute(&self.statements.delete_checkpoints, (owner.as_str(), ns, last, first, span.n)).await?;
+        }
+        Ok(all)
+    }
+
+    async fn delete_runs_of(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
         let runs: Vec<(Vec<u8>,)> = self.all(&self.statements.find_all_by_thread, (tenant, thread_id)).await?;
         let runs: Vec<Uuid> = runs.iter().map(|(id,)| uuid(id)).collect::<Result<_, _>>()?;
-        stream::iter(runs.iter().map(Ok))
-            .try_for_each_concurrent(IN_FLIGHT_MAX, |run| async move {
-                let run = run.as_bytes().as_slice();
+        stream::iter(runs.into_iter().map(Ok))
+            .try_for_each_concurrent(IN_FLIGHT_MAX / 4, |run_id| async move {
+                if self.find_run(tenant, run_id).await?.is_some_and(|row| row.position > at) {
+                    return Ok(());
+                }
+                let run = run_id.as_bytes().as_slice();
                 self.execute(&self.statements.delete_updates, (tenant, run)).await?;
-                self.execute(&self.statements.delete_run, (stamp, tenant, run)).await
+                self.execute(&self.statements.delete_run, (at.delete_timestamp(), tenant, run)).await?;
+                self.execute(&self.statements.unlist_by_thread, (tenant, thread_id, run)).await
             })
-            .await?;
-        self.execute(&self.statements.unlist_by_thread, (tenant, thread_id)).await
+            .await
     }
 
     async fn delete_blobs_of(&self, owner: &str) -> Result<(), StoreError> {

@@ -60,12 +60,16 @@ statements! {
     delete_archived: "DELETE FROM archive USING TIMESTAMP ? WHERE owner = ?";
     put_namespace: "INSERT INTO checkpoint_namespaces (owner, ns) VALUES (?, ?)";
     find_namespaces: "SELECT ns FROM checkpoint_namespaces WHERE owner = ?";
-    delete_namespaces: "DELETE FROM checkpoint_namespaces WHERE owner = ?";
-    delete_checkpoints: "DELETE FROM checkpoints WHERE owner = ? AND ns = ?";
+    delete_namespace: "DELETE FROM checkpoint_namespaces WHERE owner = ? AND ns = ?";
+    put_deleted: "INSERT INTO archive (owner, ns, checkpoint_id, position, checkpoint) VALUES (?, ?, ?, ?, ?)
+            USING TIMESTAMP ? AND TTL ?";
+    find_deleted: "SELECT position FROM archive WHERE owner = ? AND ns = ? AND checkpoint_id = ? LIMIT 1";
+    delete_checkpoints: "DELETE FROM checkpoints
+            WHERE owner = ? AND ns = ? AND last_id = ? AND first_id = ? AND n = ?";
     find_all_by_thread: "SELECT run_id FROM runs_by_thread WHERE tenant = ? AND thread_id = ?";
     delete_run: "DELETE FROM runs USING TIMESTAMP ? WHERE tenant = ? AND run_id = ?";
     delete_updates: "DELETE FROM updates WHERE tenant = ? AND run_id = ?";
-    unlist_by_thread: "DELETE FROM runs_by_thread WHERE tenant = ? AND thread_id = ?";
+    unlist_by_thread: "DELETE FROM runs_by_thread WHERE tenant = ? AND thread_id = ? AND run_id = ?";
     delete_thread: "DELETE FROM threads USING TIMESTAMP ? WHERE tenant = ? AND thread_id = ?";
     unlist_thread_by_day: "DELETE FROM threads_by_day
             WHERE tenant = ? AND day = ? AND created_at = ? AND thread_id = ?";

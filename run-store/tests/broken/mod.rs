@@ -52,6 +52,7 @@ pub enum Flaw {
     ItemsShared,
     ItemsNeverEnd,
     RefreshWritesWhatWasRead,
+    DeletesAreForgotten,
 }
 
 pub struct BrokenStore {

@@ -8,7 +8,7 @@ use crate::process::{dev, folder};
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 7] = [
+const CHECKS: [&str; 8] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -16,6 +16,7 @@ const CHECKS: [&str; 7] = [
     "asks_and_is_answered",
     "fails_as_langgraph_does",
     "cancels_and_refuses",
+    "forgets_threads",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

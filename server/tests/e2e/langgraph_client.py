@@ -273,6 +273,46 @@ async def cancels_and_refuses(client) -> None:
     raise AssertionError(f"the run of a client that left goes on: {run}")
 
 
+async def forgets_threads(client) -> None:
+    thread = (await client.threads.create(metadata={"owner": "ann"}))["thread_id"]
+    run = await client.runs.create(thread, "steps", input={"log": ["in"]})
+    await client.runs.join(thread, run["run_id"])
+    await client.threads.update_state(thread, {"log": ["edit"]}, as_node="a")
+    busy = await client.runs.create(thread, "slow", input={"log": ["more"]})
+    await client.threads.delete(thread)
+    for gone in [
+        client.threads.get(thread),
+        client.threads.get_state(thread),
+        client.threads.get_history(thread),
+        client.runs.list(thread),
+        client.runs.get(thread, run["run_id"]),
+        client.runs.get(thread, busy["run_id"]),
+        client.threads.delete(thread),
+    ]:
+        await refused(gone, 404)
+    assert thread not in [found["thread_id"] for found in await client.threads.search(limit=1000)]
+    anew = await client.runs.wait(thread, "steps", input={"log": ["anew"]}, if_not_exists="create")
+    assert anew["log"] == ["anew", "a", "b"], anew
+    assert len(await client.runs.list(thread)) == 1
+    assert (await client.threads.get(thread))["metadata"].get("owner") is None
+    made = (await client.threads.create())["thread_id"]
+    await client.threads.delete(made)
+    await refused(client.threads.get(made), 404)
+
+
+async def refused(call, status: int) -> str:
+    try:
+        answer = await call
+    except httpx.HTTPStatusError as error:
+        assert error.response.status_code == status, error
+        return error.response.text
+    except Exception as error:
+        found = getattr(error, "status_code", None)
+        assert found == status, error
+        return str(error)
+    raise AssertionError(f"not refused: {answer}")
+
+
 async def main() -> None:
     service = ThreadingHTTPServer(("127.0.0.1", 0), Node)
     threading.Thread(target=service.serve_forever, daemon=True).start()
@@ -296,6 +336,7 @@ async def main() -> None:
         asks_and_is_answered,
         fails_as_langgraph_does,
         cancels_and_refuses,
+        forgets_threads,
     ]:
         await check(client)
         print(check.__name__, flush=True)

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use event_log::Fetched;
 use graph::{
     envelope::Key,
@@ -25,9 +24,10 @@ use uuid::Uuid;
 use super::read::{Update, decode, set_aside};
 use crate::{
     live::{Applied, LiveThread, Shard, Stored, lock},
-    load::{self, Found, Missing},
+    load::{self, Found, Missing, Waits},
     materialize::{run_row, thread_row},
     metrics::{self as names, RunMeters},
+    remove,
     run::RunState,
     shared::Shared,
     thread::ThreadState,
@@ -171,19 +171,25 @@ impl Owned {
             }
         };
         let Some(mut waiting) = self.parked.remove(&key) else { return };
-        if let Some(first) = waiting.front_mut() {
+        if found.late {
+            if let Some(late) = waiting.pop_front() {
+                self.parked_offsets.remove(&late.offset);
+            }
+            names::duplicate();
+        } else if let Some(first) = waiting.front_mut() {
             if let Some(whole) = found.whole.take() {
                 (first.update.record, first.update.is_whole) = (whole, true);
             }
+            first.update.is_removed = true;
             admit_found(&mut shard, &first.update.record, *found, first.offset);
         }
         while let Some(parked) = waiting.pop_front() {
             let missing = missing(shared, &shard, &parked.update);
             if !missing.nothing() {
-                let (record, payload) = (Arc::clone(&parked.update.record), parked.update.payload.clone());
+                let (waits, offset) = (waits(&parked.update), parked.offset);
                 waiting.push_front(parked);
                 self.parked.insert(key.clone(), waiting);
-                self.begin_load(shared, loaded, key, (record, payload), missing);
+                self.begin_load(shared, loaded, key, (waits, offset), missing);
                 break;
             }
             self.parked_offsets.remove(&parked.offset);
@@ -253,10 +259,10 @@ impl Owned {
             return apply(shared, shard, update, offset, meters, batch, touched);
         }
         let key = update.record.envelope.key();
-        let (record, payload) = (Arc::clone(&update.record), update.payload.clone());
+        let waits = waits(&update);
         self.parked_offsets.insert(offset);
         self.parked.insert(key.clone(), VecDeque::from([Parked { update, offset }]));
-        self.begin_load(shared, loaded, key, (record, payload), missing);
+        self.begin_load(shared, loaded, key, (waits, offset), missing);
     }
 
     fn begin_load(
@@ -264,16 +270,22 @@ impl Owned {
         shared: &Arc<Shared>,
         loaded: &mpsc::UnboundedSender<Loaded>,
         key: Key,
-        (record, payload): (Arc<UpdateRecord>, Bytes),
+        (waits, offset): (Waits, u64),
         missing: Missing,
     ) {
         let (partition, epoch, loaded, stop) = (self.partition, self.epoch, loaded.clone(), self.stop.clone());
-        let shared = Arc::clone(shared);
+        let (shared, shard) = (Arc::clone(shared), Arc::clone(&self.shard));
         shared.tasks.clone().spawn(async move {
             let load = async {
-                // A closed semaphore can't be: nobody closes it.
-                let _permit = shared.loads.acquire().await;
-                load::load(&shared, &record, &payload, missing).await
+                let found = {
+                    // A closed semaphore can't be: nobody closes it.
+                    let _permit = shared.loads.acquire().await;
+                    load::load(&shared, &waits, missing).await
+                };
+                if missing.removal && !found.knows(&waits.record) {
+                    remove::after_all_before(&shared, &shard, offset, &waits).await;
+                }
+                found
             };
             if let Some(found) = stop.run_until_cancelled(load).await {
                 let answer = Answer::Found { key, found: Box::new(found) };
@@ -309,14 +321,23 @@ impl Owned {
 fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
     let (record, values) = (&update.record, !update.is_whole);
     let Some(number) = record.update.number else { return Missing { values, ..Missing::default() } };
-    let run = shard.run(record.envelope.run_id).is_none()
+    let unknown = shard.run(record.envelope.run_id).is_none();
+    let removal = unknown && !update.is_removed && remove::removes(record);
+    let run = unknown
         && (number > 1
+            || removal
             || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS
             || shard.was_here_lately(record.envelope.run_id));
     let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
-        !begins_thread(record) && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
+        !remove::removes(record)
+            && !begins_thread(record)
+            && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
     });
-    Missing { run, thread, values }
+    Missing { run, thread, values, removal }
+}
+
+fn waits(update: &Update) -> Waits {
+    Waits { record: Arc::clone(&update.record), payload: update.payload.clone(), position: update.position }
 }
 
 /// Whether the thread has no checkpoint older than this run's first.
@@ -348,7 +369,7 @@ fn apply(
     batch: &mut Batch,
     touched: &mut Touched,
 ) {
-    let Update { record, payload, position, is_whole: _ } = update;
+    let Update { record, payload, position, is_whole: _, is_removed: _ } = update;
     let now = Instant::now();
     let run_id = record.envelope.run_id;
     if record.update.number.is_none() {

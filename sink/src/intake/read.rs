@@ -25,6 +25,8 @@ pub struct Update {
     pub position: Position,
     /// Its values are in their places.
     pub is_whole: bool,
+    /// What it takes away has left the store.
+    pub is_removed: bool,
 }
 
 /// The update in a record, or why there is none.
@@ -35,7 +37,7 @@ pub fn decode(fetched: &Fetched) -> Result<Update, String> {
     let position = materialize::position(record.position)
         .ok_or_else(|| "the position that caused the update is beyond what a log has".to_owned())?;
     let is_whole = record.references.is_none();
-    Ok(Update { record, payload: fetched.record.payload.clone(), position, is_whole })
+    Ok(Update { record, payload: fetched.record.payload.clone(), position, is_whole, is_removed: false })
 }
 
 /// Puts a record that nobody can read where people look. Its offset is passed only when it is there.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use graph::envelope::Envelope;
 use run_store::Position as RowPosition;
 use schemas::record::{TokenRecord, UpdateRecord};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use super::{
     run::{LiveRun, Stored},
     watch::{Awaiting, Ending},
 };
-use crate::thread::ThreadState;
+use crate::{remove, thread::ThreadState};
 
 /// Tokens kept of a run whose first update was not read yet.
 const EARLY_TOKENS_MAX: usize = 4_096;
@@ -159,7 +160,9 @@ impl Shard {
         self.bytes += run.bytes - bytes;
         let ended = (run.is_over() && !was_over).then(|| run.is_watched());
         let held = run.held_since().is_some();
-        if let Some(thread_id) = &run.state.envelope.thread_id {
+        if remove::removes(&record) {
+            self.forget_thread(&record, position, now);
+        } else if let Some(thread_id) = &run.state.envelope.thread_id {
             let name = (run.state.envelope.tenant.clone(), thread_id.clone());
             let thread = self
                 .threads
@@ -173,6 +176,30 @@ impl Shard {
             self.note_ended(run_id, watched, now);
         }
         Applied::Yes
+    }
+
+    /// Nothing of a deleted thread stays but that it was here: what comes late of it must not begin it anew.
+    fn forget_thread(&mut self, delete: &UpdateRecord, at: RowPosition, now: Instant) {
+        let Envelope { tenant, thread_id, run_id, .. } = &*delete.envelope;
+        let of_thread = |run: &LiveRun| {
+            let of = &run.state.envelope;
+            of.thread_id == *thread_id && of.tenant == *tenant && of.run_id != *run_id && run.position <= at
+        };
+        let gone: Vec<Uuid> =
+            self.runs.values().filter(|run| of_thread(run)).map(|run| run.state.envelope.run_id).collect();
+        for run_id in gone {
+            if let Some(run) = self.runs.get_mut(&run_id) {
+                // Whoever watches gets what was held back.
+                while run.held_since().is_some() {
+                    run.expire(now);
+                }
+            }
+            self.set_held(run_id, false);
+            self.evict(run_id, now);
+        }
+        if let Some(thread_id) = thread_id {
+            self.threads.remove(&(tenant.clone(), thread_id.clone()));
+        }
     }
 
     pub fn token(&mut self, offset: u64, record: Arc<TokenRecord>, now: Instant) {

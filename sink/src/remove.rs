@@ -1,0 +1,47 @@
+//! What clients delete leaves the store when all that was read before is written, and before anything else of the thread
+//! is applied. Whoever waits for it is told then.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use graph::update::Happened;
+use schemas::record::UpdateRecord;
+use tracing::warn;
+
+use crate::{
+    live::{Shard, lock},
+    load::{Found, Waits},
+    shared::{Backoff, Shared},
+};
+
+/// Between two looks at how far the writer is.
+const WRITTEN_PAUSE: Duration = Duration::from_millis(2);
+
+/// Whether an update says that a thread was deleted.
+pub fn removes(record: &UpdateRecord) -> bool {
+    record.update.happened.iter().any(|happened| matches!(happened, Happened::Edited(edited) if edited.deleted))
+}
+
+impl Found {
+    /// Whether the update is in the store: it was applied before, and comes again.
+    pub fn knows(&self, record: &Arc<UpdateRecord>) -> bool {
+        let stored = self.run.iter().flatten();
+        stored.into_iter().any(|(stored, _)| stored.record.update.number >= record.update.number)
+    }
+}
+
+/// Returns when the thread of the update at `offset` has left the store, with every row of an update before it.
+pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64, waits: &Waits) {
+    while lock(shard).written < offset {
+        tokio::time::sleep(WRITTEN_PAUSE).await;
+    }
+    let envelope = &waits.record.envelope;
+    let Some(thread_id) = &envelope.thread_id else { return };
+    let mut backoff = Backoff::new(shared.config.retry_pause);
+    while let Err(failed) = shared.deps.deletes.delete_thread(&envelope.tenant, thread_id, waits.position).await {
+        warn!(error = %failed, "a thread can't be deleted; its updates wait, and this is tried again");
+        backoff.pause().await;
+    }
+}
