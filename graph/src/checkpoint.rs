@@ -119,6 +119,9 @@ impl Checkpoint {
     }
 
     pub(crate) fn untracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+        if !graph.has_untracked() {
+            return BTreeMap::new();
+        }
         self.read(graph, |_, def| def.kind == Kind::Untracked)
     }
 

@@ -1,5 +1,7 @@
 //! Ids are derived, not drawn: a replay gives the same ones.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
@@ -60,8 +62,11 @@ pub fn checkpoint_id(at: Millis, run: RunId, ordinal: i64) -> Uuid {
 }
 
 /// LangGraph's id of a pulled task: xxh3_128 of checkpoint, namespace, step, node and sorted triggers.
-pub fn pull_task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, triggers: &[String]) -> Uuid {
-    let mut sorted: Vec<&str> = triggers.iter().map(String::as_str).collect();
+pub fn pull_task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, triggers: &[Arc<str>]) -> Uuid {
+    if let [only] = triggers {
+        return task_id(checkpoint, ns, step, node, "__pregel_pull", only);
+    }
+    let mut sorted: Vec<&str> = triggers.iter().map(|trigger| &**trigger).collect();
     sorted.sort_unstable();
     task_id(checkpoint, ns, step, node, "__pregel_pull", &sorted.concat())
 }
@@ -91,10 +96,8 @@ pub fn interrupt_id(checkpoint_ns: &str, answered: usize) -> String {
 }
 
 fn task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, path: &str, tail: &str) -> Uuid {
-    let mut bytes = checkpoint.as_bytes().to_vec();
-    for part in [ns, &step.to_string(), node, path, tail] {
-        bytes.extend_from_slice(part.as_bytes());
-    }
+    let parts = [ns, &step.to_string(), node, path, tail].concat();
+    let bytes = [checkpoint.as_bytes().as_slice(), parts.as_bytes()].concat();
     Uuid::from_u128(xxh3_128(&bytes))
 }
 
@@ -118,6 +121,15 @@ mod tests {
         let mut ids: Vec<Uuid> = (0..5_000).map(|_| last.next(5, run)).collect();
         ids.extend([last.next(6, run), last.next(9, run), last.next(8, run)]);
         assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn tasks_have_langgraphs_ids() {
+        // As LangGraph 1.2.22 gives them.
+        let checkpoint = Uuid::from_u128(0x1f0c_1d1e_0000_6000_8000_0000_0000_0001);
+        let pulled = pull_task_id(checkpoint, "a", 1, "a", &[Arc::from("branch:to:a")]);
+        assert_eq!(pulled.to_string(), "57d2e6bf-20f7-aaf8-16ba-31003560333a");
+        assert_eq!(push_task_id(checkpoint, "a", 1, "a", 0).to_string(), "a5fb6b55-859f-18af-4a50-055a7af52f8c");
     }
 
     #[test]

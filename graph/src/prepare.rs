@@ -1,6 +1,6 @@
 //! The start of a superstep: which tasks its checkpoint asks for.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     channel::Content,
@@ -31,8 +31,7 @@ pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint, ns: &str) -> StepT
     }
     for (name, node) in &graph.nodes {
         if is_triggered(graph, checkpoint, node) {
-            let triggers: Vec<String> = node.triggers.iter().map(|trigger| trigger.to_string()).collect();
-            let id = ids::pull_task_id(checkpoint.id, &joined(ns, name), step, name, &triggers);
+            let id = ids::pull_task_id(checkpoint.id, &joined(ns, name), step, name, &node.triggers);
             add(id, name, TaskPath::Pull, node.triggers.clone());
         }
     }
@@ -40,8 +39,8 @@ pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint, ns: &str) -> StepT
 }
 
 /// A node behind the namespace of its graph.
-pub(crate) fn joined(ns: &str, node: &str) -> String {
-    if ns.is_empty() { node.to_owned() } else { format!("{ns}|{node}") }
+pub(crate) fn joined<'a>(ns: &str, node: &'a str) -> Cow<'a, str> {
+    if ns.is_empty() { Cow::Borrowed(node) } else { Cow::Owned([ns, "|", node].concat()) }
 }
 
 fn is_triggered(graph: &Graph, checkpoint: &Checkpoint, node: &Node) -> bool {

@@ -17,6 +17,9 @@ use crate::{
     update::{IssuedTask, TaskDone},
 };
 
+/// What the name of a task begins with that handles the failure of the node named behind it.
+const HANDLER: &str = "__error_handler__";
+
 /// The tasks of one superstep by id.
 pub(crate) type StepTasks = BTreeMap<TaskId, StepTask>;
 
@@ -246,18 +249,20 @@ impl StepTask {
     /// The name that streams and snapshots show.
     pub fn name(&self) -> String {
         match &self.handles {
-            Some(handled) => format!("__error_handler__{}", handled.node),
+            Some(handled) => [HANDLER, &handled.node].concat(),
             None => self.node.to_string(),
         }
     }
 
     /// `<node>:<task id>`, behind the namespace of its graph: that of what runs inside.
     pub fn ns(&self, outer: &str) -> String {
-        let name = self.name();
-        match outer {
-            "" => format!("{name}:{}", self.id),
-            outer => format!("{outer}|{name}:{}", self.id),
-        }
+        let (before, node) = match &self.handles {
+            Some(handled) => (HANDLER, handled.node.as_str()),
+            None => ("", &*self.node),
+        };
+        let bar = if outer.is_empty() { "" } else { "|" };
+        let mut id = Uuid::encode_buffer();
+        [outer, bar, before, node, ":", self.id.hyphenated().encode_lower(&mut id)].concat()
     }
 
     pub fn issued(&self, outer: &str) -> IssuedTask {
@@ -275,7 +280,7 @@ impl StepTask {
     /// The namespace of the subgraph that the node is: its own for each task, or one for the thread.
     pub fn inner_ns(&self, outer: &str, memory: Memory) -> String {
         match memory {
-            Memory::Thread => joined(&without_tasks(outer), &self.node),
+            Memory::Thread => joined(&without_tasks(outer), &self.node).into_owned(),
             Memory::None | Memory::Call => self.ns(outer),
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     case::{Call, Case, Compiled},
     client::{Client, GRAPH, Results},
     compare::{self, Called},
+    stream::Folded,
     worker::Worker,
 };
 
@@ -46,11 +47,14 @@ pub struct World<'a> {
     archive: BTreeMap<(String, Uuid), Arc<GraphLoop>>,
     /// Every update so far that nobody has taken, with its envelope.
     told: Vec<(Arc<Envelope>, Update)>,
+    /// Every event so far, where they are kept.
+    folded: Option<Vec<Folded>>,
     /// The state has outgrown what is worth to be stored at each event: some cases double their lists for ever.
     large: bool,
 }
 
-struct Catalog(BTreeMap<String, Arc<Graph>>);
+/// Graphs by hash.
+pub struct Catalog(BTreeMap<String, Arc<Graph>>);
 
 impl Graphs for Catalog {
     fn graph(&self, hash: &str) -> Option<Arc<Graph>> {
@@ -74,8 +78,19 @@ impl<'a> World<'a> {
             state: Some(KeyState::new(Key::thread("default", &case.id))),
             archive: BTreeMap::new(),
             told: Vec::new(),
+            folded: None,
             large: false,
         }
+    }
+
+    /// From here on every event is kept.
+    pub fn keep_events(&mut self) {
+        self.folded = Some(Vec::new());
+    }
+
+    /// The events that were kept, with the graphs that they need.
+    pub fn into_events(self) -> (Catalog, Vec<Folded>) {
+        (self.graphs, self.folded.unwrap_or_default())
     }
 
     /// Makes one call and runs it to its end.
@@ -127,6 +142,9 @@ impl<'a> World<'a> {
                 Step::Need { need: Need::Spec(hash), .. } => panic!("the graph {hash} is missing"),
             }
         };
+        if let Some(folded) = &mut self.folded {
+            folded.push(Folded { envelope: envelope.clone(), at, event, recalled });
+        }
         let mut tasks = Vec::new();
         for command in commands {
             match command {

@@ -10,3 +10,4 @@ pub mod compare;
 pub mod tally;
 
 pub mod fold;
+pub mod stream;

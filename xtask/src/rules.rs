@@ -27,7 +27,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 /// Crates that are for tests alone, and those that may depend on them beside tests.
-const FOR_TESTS: &[(&str, &[&str])] = &[("semantics", &["semantics-pipeline"])];
+const FOR_TESTS: &[(&str, &[&str])] = &[("semantics", &["semantics-pipeline", "benches"])];
 const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quota", "traces"];
 
 /// Clients of backends, and the only folders whose code may name them.
