@@ -26,3 +26,32 @@ fn is_retried(policy: &RetryPolicy, error: &TaskError) -> bool {
     }
     policy.retry_on.iter().any(|name| *name == error.class || Some(name) == error.kind.as_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The waits after each attempt, as LangGraph 1.2.22 makes them, and that the last attempt is the last.
+    #[test]
+    fn waits_grow_up_to_their_bound() {
+        let policy = RetryPolicy {
+            max_attempts: 5,
+            initial_interval_ms: 20,
+            backoff_factor: 3.0,
+            max_interval_ms: 100,
+            jitter: false,
+            retry_on: vec!["Busy".to_owned()],
+        };
+        let error = |kind: &str| TaskError {
+            class: "node_failed".to_owned(),
+            message: "busy".to_owned(),
+            kind: Some(kind.to_owned()),
+            retryable: false,
+            retry_after_ms: None,
+        };
+        let waits: Vec<Option<u64>> = (1..=5).map(|made| delay_ms(Some(&policy), made, &error("Busy"), 7)).collect();
+        assert_eq!(waits, [Some(20), Some(60), Some(100), Some(100), None]);
+        assert_eq!(delay_ms(Some(&policy), 1, &error("Wrong"), 7), None, "the policy doesn't name it");
+        assert_eq!(delay_ms(None, 1, &error("Busy"), 7), None, "no policy");
+    }
+}

@@ -77,8 +77,8 @@ impl<'a> Client<'a> {
         }
         let goto = match &call.goto {
             None => Vec::new(),
-            Some(Value::Array(names)) => names.iter().map(to_node).collect(),
-            Some(name) => vec![to_node(name)],
+            Some(Value::Array(targets)) => targets.iter().map(to).collect(),
+            Some(target) => vec![to(target)],
         };
         let update = call.update.as_ref().map(shared);
         let (input, command) = match call.call.as_str() {
@@ -122,8 +122,13 @@ impl<'a> Client<'a> {
     }
 }
 
-fn to_node(name: &Value) -> Destination {
-    Destination::Node(name.as_str().expect("a node's name").to_owned())
+/// A node's name, or `{send, arg}` with a plain value as argument.
+fn to(target: &Value) -> Destination {
+    let name = |name: &Value| name.as_str().expect("a node's name").to_owned();
+    match target {
+        Value::Object(send) => Destination::Send { node: name(&send["send"]), argument: Arc::new(send["arg"].clone()) },
+        target => Destination::Node(name(target)),
+    }
 }
 
 /// Results that are still to be told, in the order in which the recorder had them: tasks that fail end after all others,

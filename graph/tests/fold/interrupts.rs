@@ -19,6 +19,12 @@ fn asking(task: &Task, answered: u32) -> TaskResult {
     TaskResult { interrupts: vec![question], answered, ..result(task) }
 }
 
+fn resume_by_id(rig: &mut Rig, id: &str, answer: Value) -> Arc<Envelope> {
+    let answers = Some(BTreeMap::from([(id.to_owned(), Arc::new(answer))]));
+    let command = CommandInput { answers, ..CommandInput::default() };
+    rig.request(Request { command: Some(command), ..Request::default() })
+}
+
 fn ask(rig: &mut Rig, run: &Arc<Envelope>, node: &str, answered: u32) {
     let task = rig.task(node);
     rig.finish(run, asking(&task, answered));
@@ -53,6 +59,27 @@ fn a_second_question_keeps_the_first_answer() {
     rig.finish(&run, TaskResult { answered: 2, ..named(&task) });
     rig.finish_node(&run, "b");
     rig.check_end(&run, RunStatus::Success, None, json!(["a", "b"]));
+}
+
+#[test]
+fn answers_by_id_find_their_question_or_none() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    ask(&mut rig, &run, "a", 0);
+    let ns = rig.task("a").checkpoint_ns;
+    // Nobody asked under this id.
+    let run = resume_by_id(&mut rig, &ids::interrupt_id("elsewhere", 0), json!("lost"));
+    assert!(rig.task("a").answers.is_empty());
+    ask(&mut rig, &run, "a", 0);
+    let run = resume_by_id(&mut rig, &ids::interrupt_id(&ns, 0), json!("one"));
+    ask(&mut rig, &run, "a", 1);
+    // A later question has an id of its own.
+    let run = resume_by_id(&mut rig, &ids::interrupt_id(&ns, 1), json!("two"));
+    assert_eq!(rig.task("a").answers, [Arc::new(json!("one")), Arc::new(json!("two"))]);
+    ask(&mut rig, &run, "a", 2);
+    // The first id answers it as well.
+    resume_by_id(&mut rig, &ids::interrupt_id(&ns, 0), json!("three"));
+    assert_eq!(rig.task("a").answers.last(), Some(&Arc::new(json!("three"))));
 }
 
 #[test]

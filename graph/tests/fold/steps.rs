@@ -5,12 +5,12 @@ use std::sync::Arc;
 use graph::{
     branch::decide,
     event::{Request, RunConfig},
-    task::{Destination, TaskPath, TaskResult},
+    task::{Destination, Task, TaskPath, TaskResult},
     update::{Happened, RunStatus},
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, chain, fork_and_join, named, plain, result, spec};
+use crate::rig::{Rig, chain, failed, fork_and_join, named, plain, result, spec};
 
 fn log() -> Value {
     json!({"log": {"reducer": "append"}})
@@ -151,6 +151,28 @@ fn sends_keep_their_order_and_their_arguments() {
 }
 
 #[test]
+fn only_the_send_that_failed_runs_again() {
+    let mut rig = Rig::new(spec(log(), &["a", "w"], json!([plain(&["START"], "a")])));
+    let run = rig.invoke(json!({}));
+    let task = rig.task("a");
+    let sends = (0..3).map(|n| Destination::Send { node: "w".to_owned(), argument: Arc::new(json!(n)) });
+    rig.finish(&run, TaskResult { branches: sends.collect(), ..result(&task) });
+    let wrote = |task: &Task| {
+        let TaskPath::Push { argument, .. } = &task.path else { panic!("{task:?} was sent") };
+        TaskResult { writes: vec![("log".to_owned(), Arc::new(json!([&**argument])))], ..result(task) }
+    };
+    let pushed: Vec<Task> = rig.issued[1..].iter().map(|(_, task)| task.clone()).collect();
+    rig.finish(&run, wrote(&pushed[0]));
+    rig.finish(&run, wrote(&pushed[2]));
+    rig.finish(&run, failed(&pushed[1]));
+    let run = rig.request(Request::default());
+    let again: Vec<Task> = rig.issued[4..].iter().map(|(_, task)| task.clone()).collect();
+    assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [pushed[1].id]);
+    rig.finish(&run, wrote(&again[0]));
+    rig.check_end(&run, RunStatus::Success, None, json!([0, 1, 2]));
+}
+
+#[test]
 fn a_goto_does_not_stop_plain_edges() {
     let edges = json!([plain(&["START"], "a"), plain(&["a"], "b")]);
     let mut rig = Rig::new(spec(log(), &["a", "b", "c"], edges));
@@ -198,6 +220,13 @@ fn the_recursion_limit_is_counted_as_langgraph_counts() {
         let log = if limit == 1 { json!(["a"]) } else { json!(["a", "b"]) };
         rig.check_end(&run, status, code, log);
     }
+}
+
+#[test]
+fn without_a_limit_there_are_10007_steps() {
+    let mut rig = Rig::new(chain());
+    rig.invoke(json!({}));
+    assert_eq!(rig.task("a").stop - rig.task("a").step, 10_006, "remaining steps of the first node");
 }
 
 #[test]

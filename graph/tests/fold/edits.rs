@@ -1,0 +1,44 @@
+//! Edits of several nodes and of several supersteps at once.
+
+use std::sync::Arc;
+
+use graph::{
+    event::{Edit, Event, StateUpdate},
+    update::Happened,
+};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, fork_and_join};
+
+fn update(node: &str) -> StateUpdate {
+    StateUpdate { values: Some(Arc::new(json!({"log": [format!("as {node}")]}))), as_node: Some(node.to_owned()) }
+}
+
+/// Edits the thread; gives for each checkpoint that was made its log and what is next.
+fn edit(rig: &mut Rig, supersteps: Vec<Vec<StateUpdate>>) -> Vec<(Value, Vec<String>)> {
+    let envelope = rig.envelope();
+    rig.fold(&envelope, Event::StateEdited(Box::new(Edit { supersteps, ..Edit::default() })));
+    let made = rig.happened(&envelope).into_iter().filter_map(|happened| match happened {
+        Happened::StepDone(done) => {
+            let next = done.next.iter().map(|task| task.node.clone()).collect();
+            Some((Value::clone(&done.values["log"]), next))
+        }
+        _ => None,
+    });
+    made.collect()
+}
+
+#[test]
+fn several_nodes_of_a_superstep_make_one_checkpoint() {
+    let mut rig = Rig::new(fork_and_join());
+    let made = edit(&mut rig, vec![vec![update("b"), update("a")]]);
+    assert_eq!(made, [(json!(["as b", "as a"]), vec!["c".to_owned()])], "both arms of the join have written");
+}
+
+#[test]
+fn each_superstep_makes_a_checkpoint() {
+    let mut rig = Rig::new(fork_and_join());
+    let made = edit(&mut rig, vec![vec![update("a")], vec![update("b")]]);
+    let expected = [(json!(["as a"]), vec![]), (json!(["as a", "as b"]), vec!["c".to_owned()])];
+    assert_eq!(made, expected);
+}
