@@ -6,6 +6,7 @@ mod bench;
 mod command;
 mod compose;
 mod jars;
+mod mutate;
 mod packages;
 mod rules;
 mod semantics;
@@ -43,6 +44,11 @@ const VERBS: &[Verb] = &[
         usage: "semantics FILE|fresh SEED COUNT [rich] [OPTIONS]",
         help: "hold the fold and the pipeline against cases of LangGraph: recorded ones, or fresh ones that it runs now",
         run: semantics::run,
+    },
+    Verb {
+        usage: "mutate [PART OF A NAME]",
+        help: "undo the rules of `graph` one at a time: a test has to fail for each",
+        run: mutate::run,
     },
     Verb { usage: "bench NAME [ARGS]", help: "run one benchmark in a release build", run: bench::run },
 ];

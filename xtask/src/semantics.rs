@@ -1,6 +1,6 @@
 //! Cases of LangGraph's semantics: a recorded file, or fresh random graphs that the real library runs first.
 //!
-//! They go through `graph` alone, and through the whole embedded pipeline.
+//! They go through `graph` alone, and through the whole embedded pipeline but with `--alone`.
 
 use std::{
     collections::BTreeSet,
@@ -15,8 +15,8 @@ use crate::{
     test::{Session, cargo},
 };
 
-const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]; then options of \
-                     `semantics-pipeline play`, such as --crash";
+const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]; then --alone \
+                     (no pipeline), or options of `semantics-pipeline play`, such as --crash";
 
 /// What the suite draws: seed, number, kind. Another seed is another day's work, by hand: a case may touch a difference that
 /// no page names yet.
@@ -46,6 +46,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// Prints `N passed, N failed, N excluded` for the fold and for the pipeline, and why cases failed.
 fn hold(file: &Path, options: &[&str]) -> Result<()> {
+    if options == ["--alone"] {
+        cargo(&["build", "--quiet", "--package", "semantics"]).run()?;
+        return command::program("target/debug/semantics", &[&file.to_string_lossy()]).run();
+    }
     // The whole workspace, as tests build it: fewer packages have other features, and build all anew.
     cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
     let file = file.to_string_lossy();

@@ -1,0 +1,231 @@
+//! What runs, subgraphs and people do with a thread.
+
+use super::{Patch, patch};
+
+pub const PATCHES: &[Patch] = &[
+    // What has finished, failed, or is given up
+    patch(
+        "advance/issue.rs",
+        "!task.is_finished() && !task.is_handled()",
+        r#"(undone("what has finished runs no more") || !task.is_finished()) && (undone("a handled failure runs no more") || !task.is_handled())"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "writers.iter_mut().for_each(Writer::give_up);",
+        r#"if !undone("new input gives up what had finished") { writers.iter_mut().for_each(Writer::give_up); }"#,
+    ),
+    patch(
+        "advance/finish.rs",
+        "task.stand == Stand::Open && task.issue == result.issue",
+        r#"task.stand == Stand::Open && (undone("only the open issue counts") || task.issue == result.issue)"#,
+    ),
+    patch(
+        "graph_loop.rs",
+        "progress.failure.get_or_insert(failure);",
+        r#"if undone("the first failure ends the run") { progress.failure = Some(failure); } else { progress.failure.get_or_insert(failure); }"#,
+    ),
+    patch(
+        "advance/handle.rs",
+        ".filter(|_| task.handles.is_none())",
+        r#".filter(|_| undone("a handler's failure is not handled") || task.handles.is_none()).filter(|_| !undone("a failure goes to its handler"))"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "filter(|task| task.handles.is_none()).map",
+        r#"filter(|task| undone("a breakpoint never names a handler") || task.handles.is_none()).map"#,
+    ),
+    patch(
+        "retry.rs",
+        "attempt >= policy.max_attempts",
+        r#"(attempt >= policy.max_attempts && !undone("attempts are counted"))"#,
+    ),
+    patch(
+        "retry.rs",
+        "attempt.saturating_sub(1) as i32",
+        r#"(if undone("the wait grows") { 0 } else { attempt.saturating_sub(1) as i32 })"#,
+    ),
+    patch(
+        "retry.rs",
+        "grown.min(policy.max_interval_ms as f64)",
+        r#"grown.min(if undone("the wait has a bound") { f64::MAX } else { policy.max_interval_ms as f64 })"#,
+    ),
+    // Questions, answers, breakpoints
+    patch(
+        "advance/interrupt.rs",
+        "answers.get(&ids::interrupt_id(&ns, task.given.len()));",
+        r#"answers.get(&ids::interrupt_id(&ns, task.given.len())).filter(|_| !undone("an answer finds its question by id") && (task.given.is_empty() || !undone("later questions have ids of their own")));"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "next.or_else(|| answers.get(&ids::interrupt_id(&ns, 0)))",
+        r#"next.or_else(|| answers.get(&ids::interrupt_id(&ns, 0)).filter(|_| !undone("the first id answers later questions") && !undone("an answer finds its question by id")))"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "if taken == given.len() {",
+        r#"if taken == given.len() && !undone("an answer without an id is taken once") {"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "if anew { Vec::new() }",
+        r#"if (anew && !undone("a run that goes back asks anew")) || undone("a second question keeps the first answer") { Vec::new() }"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "if let Some(place) = order.iter().position(asked) {",
+        r#"if let Some(place) = order.iter().position(asked).filter(|_| !undone("who has asked is answered first")) {"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "self.run.resume.clone_from(&root.resume);",
+        r#"if !undone("a stale answer is found again") { self.run.resume.clone_from(&root.resume); }"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "if resume.is_some() && open_questions(root) > 1 {",
+        r#"if resume.is_some() && open_questions(root) > 1 && !undone("several questions need ids") {"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "            self.run.resume = None;",
+        r#"            if !undone("an answer goes with its step") { self.run.resume = None; }"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "at.head.version > at.head.passed && at.tasks",
+        r#"(undone("a breakpoint before a node stops once") || at.head.version > at.head.passed) && at.tasks"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "at.head.version > at.head.passed && ran",
+        r#"!undone("a breakpoint after a node stops") && at.head.version > at.head.passed && ran"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "(name == \"*\" && node != START_NODE)",
+        "(name == \"*\" && (undone(\"the star spares START\") || node != START_NODE))",
+    ),
+    patch(
+        "advance/step.rs",
+        "if root.tasks.values().any(StepTask::is_finished) {",
+        r#"if root.tasks.values().any(StepTask::is_finished) && !undone("a pause shows what siblings finished") {"#,
+    ),
+    // Subgraphs
+    patch(
+        "advance/subgraph.rs",
+        "task.inner.take().filter(|_| self.run.rewound.is_none()),",
+        r#"task.inner.take().filter(|_| !undone("a call remembers until it ends")).filter(|_| undone("going back begins a call anew") || self.run.rewound.is_none()),"#,
+    ),
+    patch(
+        "advance/subgraph.rs",
+        "self.memory(&ns).map(Box::new),",
+        r#"self.memory(&ns).filter(|_| !undone("a thread's memory stays")).map(Box::new),"#,
+    ),
+    patch(
+        "advance/subgraph.rs",
+        "            Memory::None => None,",
+        r#"            Memory::None => task.inner.take().filter(|_| undone("without memory a subgraph begins anew")),"#,
+    ),
+    patch(
+        "graph_loop.rs",
+        "inner.memory() == Memory::Call)",
+        r#"undone("without memory a subgraph begins anew") || inner.memory() == Memory::Call)"#,
+    ),
+    patch(
+        "advance/subgraph.rs",
+        "            Some(then) => then,\n            None =>",
+        r#"            Some(then) if !undone("memories go back with the run") => then,
+            _ =>"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "(progress.resuming, progress.asks_anew) = (false, false);",
+        r#"if !undone("only the first step goes on in subgraphs") { (progress.resuming, progress.asks_anew) = (false, false); }"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "let shown = at.head.read(graph, |_, def| def.output);",
+        r#"let shown = at.head.read(graph, |_, def| undone("a subgraph gives its output channels") || def.output);"#,
+    ),
+    patch(
+        "advance/subgraph.rs",
+        "End::Left(ParentCommand { writes, goto }) => {",
+        r#"End::Left(ParentCommand { writes, goto }) => {
+                let writes = if undone("a command to the outer graph writes there") { Vec::new() } else { writes };
+                let goto = if undone("a command to the outer graph leads there") { Vec::new() } else { goto };"#,
+    ),
+    // Time travel, commands, edits
+    patch(
+        "advance/first.rs",
+        "let forks = resuming && travels && (superseded || !root.head.source.is_edited());",
+        r#"let forks = !undone("going back forks") && resuming && travels && (undone("an edit that is the newest needs no fork") || superseded || !root.head.source.is_edited());"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "let travels = addressed && !answers;",
+        r#"let travels = addressed && (undone("an answer is for who asked") || !answers);"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "root.forget_results();",
+        r#"if !undone("going back runs everything again") { root.forget_results(); }"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "root.head.passed = root.head.version;",
+        r#"if !undone("going on passes breakpoints") { root.head.passed = root.head.version; }"#,
+    ),
+    patch(
+        "advance/recall.rs",
+        "filter(|_| edited)",
+        r#"filter(|_| edited && !undone("an edited checkpoint stands for the one before"))"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "stored.writes.extend(written.writes);",
+        r#"if undone("commands add up") { stored.writes.clear(); }
+    stored.writes.extend(written.writes);"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "progress.entry.clone_from(&entry)",
+        r#"if !undone("a command's goto begins an empty thread") { progress.entry.clone_from(&entry) }"#,
+    ),
+    patch(
+        "advance/edit.rs",
+        "(first > second).then",
+        r#"(undone("an ambiguous edit is refused") || first > second).then"#,
+    ),
+    patch("advance/edit.rs", "(head.passed == 0 &&", r#"(!undone("the first edit is START's") && head.passed == 0 &&"#),
+    patch(
+        "advance/edit.rs",
+        "(parent, source) = (at.head.parent, Source::Fork);",
+        r#"if !undone("a copy is a fork") { (parent, source) = (at.head.parent, Source::Fork); }"#,
+    ),
+    patch(
+        "advance/edit.rs",
+        "                finish_all(graph, at)?;",
+        r#"                if !undone("an edit as __end__ ends what is next") { finish_all(graph, at)?; }"#,
+    ),
+    patch(
+        "advance/edit.rs",
+        "let triggers = [Arc::from(BY_HAND)];",
+        r#"let triggers: Vec<Arc<str>> = if undone("an edit drops what was pending") { Vec::new() } else { vec![Arc::from(BY_HAND)] };"#,
+    ),
+    patch(
+        "advance/edit.rs",
+        "written.push((name.clone(), Finished { writes, branches, ..Finished::default() }));",
+        r#"let branches = if undone("an edit decides conditions") { Vec::new() } else { branches };
+        written.push((name.clone(), Finished { writes, branches, ..Finished::default() }));"#,
+    ),
+    patch(
+        "advance/edit.rs",
+        "writes.retain(|(name, _)| graph",
+        r#"writes.retain(|(name, _)| undone("an edit as START keeps to the input schema") || graph"#,
+    ),
+    patch(
+        "advance/begin.rs",
+        "own(key) && primitive(value)",
+        r#"(undone("metadata has keys of the caller's own") || own(key)) && (undone("metadata is primitive") || primitive(value))"#,
+    ),
+];
