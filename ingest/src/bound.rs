@@ -74,7 +74,6 @@ async fn chat(
     claim: Option<ClaimedKey>,
 ) -> Answer {
     let ChatRequest { message, thread_id, stream, dialect, user, context, config, multitask, answer, answers } = body;
-    options::check_multitask(multitask, "multitask")?;
     if let Some(thread) = &thread_id {
         options::check_thread_id(thread)?;
     }

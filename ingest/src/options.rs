@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     envelope::{Lane, Millis},
-    event::{Multitask, RunConfig},
+    event::RunConfig,
 };
 use schemas::{
     client::{CreateRun, RequestConfig},
@@ -82,7 +82,7 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
         config: _,
         mode: _,
         dialect: _,
-        multitask,
+        multitask: _,
         user: _,
         webhook,
         checkpoint_id: _,
@@ -91,15 +91,7 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
         after_seconds,
     } = body;
     refuse_if(webhook.is_some(), "webhook")?;
-    refuse_if(after_seconds.is_some(), "after_seconds")?;
-    check_multitask(*multitask, "multitask")
-}
-
-pub(crate) fn check_multitask(multitask: Multitask, name: &str) -> Result<(), Refusal> {
-    match multitask {
-        Multitask::Enqueue | Multitask::Reject | Multitask::Interrupt => Ok(()),
-        Multitask::Rollback => Err(Refusal::not_built(format!("`{name}: rollback`")).param(name)),
-    }
+    refuse_if(after_seconds.is_some(), "after_seconds")
 }
 
 pub(crate) fn refuse_if(given: bool, option: &str) -> Result<(), Refusal> {

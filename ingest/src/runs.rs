@@ -323,7 +323,7 @@ async fn cancel(
         return Err(Refusal::new(Code::InvalidValue, "a reason has at most 500 characters").param("reason"));
     }
     let bytes = view(&ingest, &asked, &name, run).await?;
-    let status = match ingest.cancel(&asked, run, &View::of(&bytes)?, reason).await? {
+    let status = match ingest.cancel(&asked, run, &View::of(&bytes)?, reason, false).await? {
         Cancelled::Asked => StatusCode::ACCEPTED,
         Cancelled::HadEnded => StatusCode::OK,
     };
@@ -344,6 +344,7 @@ impl Ingest {
         run: RunId,
         view: &View<'_>,
         reason: String,
+        rollback: bool,
     ) -> Result<Cancelled, Refusal> {
         if view.status.is_terminal() {
             return Ok(Cancelled::HadEnded);
@@ -353,7 +354,7 @@ impl Ingest {
         let graph = GraphRef { name: view.graph.to_string(), hash: view.hash.to_string() };
         let envelope = Envelope { traceparent: None, ..self.envelope(asked, None, run, thread, graph, now) };
         let partition = self.partition_of(run).ok_or_else(Refusal::run_not_found)?;
-        self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason, rollback: false })).await?;
+        self.append(partition, self.record(asked, envelope, now, Event::Cancelled { reason, rollback })).await?;
         Ok(Cancelled::Asked)
     }
 }

@@ -120,6 +120,6 @@ impl Ingest {
     async fn cancel_left(&self, asked: &Asked, run: RunId) -> Result<(), Refusal> {
         let found = self.find_run(asked, run, &format!("/internal/runs/{run}")).await?;
         let view = whole(found).await?;
-        self.cancel(asked, run, &View::of(&view)?, "its client went away".to_owned()).await.map(|_| ())
+        self.cancel(asked, run, &View::of(&view)?, "its client went away".to_owned(), false).await.map(|_| ())
     }
 }

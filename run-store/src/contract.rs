@@ -89,6 +89,9 @@ pub trait Deletes: Send + Sync {
     ///
     /// May be repeated; one that was cut off must be.
     async fn delete_thread(&self, tenant: &str, thread_id: &str, at: Position) -> Result<()>;
+    /// A run of a thread as if it had never been, at the position that undid it: its row, its updates, the checkpoints that
+    /// it made. Usage stays, and so does what the fold put away. May be repeated; one that was cut off must be.
+    async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<()>;
     /// Where the thread was deleted last: what was caused there or before and comes only now is late. Forgotten when
     /// nothing can come any more.
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>>;

@@ -34,6 +34,7 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::ItemsNeverEnd, "an_expired_item_is_not_read"),
     (Flaw::RefreshWritesWhatWasRead, "a_refresh_brings_nothing_back"),
     (Flaw::DeletesAreForgotten, "where_a_thread_was_deleted_is_known"),
+    (Flaw::UndoneRunsLeaveHistory, "a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
 ];
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     live::Stored,
+    remove,
     shared::{Backoff, Shared},
     thread::ThreadState,
     values::{self, Unread},
@@ -90,7 +91,7 @@ async fn try_load(shared: &Shared, waits: &Waits, missing: Missing) -> Result<Fo
     if let (true, Some(thread_id)) = (missing.run, &envelope.thread_id) {
         let deleted = shared.deps.deletes.deleted(&envelope.tenant, thread_id).await?;
         // The delete's own update stands where the thread was deleted.
-        found.late = !missing.removal && deleted.is_some_and(|deleted| waits.position <= deleted);
+        found.late = !remove::deletes_thread(&waits.record) && deleted.is_some_and(|deleted| waits.position <= deleted);
         if found.late {
             return Ok(found);
         }

@@ -1,4 +1,4 @@
-//! What clients delete leaves the store when all that was read before is written, and before anything else of the thread
+//! What clients delete or undo leaves the store when all that was read before is written, and before anything else of the thread
 //! is applied. Whoever waits for it is told then.
 
 use std::{
@@ -19,9 +19,19 @@ use crate::{
 /// Between two looks at how far the writer is.
 const WRITTEN_PAUSE: Duration = Duration::from_millis(2);
 
-/// Whether an update says that a thread was deleted.
+/// Whether an update takes something away that was written before.
 pub fn removes(record: &UpdateRecord) -> bool {
+    deletes_thread(record) || undoes_run(record)
+}
+
+/// Whether an update says that its thread was deleted.
+pub fn deletes_thread(record: &UpdateRecord) -> bool {
     record.update.happened.iter().any(|happened| matches!(happened, Happened::Edited(edited) if edited.deleted))
+}
+
+/// Whether an update says that its run is as if it had never been.
+pub fn undoes_run(record: &UpdateRecord) -> bool {
+    record.update.happened.iter().any(|happened| matches!(happened, Happened::Ended(ended) if ended.rolled_back))
 }
 
 impl Found {
@@ -32,16 +42,22 @@ impl Found {
     }
 }
 
-/// Returns when the thread of the update at `offset` has left the store, with every row of an update before it.
+/// Returns when what the update at `offset` takes away has left the store, with every row of an update before it.
 pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64, waits: &Waits) {
     while lock(shard).written < offset {
         tokio::time::sleep(WRITTEN_PAUSE).await;
     }
     let envelope = &waits.record.envelope;
     let Some(thread_id) = &envelope.thread_id else { return };
+    let deletes = &shared.deps.deletes;
     let mut backoff = Backoff::new(shared.config.retry_pause);
-    while let Err(failed) = shared.deps.deletes.delete_thread(&envelope.tenant, thread_id, waits.position).await {
-        warn!(error = %failed, "a thread can't be deleted; its updates wait, and this is tried again");
+    loop {
+        let done = match undoes_run(&waits.record) {
+            true => deletes.delete_run(&envelope.tenant, thread_id, envelope.run_id, waits.position).await,
+            false => deletes.delete_thread(&envelope.tenant, thread_id, waits.position).await,
+        };
+        let Err(failed) = done else { return };
+        warn!(error = %failed, "rows can't be deleted; the thread's updates wait, and this is tried again");
         backoff.pause().await;
     }
 }

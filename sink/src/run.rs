@@ -34,6 +34,8 @@ pub struct RunState {
     resumes: Option<Uuid>,
     /// No run: an edit of a thread's state, which lists and reads of runs don't know.
     pub is_edit: bool,
+    /// As if it had never been: who watched it is told its end, and nobody else finds it.
+    pub undone: bool,
 }
 
 impl RunState {
@@ -52,6 +54,7 @@ impl RunState {
             error: None,
             exception: None,
             is_edit: false,
+            undone: false,
             interrupts: Vec::new(),
             usage: Usage::default(),
             resumes: None,
@@ -85,6 +88,7 @@ impl RunState {
                     self.exception = edited.error.as_ref().map(run_error::exception_of);
                 }
                 Happened::Ended(ended) => {
+                    self.undone = ended.rolled_back;
                     self.output.clone_from(&ended.output);
                     self.error = run_error::of(ended, self.envelope.run_id);
                     self.exception = run_error::exception(ended);

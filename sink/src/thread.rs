@@ -59,6 +59,16 @@ pub struct ThreadView {
     /// The values of unfinished subgraphs where they differ from those of their checkpoints, by namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
+    /// How things stood when the live run began: should it be undone, they stand so again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Before>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    pub run_id: Uuid,
+    pub graph: String,
+    pub view: ThreadView,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +110,6 @@ impl ThreadState {
         }
         self.position = position;
         self.updated_at = record.update.at;
-        self.graph.clone_from(&run.envelope.graph.name);
         if run.envelope.principal.user.is_some() {
             self.user.clone_from(&run.envelope.principal.user);
         }
@@ -130,14 +139,17 @@ impl ThreadState {
                     (self.view.error, self.view.exception) = (None, None);
                     self.view.outcome = self.rests();
                 }
+                Happened::Started(_) => self.begin(run_id),
                 Happened::Queued(_)
-                | Happened::Started(_)
                 | Happened::Continued(_)
                 | Happened::StepDone(_)
                 | Happened::Paused(_)
                 | Happened::Edited(_)
                 | Happened::Spent { .. } => {}
             }
+        }
+        if (run.started || run.is_edit) && !run.undone {
+            self.graph.clone_from(&run.envelope.graph.name);
         }
     }
 
@@ -149,8 +161,26 @@ impl ThreadState {
         }
     }
 
+    /// An update may be folded again: what it says itself is not what was before it.
+    fn begin(&mut self, run_id: Uuid) {
+        if self.view.before.as_ref().is_some_and(|before| before.run_id == run_id) {
+            return;
+        }
+        let view = ThreadView { before: None, live: BTreeSet::new(), ..self.view.clone() };
+        self.view.before = Some(Box::new(Before { run_id, graph: self.graph.clone(), view }));
+    }
+
     fn end(&mut self, ended: &Ended, run_id: Uuid, started: bool) {
         self.view.live.remove(&run_id);
+        let before = self.view.before.take_if(|before| before.run_id == run_id);
+        if ended.rolled_back {
+            if let Some(Before { run_id: _, graph, view }) = before.map(|before| *before) {
+                let live = std::mem::take(&mut self.view.live);
+                self.view = ThreadView { live, ..view };
+                (self.graph, self.checkpoint) = (graph, None);
+            }
+            return;
+        }
         if !started {
             return;
         }

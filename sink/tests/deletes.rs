@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use event_log::partition_for;
 use graph::{
     envelope::Key,
-    update::{Edited, Happened, RunStatus},
+    update::{Edited, Ended, Happened, RunStatus},
 };
 use http::Response;
 use run_store::{Deletes, Position, StoreError};
 use schemas::{record::UpdateRecord, stream::Waited};
 use serde_json::{Value, json};
 use stage::{PARTITIONS, Run, Running, Stage, whole};
+use uuid::Uuid;
 
 fn run_on(number: u64, thread: &str) -> Run {
     let partition = partition_for(Key::thread("default", thread).as_str().as_bytes(), PARTITIONS);
@@ -118,6 +119,76 @@ async fn what_comes_again_of_a_deleted_thread_brings_nothing_back() {
     sink.stop().await;
 }
 
+/// The end of a run of which its thread shall know nothing.
+fn undo(run: &Run, number: u64, offset: u64, thread: &Value) -> UpdateRecord {
+    let values =
+        thread.as_object().map(|values| values.iter().map(|(name, value)| (name.clone(), Arc::new(value.clone()))));
+    let Some(Happened::Ended(ended)) = run.ended(0).update.happened.pop() else { panic!("a run's end") };
+    let values = values.map(Iterator::collect);
+    let ended = Ended { status: RunStatus::Cancelled, output: None, values, rolled_back: true, ..*ended };
+    run.update(number, offset, RunStatus::Cancelled, Vec::new(), vec![Happened::Ended(Box::new(ended))])
+}
+
+#[tokio::test]
+async fn an_undone_run_leaves_its_thread_as_it_was() {
+    let stage = Stage::open().await;
+    let sink = stage.sink().await;
+    let (first, undone, next) = (run_on(1, "t"), run_on(70_000 << 32, "t"), run_on(90_000 << 32, "t"));
+    stage.play(&first).await;
+    sink.json_when("/internal/runs?thread_id=t&status=success", |runs| runs["data"] != json!([])).await;
+    let look = async |sink: &Running| {
+        let mut seen = Vec::new();
+        for path in ["", "/state", "/history?limit=10"] {
+            let mut shown = sink.json(&format!("/internal/threads/t{path}")).await;
+            if let Some(thread) = shown.as_object_mut() {
+                // It was touched.
+                thread.retain(|name, _| !name.ends_with("updated_at"));
+            }
+            seen.push(shown);
+        }
+        seen
+    };
+    let before = look(&sink).await;
+    let mut records = [undone.started(11), undone.prepared(12)].map(old);
+    for happened in &mut records[0].update.happened {
+        if let Happened::StepDone(step) = happened {
+            step.parent_id = before[1]["checkpoint_id"].as_str().map(|id| id.parse().unwrap());
+        }
+    }
+    for record in &records {
+        stage.put(&undone, record.clone()).await;
+    }
+    sink.json_when("/internal/threads/t", |thread| thread["status"] == "busy").await;
+    let told = sink.ask(&undone.path("/wait")).await;
+    let end = old(undo(&undone, 3, 13, &before[1]["values"]));
+    stage.put(&undone, end.clone()).await;
+    let Waited::Ended(view) = ended(told).await else { panic!("who watched it is told") };
+    assert_eq!(view.status, RunStatus::Cancelled);
+    let gone = async |sink: &Running| {
+        assert_eq!(status(sink, &undone.path("")).await, 404);
+        let runs = sink.json("/internal/runs?thread_id=t").await;
+        assert_eq!(runs["data"].as_array().unwrap().len(), 1, "{runs}");
+        assert_eq!(look(sink).await, before);
+    };
+    gone(&sink).await;
+    sink.stop().await;
+    // From the store, and when an owner that follows a dead one appends it all again.
+    let sink = stage.sink().await;
+    gone(&sink).await;
+    for record in records.into_iter().chain([end]) {
+        stage.put(&undone, record).await;
+    }
+    let fence = fence(3, &first);
+    stage.play(&fence).await;
+    let ran = format!("/internal/runs?status=success&thread_id={}", thread_of(&fence));
+    sink.json_when(&ran, |runs| runs["data"] != json!([])).await;
+    gone(&sink).await;
+    stage.put(&next, next.started(14)).await;
+    let thread = sink.json_when("/internal/threads/t", |thread| thread["status"] == "busy").await;
+    assert_eq!(thread["created_at"], before[0]["created_at"]);
+    sink.stop().await;
+}
+
 fn thread_of(run: &Run) -> String {
     run.envelope.thread_id.as_deref().unwrap_or_default().replace(' ', "%20")
 }
@@ -169,6 +240,10 @@ impl Deletes for Refusing {
             return Err(StoreError::Unavailable { reason: "down".to_owned() });
         }
         self.store.delete_thread(tenant, thread_id, at).await
+    }
+
+    async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
+        self.store.delete_run(tenant, thread_id, run_id, at).await
     }
 
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {

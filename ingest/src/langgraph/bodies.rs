@@ -278,8 +278,7 @@ impl RunCreate {
         refuse_if(self.durability == Some(Durability::Exit), "durability: exit")?;
         refuse_if(self.checkpoint_during == Some(false), "checkpoint_during: false")?;
         let ns = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.get("checkpoint_ns"));
-        refuse_if(ns.and_then(Value::as_str).is_some_and(|ns| !ns.is_empty()), "checkpoint.checkpoint_ns")?;
-        options::check_multitask(self.multitask_strategy.unwrap_or_default(), "multitask_strategy")
+        refuse_if(ns.and_then(Value::as_str).is_some_and(|ns| !ns.is_empty()), "checkpoint.checkpoint_ns")
     }
 
     pub fn options(&mut self) -> Result<options::Options, Refusal> {

@@ -63,7 +63,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .says(TAG, "Cancels a run.")
             .query(&[
                 ("wait", "`true`: answers when the run has ended."),
-                ("action", "`interrupt`; `rollback` is not built yet."),
+                ("action", "`interrupt`; `rollback`: as if it had never been."),
             ])
             .answers(200, "It will end, or has.", Media::Json("Document")),
         route(Scope::Run, Method::POST, "/runs", create_alone)
@@ -240,10 +240,14 @@ async fn cancel(
     Params(params): Params<CancelParams>,
     asked: Asked,
 ) -> Answer {
-    refuse_if(params.action.as_deref() == Some("rollback"), "action: rollback")?;
+    let rollback = match params.action.as_deref() {
+        None | Some("interrupt") => false,
+        Some("rollback") => true,
+        Some(_) => return Err(unprocessable(Refusal::new(Code::InvalidValue, "action: `interrupt` or `rollback`"))),
+    };
     let (run, bytes) = view(&ingest, &asked, &thread, &id).await?;
     let reason = format!("interrupt requested via POST /threads/{thread}/runs/{run}/cancel");
-    match ingest.cancel(&asked, run, &View::of(&bytes)?, reason).await? {
+    match ingest.cancel(&asked, run, &View::of(&bytes)?, reason, rollback).await? {
         Cancelled::HadEnded => return Err(run_not_found()),
         Cancelled::Asked => {}
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graph::{
-    event::{CommandInput, Edit, Event, Request, StateUpdate},
+    event::{CommandInput, Edit, Event, Multitask, Request, StateUpdate},
     task::Destination,
 };
 use serde_json::{Value, json};
@@ -71,7 +71,22 @@ async fn a_run_that_is_cancelled_is_shown_as_interrupted() {
     let cancel = stage.post(&format!("{address}/cancel?wait=true"), json!({})).await.expect(200);
     assert_eq!(cancel.json(), json!({}));
     assert_eq!(stage.get(&address).await.expect(200).json()["status"], "interrupted");
-    stage.post(&format!("{address}/cancel?action=rollback"), json!({})).await.expect(501);
+    stage.post(&format!("{address}/cancel?action=undo"), json!({})).await.expect(422);
+}
+
+#[tokio::test]
+async fn a_run_is_undone_by_its_client_or_by_the_next() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let reply = stage.post(&format!("/threads/{id}/runs"), run("slow")).await.expect(200);
+    let address = reply.header("content-location").to_owned();
+    stage.post(&format!("{address}/cancel?wait=true&action=rollback"), json!({})).await.expect(200);
+    let (_, last) = stage.records().await.pop().unwrap();
+    assert!(matches!(last.event, Event::Cancelled { rollback: true, .. }), "{last:?}");
+    let mut instead = run("x");
+    instead["multitask_strategy"] = json!("rollback");
+    stage.post(&format!("/threads/{id}/runs"), instead).await.expect(200);
+    assert_eq!(last_request(&stage).await.multitask, Multitask::Rollback);
 }
 
 #[tokio::test]
@@ -105,7 +120,6 @@ async fn mistakes_have_langgraphs_words() {
     check("/runs/wait", json!({"assistant_id": "support"}), 422, "input").await;
     for (option, value) in [
         ("webhook", json!("http://x")),
-        ("multitask_strategy", json!("rollback")),
         ("after_seconds", json!(1)),
         ("durability", json!("exit")),
         ("stream_mode", json!(["values", "events"])),

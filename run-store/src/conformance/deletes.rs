@@ -145,3 +145,31 @@ pub(super) async fn what_comes_late_of_a_deleted_thread_stays_away(bench: &mut B
     same!(listed, [], "a zombie's archive");
     Ok(())
 }
+
+pub(super) async fn a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it(bench: &mut Bench<'_>) -> Outcome {
+    let (key, tenant) = (bench.key("t"), bench.tenant());
+    begin(bench, "t", 1).await?;
+    let mut run = bench.run(2);
+    run.thread_id = Some("t".to_owned());
+    let of = |ns: &str, n: u64, run_id| crate::rows::CheckpointRow { run_id, ..bench.checkpoint(&key, ns, n) };
+    let other = of("", 3, bench.run(9).run_id);
+    let made = vec![of("", 2, run.run_id), other.clone(), of("child:1", 2, run.run_id)];
+    let write = RunWrite {
+        run: Some(run.clone()),
+        checkpoints: made,
+        updates: (1..=3).map(update).collect(),
+        ..write_of(&run)
+    };
+    bench.store.write(vec![write].into()).await?;
+    for _ in 0..2 {
+        bench.store.delete_run(&tenant, "t", run.run_id, position(200)).await?;
+        same!(bench.store.run(&tenant, run.run_id).await?, None, "the run");
+        same!(bench.store.updates(&tenant, run.run_id, 0, 9).await?, [], "its updates");
+        let left = bench.store.checkpoints(&key, "", None, 9).await?;
+        same!(left.len(), 3, "checkpoints of others");
+        holds!(left.contains(&other), "one that was written together with the run's");
+        let expect: Vec<usize> = WHOLE.iter().enumerate().map(|(at, n)| if at == 10 { 3 } else { *n }).collect();
+        same!(found(bench, "t", 1).await?, expect, "the rest of the thread");
+    }
+    Ok(())
+}

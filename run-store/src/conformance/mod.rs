@@ -143,6 +143,7 @@ pub const CASES: &[Case] = cases! {
         a_deleted_thread_takes_no_other_with_it
         a_deleted_thread_may_begin_anew
         where_a_thread_was_deleted_is_known
+        a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it
         what_comes_late_of_a_deleted_thread_stays_away;
     items:
         an_item_comes_back_whole

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{
-    EmbeddedStore,
+    EmbeddedStore, checkpoints,
     states::{position, stored},
 };
 use crate::{contract::Deletes, error::StoreError, metrics::observe, packed::unpack_checkpoints, position::Position};
@@ -20,6 +20,12 @@ impl Deletes for EmbeddedStore {
         let (tenant, thread_id) = (tenant.to_owned(), thread_id.to_owned());
         let write = self.write(1024, move |connection| delete_thread(connection, &tenant, &thread_id, at));
         observe("delete_thread", write).await
+    }
+
+    async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
+        let (tenant, owner) = (tenant.to_owned(), Key::thread(tenant, thread_id));
+        let write = self.write(1024, move |connection| delete_run(connection, &tenant, &owner, run_id, at));
+        observe("delete_run", write).await
     }
 
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
@@ -75,6 +81,37 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
         .prepare_cached("DELETE FROM threads WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
         .execute(params![tenant, thread_id, at])?;
     connection.prepare_cached("DELETE FROM blobs WHERE owner = ?1")?.execute([owner])?;
+    Ok(())
+}
+
+fn delete_run(
+    connection: &Connection,
+    tenant: &str,
+    owner: &Key,
+    run_id: Uuid,
+    at: Position,
+) -> Result<(), StoreError> {
+    let mut query = connection.prepare_cached("SELECT id, ns, packed FROM checkpoints WHERE owner = ?1")?;
+    let mut rows = query.query([owner.as_str()])?;
+    let mut held = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, ns, packed): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let checkpoints = unpack_checkpoints(Bytes::from(packed), tenant, owner, &ns)?;
+        if checkpoints.iter().any(|checkpoint| checkpoint.run_id == run_id) {
+            held.push((id, checkpoints));
+        }
+    }
+    for (id, mut others) in held {
+        connection.prepare_cached("DELETE FROM checkpoints WHERE id = ?1")?.execute([id])?;
+        others.retain(|checkpoint| checkpoint.run_id != run_id);
+        checkpoints::put(connection, &others)?;
+    }
+    connection
+        .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
+        .execute(params![tenant, run_id.as_bytes()])?;
+    connection
+        .prepare_cached("DELETE FROM runs WHERE tenant = ?1 AND run_id = ?2 AND position <= ?3")?
+        .execute(params![tenant, run_id.as_bytes(), stored(at)])?;
     Ok(())
 }
 

@@ -21,6 +21,10 @@ impl Deletes for ScyllaStore {
         observe("delete_thread", self.delete_all_of(tenant, thread_id, at)).await
     }
 
+    async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
+        observe("delete_run", self.delete_one_run(tenant, thread_id, run_id, at)).await
+    }
+
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
         let key = Key::thread(tenant, thread_id);
         let nil = Uuid::nil();
@@ -117,6 +121,35 @@ impl ScyllaStore {
                 self.execute(&self.statements.unlist_by_thread, (tenant, thread_id, run)).await
             })
             .await
+    }
+
+    async fn delete_one_run(
+        &self,
+        tenant: &str,
+        thread_id: &str,
+        run_id: Uuid,
+        at: Position,
+    ) -> Result<(), StoreError> {
+        let owner = Key::thread(tenant, thread_id);
+        let listed: Vec<(String,)> = self.all(&self.statements.find_namespaces, (owner.as_str(),)).await?;
+        for ns in listed.into_iter().map(|(ns,)| ns).chain([String::new()]) {
+            for span in self.spans(&owner, &ns).await? {
+                let mut others = self.piece(&owner, &ns, &span).await?;
+                let count = others.len();
+                others.retain(|row| row.run_id != run_id);
+                if others.len() == count {
+                    continue;
+                }
+                // The others first: they lie under another key, and none is away for a moment.
+                self.put_checkpoints(&others).await?;
+                let (last, first) = (span.last.as_bytes().as_slice(), span.first.as_bytes().as_slice());
+                self.execute(&self.statements.delete_checkpoints, (owner.as_str(), &ns, last, first, span.n)).await?;
+            }
+        }
+        let run = run_id.as_bytes().as_slice();
+        self.execute(&self.statements.delete_updates, (tenant, run)).await?;
+        self.execute(&self.statements.delete_run, (at.delete_timestamp(), tenant, run)).await?;
+        self.execute(&self.statements.unlist_by_thread, (tenant, thread_id, run)).await
     }
 
     async fn delete_blobs_of(&self, owner: &str) -> Result<(), StoreError> {

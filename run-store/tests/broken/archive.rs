@@ -56,6 +56,18 @@ impl Deletes for BrokenStore {
         }
     }
 
+    async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
+        let key = Key::thread(tenant, thread_id);
+        let mut history = self.inner.checkpoints(&key, "", None, 100).await?;
+        self.inner.delete_run(tenant, thread_id, run_id, at).await?;
+        if !self.is(Flaw::UndoneRunsLeaveHistory) {
+            return Ok(());
+        }
+        history.retain(|row| row.run_id == run_id);
+        let write = RunWrite { tenant: tenant.to_owned(), run_id, checkpoints: history, ..RunWrite::default() };
+        self.inner.write(vec![write].into()).await
+    }
+
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
         if self.is(Flaw::DeletesAreForgotten) { Ok(None) } else { self.inner.deleted(tenant, thread_id).await }
     }

@@ -53,6 +53,7 @@ pub enum Flaw {
     ItemsNeverEnd,
     RefreshWritesWhatWasRead,
     DeletesAreForgotten,
+    UndoneRunsLeaveHistory,
 }
 
 pub struct BrokenStore {

@@ -8,7 +8,7 @@ use crate::process::{dev, folder};
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 9] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -17,6 +17,7 @@ const CHECKS: [&str; 8] = [
     "fails_as_langgraph_does",
     "cancels_and_refuses",
     "forgets_threads",
+    "undoes_runs",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

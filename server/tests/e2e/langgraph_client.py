@@ -300,6 +300,42 @@ async def forgets_threads(client) -> None:
     await refused(client.threads.get(made), 404)
 
 
+async def undoes_runs(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, "steps", input={"log": ["in"]})
+    before = await client.threads.get_state(thread)
+    past = await client.threads.get_history(thread, limit=10)
+    run = await client.runs.create(thread, "slow", input={"log": ["undone"]})
+    await until_seen(client, thread, "undone")
+    instead = await client.runs.wait(thread, "steps", input={"log": ["over"]}, multitask_strategy="rollback")
+    assert instead["log"] == ["in", "a", "b", "over", "a", "b"], instead
+    await refused(client.runs.get(thread, run["run_id"]), 404)
+    assert len(await client.runs.list(thread)) == 2
+    history = await client.threads.get_history(thread, limit=10)
+    assert [one["checkpoint_id"] for one in history[4:]] == [one["checkpoint_id"] for one in past]
+    assert len(history) == 8, [one["values"] for one in history]
+
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, "steps", input={"log": ["in"]})
+    before = await client.threads.get_state(thread)
+    run = await client.runs.create(thread, "slow", input={"log": ["undone"]})
+    await until_seen(client, thread, "undone")
+    await client.runs.cancel(thread, run["run_id"], wait=True, action="rollback")
+    await refused(client.runs.get(thread, run["run_id"]), 404)
+    after = await client.threads.get_state(thread)
+    assert after == before, (after, before)
+    assert (await client.threads.get(thread))["status"] == "idle"
+    assert len(await client.threads.get_history(thread, limit=10)) == 4
+
+
+async def until_seen(client, thread: str, word: str) -> None:
+    for _ in range(100):
+        if word in ((await client.threads.get_state(thread))["values"] or {}).get("log", []):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{word} is never seen")
+
+
 async def refused(call, status: int) -> str:
     try:
         answer = await call
@@ -337,6 +373,7 @@ async def main() -> None:
         fails_as_langgraph_does,
         cancels_and_refuses,
         forgets_threads,
+        undoes_runs,
     ]:
         await check(client)
         print(check.__name__, flush=True)

@@ -297,7 +297,7 @@ impl Owned {
     /// Adds the newest views to the rows, and says up to where these rows are everything.
     fn finish(&mut self, shard: &Shard, touched: Touched, batch: &mut Batch) {
         for run_id in touched.runs {
-            if let Some(run) = shard.run(run_id).filter(|run| !run.state.is_edit) {
+            if let Some(run) = shard.run(run_id).filter(|run| !run.state.is_edit && !run.state.undone) {
                 let view = batch.rows.put_away(&run.state.envelope.key(), run.view(), |hash| run.names(hash));
                 batch.rows.set_run(run_row(&run.state, view, run.position));
             }
@@ -321,15 +321,17 @@ impl Owned {
 fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
     let (record, values) = (&update.record, !update.is_whole);
     let Some(number) = record.update.number else { return Missing { values, ..Missing::default() } };
-    let unknown = shard.run(record.envelope.run_id).is_none();
-    let removal = unknown && !update.is_removed && remove::removes(record);
+    let known = shard.run(record.envelope.run_id);
+    let unknown = known.is_none();
+    let applied = known.is_some_and(|run| run.state.number >= number);
+    let removal = !applied && !update.is_removed && remove::removes(record);
     let run = unknown
         && (number > 1
             || removal
             || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS
             || shard.was_here_lately(record.envelope.run_id));
     let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
-        !remove::removes(record)
+        !remove::deletes_thread(record)
             && !begins_thread(record)
             && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
     });
@@ -382,8 +384,11 @@ fn apply(
     if shard.apply(stored, position, offset, now) == Applied::Duplicate {
         return names::duplicate();
     }
-    batch.rows.add_update(&record, &payload, position);
-    touched.runs.insert(run_id);
+    // A run that was undone has no rows: its thread has.
+    if !remove::undoes_run(&record) {
+        batch.rows.add_update(&record, &payload, position);
+        touched.runs.insert(run_id);
+    }
     if let Some(thread_id) = &record.envelope.thread_id {
         touched.threads.insert((record.envelope.tenant.clone(), thread_id.clone()), run_id);
     }

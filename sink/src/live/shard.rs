@@ -160,7 +160,7 @@ impl Shard {
         self.bytes += run.bytes - bytes;
         let ended = (run.is_over() && !was_over).then(|| run.is_watched());
         let held = run.held_since().is_some();
-        if remove::removes(&record) {
+        if remove::deletes_thread(&record) {
             self.forget_thread(&record, position, now);
         } else if let Some(thread_id) = &run.state.envelope.thread_id {
             let name = (run.state.envelope.tenant.clone(), thread_id.clone());

@@ -31,7 +31,9 @@ pub async fn run(
     let known = {
         let shard = lock(&shard);
         match shard.run(run_id) {
-            Some(run) if run.state.envelope.tenant != tenant => return Err(Refusal::run_not_found(run_id)),
+            Some(run) if run.state.envelope.tenant != tenant || run.state.undone => {
+                return Err(Refusal::run_not_found(run_id));
+            }
             // While a partition catches up, memory may be behind what was written before.
             Some(run) => Some((run.view(), run.state.number, run.is_over() || !shard.catching_up)),
             None => None,
