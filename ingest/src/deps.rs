@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use event_log::EventLog;
 use graph::world::{Clock, Random};
-use run_store::{Blobs, Claims, Specs};
+use run_store::{Blobs, Claims, LongTermStore, Specs};
 
 pub struct Deps {
     pub log: Arc<dyn EventLog>,
@@ -14,6 +14,8 @@ pub struct Deps {
     pub specs: Arc<dyn Specs>,
     /// Keeps what a client says of a thread before its first run.
     pub blobs: Arc<dyn Blobs>,
+    /// What clients and nodes keep, apart from runs.
+    pub store: LongTermStore,
     pub sinks: Arc<dyn Sinks>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,

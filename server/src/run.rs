@@ -21,6 +21,7 @@ use node_workers::{
         scripted::Scripted,
     },
 };
+use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
 
@@ -56,6 +57,8 @@ pub struct Process {
     needs: Dependencies,
     metrics: PrometheusHandle,
     listener: Mutex<Option<TcpListener>>,
+    /// What nodes and clients keep: one for all of them.
+    store: LongTermStore,
 }
 
 impl Process {
@@ -88,8 +91,10 @@ impl Process {
             models.await;
             anyhow::Ok(())
         });
+        let store = LongTermStore::new(parts.store.clone(), clock.clone());
         Ok(Some(Process {
             config,
+            store,
             parts,
             stages,
             nodes: NodeRegistry::default(),
@@ -222,6 +227,7 @@ impl Process {
             claims: self.parts.store.clone(),
             specs: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
+            store: self.store.clone(),
             sinks,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),

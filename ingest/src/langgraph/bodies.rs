@@ -30,6 +30,7 @@ pub(crate) fn register(generator: &mut SchemaGenerator) {
     generator.subschema_for::<Run>();
     generator.subschema_for::<AssistantSearch>();
     generator.subschema_for::<Assistant>();
+    super::store::register(generator);
     generator.subschema_for::<Info>();
     generator.subschema_for::<Alive>();
 }

@@ -7,6 +7,7 @@ mod runs;
 mod search;
 mod server;
 mod state;
+mod store;
 mod streams;
 mod threads;
 mod unbuilt;
@@ -24,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
     routes.extend(streams::routes());
     routes.extend(waits::routes());
     routes.extend(assistants::routes());
+    routes.extend(store::routes());
     routes.extend(server::routes());
     routes.extend(unbuilt::routes());
     routes

@@ -8,7 +8,6 @@ use crate::route::{Route, unbuilt};
 pub(crate) fn routes() -> Vec<Route> {
     let get = |path, says| unbuilt(Method::GET, path, TAG, says);
     let post = |path, says| unbuilt(Method::POST, path, TAG, says);
-    let put = |path, says| unbuilt(Method::PUT, path, TAG, says);
     let patch = |path, says| unbuilt(Method::PATCH, path, TAG, says);
     let delete = |path, says| unbuilt(Method::DELETE, path, TAG, says);
     vec![
@@ -26,10 +25,5 @@ pub(crate) fn routes() -> Vec<Route> {
         delete("/assistants/{assistant_id}", "Deletes an assistant."),
         get("/assistants/{assistant_id}/subgraphs", "An assistant's subgraphs."),
         post("/assistants/{assistant_id}/versions", "An assistant's versions."),
-        put("/store/items", "Stores an item."),
-        get("/store/items", "An item of the store."),
-        delete("/store/items", "Deletes an item of the store."),
-        post("/store/items/search", "Searches the store."),
-        post("/store/namespaces", "Lists the store's namespaces."),
     ]
 }

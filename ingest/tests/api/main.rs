@@ -12,4 +12,5 @@ mod pages;
 mod runs;
 mod sinks;
 mod stage;
+mod store;
 mod tenants;

@@ -15,7 +15,7 @@ use graph::{
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use ingest::{ApiKey, Auth, Config, Deps, Ingest, Readiness, Scope};
-use run_store::embedded::EmbeddedStore;
+use run_store::{LongTermStore, embedded::EmbeddedStore};
 use schemas::{
     record::RunsRecord,
     topic::{CONTROL, Names, RUNS},
@@ -135,6 +135,7 @@ impl Stage {
             claims: store.clone(),
             specs: store.clone(),
             blobs: store.clone(),
+            store: LongTermStore::new(store.clone(), at.clone()),
             sinks: sinks.clone(),
             clock: at.clone(),
             random: at,

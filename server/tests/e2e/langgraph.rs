@@ -8,7 +8,7 @@ use crate::process::{dev, folder};
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 9] = [
+const CHECKS: [&str; 10] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -18,6 +18,7 @@ const CHECKS: [&str; 9] = [
     "cancels_and_refuses",
     "forgets_threads",
     "undoes_runs",
+    "keeps_and_finds_items",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

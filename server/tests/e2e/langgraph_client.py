@@ -349,6 +349,50 @@ async def refused(call, status: int) -> str:
     raise AssertionError(f"not refused: {answer}")
 
 
+async def keeps_and_finds_items(client) -> None:
+    store = client.store
+    ada = ["users", "ada", "memories"]
+    for n in range(12):
+        await store.put_item(ada, f"m{n}", {"n": n, "about": {"topic": "tea" if n % 2 else "code"}}, index=False)
+    await store.put_item(["users", "bob", "memories"], "m0", {"n": 0.5})
+    item = await store.get_item(ada, "m3")
+    assert (item["namespace"], item["key"], item["value"]) == (ada, "m3", {"n": 3, "about": {"topic": "tea"}}), item
+    await store.put_item(ada, "m3", {"n": 33})
+    again = await store.get_item(ada, "m3")
+    assert (again["value"], again["created_at"]) == ({"n": 33}, item["created_at"]), again
+    assert again["updated_at"] > item["updated_at"]
+    assert await store.get_item(ada, "nothing") is None
+
+    async def found(prefix, **asked) -> list:
+        return [item["key"] for item in (await store.search_items(prefix, **asked))["items"]]
+
+    assert await found(["users"]) == [f"m{n}" for n in range(10)], "ten unless told, in the order they were made"
+    assert await found(["users"], limit=5, offset=10) == ["m10", "m11", "m0"]
+    assert await found(["users"], filter={"n": {"$gt": 8, "$lte": 10}}) == ["m9", "m10"]
+    assert await found(ada, filter={"about": {"topic": "tea"}, "n": {"$ne": 1}}, limit=2) == ["m5", "m7"]
+    assert await found(["users"], query="what does she drink?", limit=1) == ["m0"], "nothing is found by meaning"
+    assert await found(["user"]) == []
+    told = await refused(store.search_items(["users"], filter={"n": {"$in": [1]}}), 422)
+    assert "Unsupported operator" in told, told
+
+    await store.put_item(["docs"], "d", {})
+    assert (await store.list_namespaces())["namespaces"] == [["docs"], ada, ["users", "bob", "memories"]]
+    assert (await store.list_namespaces(prefix=["users"], max_depth=1))["namespaces"] == [["users"]]
+    assert (await store.list_namespaces(prefix=["*", "bob"]))["namespaces"] == [["users", "bob", "memories"]]
+    assert (await store.list_namespaces(suffix=["memories"], limit=1, offset=1))["namespaces"] == [["users", "bob", "memories"]]
+    await store.delete_item(["docs"], "d")
+    await store.delete_item(["docs"], "d")
+    assert (await store.list_namespaces(suffix=["docs"]))["namespaces"] == []
+
+    for key in ["read", "left"]:
+        await store.put_item(["soon"], key, {}, ttl=0.05)
+    for _ in range(4):
+        await asyncio.sleep(1)
+        assert await store.get_item(["soon"], "read") is not None, "who is read lives on"
+    assert await store.get_item(["soon"], "left", refresh_ttl=False) is None
+    assert await found(["soon"], refresh_ttl=False) == ["read"]
+
+
 async def main() -> None:
     service = ThreadingHTTPServer(("127.0.0.1", 0), Node)
     threading.Thread(target=service.serve_forever, daemon=True).start()
@@ -374,6 +418,7 @@ async def main() -> None:
         cancels_and_refuses,
         forgets_threads,
         undoes_runs,
+        keeps_and_finds_items,
     ]:
         await check(client)
         print(check.__name__, flush=True)
