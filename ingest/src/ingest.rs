@@ -70,13 +70,19 @@ impl Ingest {
     }
 }
 
-/// Serves `listener` until shutdown, then lets requests under way end within `drain_timeout`.
-pub async fn run(ingest: Ingest, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+/// Serves `listener` until shutdown, then lets requests under way end within `drain_timeout`. `beside` is what another
+/// stage of the process serves there.
+pub async fn run(
+    ingest: Ingest,
+    beside: Router,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let tasks = TaskTracker::new();
     let follower = ingest.clone();
     let until = shutdown.clone();
     tasks.spawn(async move { follower.follow(until).await });
-    serve::serve(ingest.router(), listener, &ingest.config, &tasks, shutdown).await;
+    serve::serve(ingest.router().merge(beside), listener, &ingest.config, &tasks, shutdown).await;
     tasks.close();
     tasks.wait().await;
     ingest.background.close();

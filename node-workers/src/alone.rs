@@ -64,6 +64,7 @@ impl Alone {
             attempt_timeout: config.attempt_timeout,
             // Nobody takes a task that is given back.
             retry_in_place_max: Duration::MAX,
+            store: None,
         };
         Alone { executor, metrics: NodeMetrics::new("", "", 1) }
     }

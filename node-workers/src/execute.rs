@@ -29,6 +29,7 @@ use crate::{
     },
     retry,
     specs::{SpecCache, SpecError},
+    store::NodeStore,
     tokens::{TokenSink, TokenTarget},
     trace,
 };
@@ -46,6 +47,7 @@ pub struct Executor {
     pub call_content: CallContent,
     pub attempt_timeout: Duration,
     pub retry_in_place_max: Duration,
+    pub store: Option<NodeStore>,
 }
 
 /// What came of an attempt; None where nobody wants the result, or the process ends.
@@ -191,6 +193,7 @@ impl Execution<'_> {
             answers,
             failure: failure_of(self.task()),
             trace,
+            store: self.executor.store.clone(),
         };
         let services = self.executor.specs.services();
         let attempt = Attempt { graph, node, services, cache: &self.executor.cache, context: &context };

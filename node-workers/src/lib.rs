@@ -20,6 +20,7 @@ mod execute;
 mod outbox;
 mod outgoing;
 pub mod retry;
+mod store;
 
 mod compiled;
 mod specs;
@@ -41,3 +42,4 @@ pub use error::Error;
 pub use models::ModelRegistry;
 pub use nodes::{Environment, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop};
 pub use serve::{Deps, http_client, run};
+pub use store::{NodeStore, TaskStore};

@@ -29,6 +29,7 @@ use crate::{
     nodes::{Environment, http::service::Services},
     outbox::Outbox,
     specs::SpecCache,
+    store::NodeStore,
     tokens::{Coalescing, TokenTarget},
 };
 
@@ -57,6 +58,8 @@ pub struct Deps {
     /// Where `${env.X}` is looked up.
     pub environment: Environment,
     pub progress: ProgressBoard,
+    /// What nodes keep, apart from runs.
+    pub store: NodeStore,
 }
 
 /// A client for models and `http` nodes: it gives up on a connection soon, and never follows a redirect with a body.
@@ -90,7 +93,7 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
 }
 
 fn worker(config: Config, deps: Deps) -> Worker {
-    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress } = deps;
+    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress, store } = deps;
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
         log: Some(Arc::clone(&log)),
@@ -117,6 +120,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         call_content: config.call_content,
         attempt_timeout: config.attempt_timeout,
         retry_in_place_max: config.retry_in_place_max,
+        store: Some(store),
     };
     Worker {
         budget: ProcessBudget::new(config.permits, config.in_flight_bytes_max),

@@ -27,6 +27,7 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Aliases that graphs name.
     pub models: BTreeMap<String, Model>,
+    pub workers: Workers,
     pub auth: Auth,
     pub limits: Limits,
     pub telemetry: Telemetry,
@@ -102,6 +103,14 @@ fn add_known_models(config: &mut Config, variable: impl Fn(&str) -> Option<Strin
 }
 
 impl Config {
+    /// How services reach this process for the long-term store. None where it listens on every address and nothing says
+    /// which.
+    pub fn store_address(&self) -> Option<String> {
+        let listen = self.server.listen;
+        let own = (!listen.ip().is_unspecified()).then(|| format!("http://{listen}"));
+        self.workers.store_url.clone().or_else(|| self.server.advertise.clone()).or(own)
+    }
+
     /// Whether one process holds everything: an embedded log or store can't be shared.
     pub fn refuse_embedded(&self, role: &str) -> anyhow::Result<()> {
         if self.log.kind == LogKind::Embedded || self.store.kind == StoreKind::Embedded {

@@ -34,7 +34,7 @@ pub async fn dev(mut config: Config, args: DevArgs, metrics: PrometheusHandle) -
         let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
         publish(&ingest, &text, &path.display().to_string(), &aliases).await?;
     }
-    process.serve_clients(ingest.clone())?;
+    process.serve_clients(ingest.clone(), process.node_store.router())?;
     let shutdown = process.stages.shutdown();
     process.stages.start("graph-files", async move {
         tokio::select! {

@@ -37,7 +37,7 @@ impl Embedded {
         let mut process = process.ok_or_else(|| anyhow::anyhow!("the process was told to stop before it had begun"))?;
         process.nodes = nodes;
         let ingest = process.start_all()?;
-        process.serve_clients(ingest.clone())?;
+        process.serve_clients(ingest.clone(), process.node_store.router())?;
         Ok(Embedded { process, ingest, telemetry })
     }
 

@@ -18,7 +18,7 @@ use crate::{
 pub async fn serve(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
     let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let ingest = process.start_all()?;
-    process.serve_clients(ingest)?;
+    process.serve_clients(ingest, process.node_store.router())?;
     process.run_until_stopped().await
 }
 
@@ -26,7 +26,7 @@ pub async fn ingest(config: Config, metrics: PrometheusHandle) -> anyhow::Result
     config.refuse_embedded("ingest")?;
     let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     let ingest = process.ingest(process.sinks_apart()?)?;
-    process.serve_clients(ingest)?;
+    process.serve_clients(ingest, Router::new())?;
     process.run_until_stopped().await
 }
 
@@ -47,7 +47,7 @@ pub async fn node_worker(config: Config, args: NodeWorkerArgs, metrics: Promethe
     };
     let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
     process.start_node_workers(serve)?;
-    process.serve_role(Router::new())?;
+    process.serve_role(process.node_store.router())?;
     process.run_until_stopped().await
 }
 

@@ -15,7 +15,7 @@ use graph::{
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
 use node_workers::{
-    CallContent, ModelRegistry, NodeRegistry, Serve,
+    CallContent, ModelRegistry, NodeRegistry, NodeStore, Serve,
     models::{
         openai::{OpenAi, OpenAiSettings},
         scripted::Scripted,
@@ -59,6 +59,7 @@ pub struct Process {
     listener: Mutex<Option<TcpListener>>,
     /// What nodes and clients keep: one for all of them.
     store: LongTermStore,
+    pub node_store: NodeStore,
 }
 
 impl Process {
@@ -92,9 +93,11 @@ impl Process {
             anyhow::Ok(())
         });
         let store = LongTermStore::new(parts.store.clone(), clock.clone());
+        let node_store = node_store(&config, store.clone(), clock.clone(), &*random);
         Ok(Some(Process {
             config,
             store,
+            node_store,
             parts,
             stages,
             nodes: NodeRegistry::default(),
@@ -168,6 +171,7 @@ impl Process {
             http,
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             progress: self.board.clone(),
+            store: self.node_store.clone(),
         };
         self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
         Ok(())
@@ -237,10 +241,10 @@ impl Process {
         Ok(Ingest::new(config, deps)?)
     }
 
-    /// Serves clients until shutdown.
-    pub fn serve_clients(&self, ingest: Ingest) -> anyhow::Result<()> {
+    /// Serves clients, and what another stage adds, until shutdown.
+    pub fn serve_clients(&self, ingest: Ingest, beside: Router) -> anyhow::Result<()> {
         let listener = self.listener()?;
-        self.stages.start("ingest", ingest::run(ingest, listener, self.stages.shutdown()));
+        self.stages.start("ingest", ingest::run(ingest, beside, listener, self.stages.shutdown()));
         Ok(())
     }
 
@@ -316,6 +320,15 @@ impl Process {
 fn answer(readiness: &Readiness) -> (axum::http::StatusCode, String) {
     let status = if readiness.ready { axum::http::StatusCode::OK } else { axum::http::StatusCode::SERVICE_UNAVAILABLE };
     (status, readiness.checks.iter().map(|(name, says)| format!("{name}: {says}\n")).collect())
+}
+
+/// Where services reach the store, by tokens of the secret that roles share; one process alone needs nobody else's.
+fn node_store(config: &Config, store: LongTermStore, clock: Arc<dyn Clock>, random: &dyn Random) -> NodeStore {
+    let secret = match &config.server.secret {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => [random.uuid(), random.uuid()].map(uuid::Uuid::into_bytes).concat(),
+    };
+    NodeStore::new(store, clock, &secret, config.store_address().as_deref())
 }
 
 /// A provider owns key and address, an alias only names a model of it.

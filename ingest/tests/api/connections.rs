@@ -25,7 +25,7 @@ async fn serve() -> Served {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     #[allow(clippy::disallowed_methods, reason = "the test waits for the handle itself")]
-    let running = tokio::spawn(ingest::run(stage.ingest.clone(), listener, shutdown.clone()));
+    let running = tokio::spawn(ingest::run(stage.ingest.clone(), axum::Router::new(), listener, shutdown.clone()));
     Served { stage, address, shutdown, running }
 }
 

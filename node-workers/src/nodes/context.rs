@@ -18,7 +18,11 @@ use traces::TraceContext;
 use uuid::Uuid;
 
 use super::output::Stop;
-use crate::{calls::CallRecorder, tokens::TokenSink};
+use crate::{
+    calls::CallRecorder,
+    store::{NodeStore, TaskStore},
+    tokens::TokenSink,
+};
 
 pub struct NodeContext {
     pub(crate) record: Arc<TaskRecord>,
@@ -33,6 +37,7 @@ pub struct NodeContext {
     pub(crate) failure: Option<Arc<Value>>,
     /// What calls to others hang below.
     pub(crate) trace: Option<TraceContext>,
+    pub(crate) store: Option<NodeStore>,
 }
 
 impl NodeContext {
@@ -78,6 +83,12 @@ impl NodeContext {
     /// Where calls to models are reported.
     pub fn calls(&self) -> &CallRecorder {
         &self.calls
+    }
+
+    /// The long-term store, for what is kept over threads; None where a graph is tried without one.
+    pub fn store(&self) -> Option<TaskStore<'_>> {
+        let store = self.store.as_ref()?;
+        Some(TaskStore { store, tenant: &self.envelope().tenant })
     }
 
     /// The header `traceparent` for requests to others, by which they can go on with the run's trace.

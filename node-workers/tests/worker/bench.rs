@@ -21,9 +21,9 @@ use graph::{
     task::{Task, TaskPath, TaskResult},
     world::{Clock, Random},
 };
-use node_workers::{Config, Deps, Environment, ModelRegistry, NodeRegistry, models::scripted::Scripted};
+use node_workers::{Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeStore, models::scripted::Scripted};
 use run_store::{
-    Blobs, Specs,
+    Blobs, Items, LongTermStore, Specs,
     embedded::{self, EmbeddedStore},
     rows::SpecRow,
     values::put_values,
@@ -47,6 +47,8 @@ pub struct Bench {
     pub store: Arc<EmbeddedStore>,
     pub spec: GraphSpec,
     pub names: Names,
+    /// How services reach the long-term store; not at all where None.
+    pub services_reach: Option<String>,
     tasks: AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -90,10 +92,23 @@ impl Bench {
         let clock: event_log::embedded::Clock = Arc::new(|| WallClock.now());
         let log = EmbeddedLog::open(&folder.path().join("log"), event_log::embedded::Config::default(), clock).unwrap();
         let store = EmbeddedStore::open(folder.path().join("store"), embedded::Config::default()).await.unwrap();
-        let bench = Bench { log, store, spec, names: Names::new("t-"), tasks: AtomicU64::new(1), _folder: folder };
+        let bench = Bench {
+            log,
+            store,
+            spec,
+            names: Names::new("t-"),
+            services_reach: None,
+            tasks: AtomicU64::new(1),
+            _folder: folder,
+        };
         bench.make_topics().await;
         bench.publish().await;
         bench
+    }
+
+    pub fn node_store(&self, address: Option<&str>) -> NodeStore {
+        let store = LongTermStore::new(Arc::clone(&self.store) as Arc<dyn Items>, Arc::new(WallClock));
+        NodeStore::new(store, Arc::new(WallClock), b"shared", address)
     }
 
     async fn make_topics(&self) {
@@ -152,6 +167,7 @@ impl Bench {
             http: node_workers::http_client().unwrap(),
             environment,
             progress: ProgressBoard::default(),
+            store: self.node_store(self.services_reach.as_deref()),
         };
         let shutdown = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -9,4 +9,5 @@ mod handover;
 mod http_node;
 mod model_node;
 mod questions;
+mod store;
 mod values;

@@ -119,6 +119,14 @@ impl Default for Store {
     }
 }
 
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workers {
+    /// How services reach this process for the long-term store, up to the port; `server.advertise` or
+    /// `http://<listen>` unless told.
+    pub store_url: Option<String>,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {

@@ -8,7 +8,7 @@ use crate::process::{dev, folder};
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 10] = [
+const CHECKS: [&str; 11] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -19,6 +19,7 @@ const CHECKS: [&str; 10] = [
     "forgets_threads",
     "undoes_runs",
     "keeps_and_finds_items",
+    "nodes_reach_the_store",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

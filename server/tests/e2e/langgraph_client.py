@@ -50,6 +50,14 @@ class Node(BaseHTTPRequestHandler):
         answer: dict = {"update": {"log": ["served"]}}
         if self.path == "/fail":
             answer = {"error": {"message": "boom in ask", "type": "ValueError", "retryable": False}}
+        elif self.path == "/keep":
+            name = {"namespace": ["kept", asked["run_id"]], "key": "log"}
+            ops = [{"put": {**name, "value": {"log": asked["input"]["log"]}}}, {"get": name}]
+            access = asked["store"]
+            kept = httpx.post(access["url"], json={"ops": ops}, headers={"authorization": f"Bearer {access['token']}"})
+            forged = httpx.post(access["url"], json={"ops": ops}, headers={"authorization": "Bearer none"})
+            found = kept.json()["results"][1]["item"]["value"]["log"]
+            answer = {"update": {"log": [f"kept {found}", f"{forged.status_code}"]}}
         elif self.path == "/ask" and not answers:
             answer = {"interrupts": [{"value": {"q": "ok?"}}]}
         elif self.path == "/ask":
@@ -393,6 +401,15 @@ async def keeps_and_finds_items(client) -> None:
     assert await found(["soon"], refresh_ttl=False) == ["read"]
 
 
+async def nodes_reach_the_store(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    values = await client.runs.wait(thread, "keeper", input={"log": []})
+    assert values["log"] == ["a", "kept ['a']", "401", "b"], values
+    (run,) = await client.runs.list(thread)
+    item = await client.store.get_item(["kept", run["run_id"]], "log")
+    assert item["value"] == {"log": ["a"]}, item
+
+
 async def main() -> None:
     service = ThreadingHTTPServer(("127.0.0.1", 0), Node)
     threading.Thread(target=service.serve_forever, daemon=True).start()
@@ -402,6 +419,7 @@ async def main() -> None:
         "asker": served("asker", "/ask", port),
         "failing": served("failing", "/fail", port),
         "slow": served("slow", "/slow", port),
+        "keeper": served("keeper", "/keep", port),
     }
     async with httpx.AsyncClient(base_url=URL, timeout=60) as http:
         for name, file in graphs.items():
@@ -419,6 +437,7 @@ async def main() -> None:
         forgets_threads,
         undoes_runs,
         keeps_and_finds_items,
+        nodes_reach_the_store,
     ]:
         await check(client)
         print(check.__name__, flush=True)

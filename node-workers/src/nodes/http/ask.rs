@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    envelope::GraphRef,
+    envelope::{GraphRef, Millis},
     task::{Handled, TaskPath},
 };
-use schemas::node_api::{AskKind, VERSION};
+use schemas::node_api::{AskKind, StoreAccess, VERSION};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -47,6 +47,8 @@ pub struct Ask<'a, I> {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Failure<'a>>,
     timeout_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreAccess>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +98,10 @@ impl<'a, I> Ask<'a, I> {
                 r#type: error.kind.as_deref(),
             }),
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            store: context
+                .store
+                .as_ref()
+                .and_then(|store| store.access(&envelope.tenant, task.id, task.issue, left.as_millis() as Millis)),
         }
     }
 }
