@@ -130,10 +130,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Builds the copy's tests of `graph`; gives their binaries in the order of [`TESTS`].
 fn build(copy: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
-    // Dependencies are those that the workspace has built.
-    let target = root().join("target");
+    // A folder of its own: cargo would take the copy's crates for the workspace's.
     let messages = cargo(&["test", "--quiet", "--package", "graph", "--no-run", "--message-format", "json"])
-        .env("CARGO_TARGET_DIR", &target.to_string_lossy())
+        .env("CARGO_TARGET_DIR", &copy.join("target").to_string_lossy())
         .dir(copy)
         .output()?;
     let built: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
