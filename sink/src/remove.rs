@@ -29,9 +29,10 @@ pub fn deletes_thread(record: &UpdateRecord) -> bool {
     record.update.happened.iter().any(|happened| matches!(happened, Happened::Edited(edited) if edited.deleted))
 }
 
-/// Whether an update says that its run is as if it had never been.
+/// Whether an update says that its run is as if it had never been. One without a thread leaves nobody as he was: it stays.
 pub fn undoes_run(record: &UpdateRecord) -> bool {
-    record.update.happened.iter().any(|happened| matches!(happened, Happened::Ended(ended) if ended.rolled_back))
+    record.envelope.thread_id.is_some()
+        && record.update.happened.iter().any(|happened| matches!(happened, Happened::Ended(ended) if ended.rolled_back))
 }
 
 impl Found {

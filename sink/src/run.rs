@@ -88,7 +88,7 @@ impl RunState {
                     self.exception = edited.error.as_ref().map(run_error::exception_of);
                 }
                 Happened::Ended(ended) => {
-                    self.undone = ended.rolled_back;
+                    self.undone = ended.rolled_back && self.envelope.thread_id.is_some();
                     self.output.clone_from(&ended.output);
                     self.error = run_error::of(ended, self.envelope.run_id);
                     self.exception = run_error::exception(ended);

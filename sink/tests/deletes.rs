@@ -189,6 +189,18 @@ async fn an_undone_run_leaves_its_thread_as_it_was() {
     sink.stop().await;
 }
 
+#[tokio::test]
+async fn a_run_without_a_thread_that_is_undone_stays_known_as_cancelled() {
+    let stage = Stage::open().await;
+    let sink = stage.sink().await;
+    let run = Run::new(1, 1);
+    stage.put(&run, run.started(1)).await;
+    stage.put(&run, undo(&run, 2, 2, &json!(null))).await;
+    sink.json_when("/internal/runs?status=cancelled", |runs| runs["data"] != json!([])).await;
+    assert_eq!(sink.json(&run.path("")).await["status"], "cancelled");
+    sink.stop().await;
+}
+
 fn thread_of(run: &Run) -> String {
     run.envelope.thread_id.as_deref().unwrap_or_default().replace(' ', "%20")
 }
