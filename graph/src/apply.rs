@@ -105,7 +105,7 @@ pub(crate) fn apply_reduced(
         // Nobody is asked for a view: such a channel is shown as it was.
         let asked =
             |name: &str, writes: &[Write<'_>]| matches!(to_reduce(graph, checkpoint, name, writes), Ok(Some(_)));
-        written.retain(|name, writes| !asked(name, writes));
+        written.retain(|name, writes| reduced.contains_key(*name) || !asked(name, writes));
     }
     for (name, value) in reduced {
         if let Some(writes) = written.get_mut(name.as_str()) {

@@ -43,6 +43,9 @@ pub struct GraphLoop {
     /// Tasks of the stored head that a command has taken out of the step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) aside: StepTasks,
+    /// What programs made of the step's writes to their channels. A step that is gone on from is asked for anew.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) reduced: Fields,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Box<Progress>>,
 }
@@ -77,9 +80,6 @@ pub(crate) struct Progress {
     /// Where a command that began an empty thread goes beside START's edges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry: Vec<Destination>,
-    /// What programs made of the step's writes to their channels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub reduced: Fields,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +133,7 @@ impl GraphLoop {
             resume: None,
             tasks: StepTasks::new(),
             aside: StepTasks::new(),
+            reduced: Fields::new(),
             progress: None,
         }
     }
@@ -282,6 +283,12 @@ impl GraphLoop {
         if let Some(progress) = self.progress.as_deref_mut() {
             progress.unfinished = progress.unfinished.saturating_sub(1);
         }
+    }
+
+    /// Its step will not be applied: a task failed, or asks.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.progress.as_ref().is_some_and(|progress| progress.failure.is_some())
+            || self.tasks.values().any(StepTask::is_paused)
     }
 
     pub(crate) fn fail(&mut self, failure: Failure) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 
 use crate::{
-    apply::{Purpose, Writer, apply},
+    apply::{Purpose, Writer, apply, apply_reduced},
     channel::UpdateError,
     checkpoint::Checkpoint,
     graph::Graph,
@@ -27,7 +27,7 @@ pub(crate) fn with_pending(graph: &Graph, at: &GraphLoop) -> Result<Option<Check
         apply(graph, &mut view, &[Writer::of_command(command)], Purpose::View)?;
     }
     if !writers.is_empty() {
-        apply(graph, &mut view, &writers, Purpose::View)?;
+        apply_reduced(graph, &mut view, &writers, Purpose::View, &at.reduced)?;
     }
     Ok(Some(view))
 }

@@ -64,6 +64,7 @@ impl Turn<'_> {
         };
         let stop = root.head.step + 1 + i64::from(self.run.limit) + 1;
         root.progress = Some(Box::new(Progress::new(stop, Memory::Call, root.head.passed)));
+        root.reduced.clear();
         root.bind(&graph);
         if let Err(error) = write_commands(&graph, root, carried.as_ref()) {
             return Some(End::error(invalid_update(error)));
@@ -236,7 +237,6 @@ impl Progress {
             shown: None,
             parents: Vec::new(),
             entry: Vec::new(),
-            reduced: Fields::new(),
         }
     }
 }

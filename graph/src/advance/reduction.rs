@@ -11,7 +11,7 @@ use crate::{
     ids, snapshot,
     spec::START,
     step_task::{Finished, Stand, StepTask},
-    task::{TaskError, TaskId, TaskResult},
+    task::{Reduction, TaskError, TaskId, TaskResult},
     update::{Happened, TaskDone},
 };
 
@@ -22,8 +22,8 @@ impl Turn<'_> {
             return Ok(false);
         }
         let mut wanted = reductions(graph, &at.head, &Writer::of_tasks(at.tasks.values()))?;
+        wanted.retain(|reduction| !at.reduced.contains_key(&reduction.channel));
         if let Some(progress) = at.progress.as_deref_mut() {
-            wanted.retain(|reduction| !progress.reduced.contains_key(&reduction.channel));
             progress.unfinished += wanted.len();
         }
         let asks = !wanted.is_empty();
@@ -38,25 +38,24 @@ impl Turn<'_> {
     /// A program joined writes, or couldn't.
     pub(super) fn take_reduction(&mut self, at: &mut GraphLoop, id: TaskId, result: &TaskResult) {
         self.run.within.remove(&id);
-        let Some(channel) = at.tasks.remove(&id).and_then(|task| task.reduces).map(|reduces| reduces.channel) else {
-            return;
-        };
+        let Some(reduces) = at.tasks.remove(&id).and_then(|task| task.reduces) else { return };
+        let Reduction { channel, value, .. } = *reduces;
         let joined = result.writes.iter().find(|(name, _)| *name == channel);
-        match (&result.error, joined) {
+        let joined = match (&result.error, joined) {
+            (None, Some((_, joined))) => Ok(joined.clone()),
             (Some(error), _) => {
                 let message = format!("At key '{channel}': {}", error.message);
-                at.fail(Failure::Error { node: None, error: TaskError { message, ..error.clone() } });
+                Err(TaskError { message, ..error.clone() })
             }
-            (None, Some((_, value))) => {
-                if let Some(progress) = at.progress.as_deref_mut() {
-                    progress.reduced.insert(channel, value.clone());
-                }
-            }
-            (None, None) => {
-                let error = unusable(format!("At key '{channel}': its reducer gave no value"));
-                at.fail(Failure::Error { node: None, error });
-            }
+            (None, None) => Err(unusable(format!("At key '{channel}': its reducer gave no value"))),
+        };
+        if let Err(error) = &joined
+            && !at.is_stopping()
+        {
+            at.fail(Failure::Error { node: None, error: error.clone() });
         }
+        // What can't be joined is shown as it was.
+        at.reduced.insert(channel, joined.unwrap_or(value));
         at.one_less();
     }
 

@@ -13,7 +13,7 @@ use crate::{
     snapshot,
     spec::Memory,
     step_task::{Stand, StepTask, StepTasks},
-    task::{Interrupt, ParentCommand, TaskError},
+    task::{Interrupt, ParentCommand, Reduction, TaskError},
     update::{Checkpointed, Happened, Paused, RunError, TaskDone},
 };
 
@@ -68,6 +68,10 @@ impl Turn<'_> {
                 continue;
             }
             self.ask(at);
+            // What finished beside a failure or a question is shown, joined as it would be.
+            if at.is_root() && at.is_stopping() && self.ask_reducers(&graph, at).unwrap_or(false) {
+                return None;
+            }
             if let Some(failure) = at.progress.as_deref_mut().and_then(|progress| progress.failure.take()) {
                 return Some(match failure {
                     Failure::Error { node, error } => End::Failed { node, error },
@@ -100,8 +104,8 @@ impl Turn<'_> {
     fn apply_step(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<Vec<Arc<str>>, UpdateError> {
         let before = self.before(at);
         let writers = Writer::of_tasks(at.tasks.values());
-        let reduced = at.progress.as_deref_mut().map(|progress| std::mem::take(&mut progress.reduced));
-        let applied = apply_reduced(graph, &mut at.head, &writers, Purpose::Step, &reduced.unwrap_or_default())?;
+        let reduced = std::mem::take(&mut at.reduced);
+        let applied = apply_reduced(graph, &mut at.head, &writers, Purpose::Step, &reduced)?;
         let mut tasks = std::mem::take(&mut at.tasks);
         let names = tasks.values().filter(|task| task.handles.is_none()).map(|task| task.node.clone()).collect();
         if at.is_root() {
@@ -138,6 +142,7 @@ impl Turn<'_> {
             resume: at.resume.clone(),
             tasks: StepTasks::new(),
             aside: StepTasks::new(),
+            reduced: Default::default(),
             progress: None,
         })
     }
@@ -224,9 +229,11 @@ impl Turn<'_> {
         if root.tasks.values().any(StepTask::is_finished) {
             let mut view = root.head.clone();
             let writers = Writer::of_tasks(root.tasks.values());
-            // What a program would have to join is shown as it was.
-            let unread = reductions(&graph, &view, &writers).unwrap_or_default();
-            let reduced = unread.into_iter().map(|reduction| (reduction.channel, reduction.value)).collect();
+            // What no program was asked to join is shown as it was.
+            let mut reduced = root.reduced.clone();
+            for Reduction { channel, value, .. } in reductions(&graph, &view, &writers).unwrap_or_default() {
+                reduced.entry(channel).or_insert(value);
+            }
             let applied = match apply_reduced(&graph, &mut view, &writers, Purpose::Step, &reduced) {
                 Ok(applied) => applied,
                 Err(error) => return Some(End::error(invalid_update(error))),

@@ -64,6 +64,7 @@ impl Turn<'_> {
         parents.push(OuterCheckpoint { ns: at.ns.clone(), checkpoint_id: at.head.id });
         inner.progress =
             Some(Box::new(Progress { parents, ..Progress::new(stop, subgraph.memory, inner.head.passed) }));
+        inner.reduced.clear();
         self.path.push(id);
         let end = if (resuming || again) && inner.has_begun() {
             self.resume_inner(&inner_graph, &mut inner)

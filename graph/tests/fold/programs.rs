@@ -121,6 +121,40 @@ fn a_program_that_cannot_join_fails_the_run_and_is_asked_again_when_it_goes_on()
 }
 
 #[test]
+fn what_finished_beside_a_failure_is_joined_to_be_shown() {
+    for joins in [true, false] {
+        let mut rig = Rig::new(reduced());
+        let run = rig.invoke(json!({}));
+        rig.finish_node(&run, "a");
+        let b = rig.task("b");
+        rig.finish(&run, failed(&b));
+        assert!(rig.ended(&run).is_none(), "the program is asked first");
+        let (asked, task) = reduction(&rig);
+        assert_eq!(asked.values, vec![Arc::new(json!(["a"]))]);
+        let (joined, shown) = match joins {
+            true => (wrote(&task, "log", json!(["joined a"])), json!(["joined a"])),
+            false => (failed(&task), json!([])),
+        };
+        rig.finish(&run, joined);
+        let ended = rig.ended(&run).expect("the run ended");
+        assert_eq!(ended.error.as_ref().and_then(|error| error.node.as_deref()), Some("b"));
+        assert_eq!(ended.output.as_deref(), Some(&json!({"log": shown})));
+
+        // Shown is not applied: the step is joined whole when it is gone on from.
+        let again = rig.request(graph::event::Request::default());
+        rig.finish_node(&again, "b");
+        let (asked, task) = reduction(&rig);
+        assert_eq!(*asked.value, json!([]));
+        assert_eq!(asked.values, vec![Arc::new(json!(["a"])), Arc::new(json!(["b"]))]);
+        rig.finish(&again, wrote(&task, "log", json!(["all"])));
+        rig.finish_node(&again, "c");
+        let (_, task) = reduction(&rig);
+        rig.finish(&again, wrote(&task, "log", json!(["done"])));
+        rig.check_end(&again, RunStatus::Success, None, json!(["done"]));
+    }
+}
+
+#[test]
 fn a_program_says_where_a_run_begins() {
     let mut rig = Rig::new(decided());
     let run = rig.invoke(json!({"log": ["in"]}));
