@@ -81,9 +81,10 @@ pub fn handler_task_id(checkpoint: Uuid, ns: &str, step: i64, handler: &str, fai
     task_id(checkpoint, ns, step, handler, "__pregel_push", &format!("node_error_handler{failed}"))
 }
 
-/// The id of the task that joins the writes of a step to a channel.
-pub fn reduction_task_id(checkpoint: Uuid, ns: &str, step: i64, channel: &str) -> Uuid {
-    task_id(checkpoint, ns, step, channel, "reduction", "")
+/// The id of the task that joins the writes of a step to a channel. Nothing of it stays with the step, so that the next
+/// run that goes on from there asks by another id: workers know the copy of a task by its id.
+pub fn reduction_task_id(checkpoint: Uuid, ns: &str, step: i64, channel: &str, run: RunId) -> Uuid {
+    task_id(checkpoint, ns, step, channel, "reduction", &run.to_string())
 }
 
 /// LangGraph's id of a question: of the task's namespace and of how many of its questions were answered before.

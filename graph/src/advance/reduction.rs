@@ -28,7 +28,13 @@ impl Turn<'_> {
         }
         let asks = !wanted.is_empty();
         for reduction in wanted {
-            let id = ids::reduction_task_id(at.head.id, &at.ns, at.head.step + 1, &reduction.channel);
+            let id = ids::reduction_task_id(
+                at.head.id,
+                &at.ns,
+                at.head.step + 1,
+                &reduction.channel,
+                self.run.envelope.run_id,
+            );
             at.tasks.insert(id, StepTask::reducing(id, reduction));
             self.issue(graph, at, id);
         }

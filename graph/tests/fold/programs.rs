@@ -108,12 +108,13 @@ fn a_program_that_cannot_join_fails_the_run_and_is_asked_again_when_it_goes_on()
     let run = rig.invoke(json!({}));
     rig.finish_node(&run, "a");
     rig.finish_node(&run, "b");
-    let (_, task) = reduction(&rig);
-    rig.finish(&run, failed(&task));
+    let (_, first) = reduction(&rig);
+    rig.finish(&run, failed(&first));
     let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
     assert_eq!((error.code.as_str(), error.message.as_str()), ("node_failed", "At key 'log': boom"));
     let again = rig.request(graph::event::Request::default());
     let (_, task) = reduction(&rig);
+    assert_ne!((task.id, task.issue), (first.id, first.issue), "a worker would take it for a copy");
     rig.finish(&again, wrote(&task, "log", json!(["both"])));
     let c = rig.task("c");
     rig.finish(&again, result(&c));
