@@ -61,12 +61,14 @@ fn fields(filter: &Map<String, Value>) -> Result<Vec<(String, Condition)>> {
 
 fn has(value: Option<&Map<String, Value>>, wanted: &[(String, Condition)]) -> std::result::Result<bool, NotANumber> {
     let Some(value) = value else { return Ok(false) };
-    for (name, condition) in wanted {
-        if !condition.holds(value.get(name).unwrap_or(&Value::Null))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    all(wanted.iter().map(|(name, condition)| condition.holds(value.get(name).unwrap_or(&Value::Null))))
+}
+
+/// Up to the first that doesn't hold, or can't be told.
+fn all(
+    mut conditions: impl Iterator<Item = std::result::Result<bool, NotANumber>>,
+) -> std::result::Result<bool, NotANumber> {
+    conditions.find(|holds| !matches!(holds, Ok(true))).unwrap_or(Ok(true))
 }
 
 impl Condition {
@@ -90,21 +92,9 @@ impl Condition {
                 let Some(values) = value.as_array().filter(|values| values.len() == wanted.len()) else {
                     return Ok(false);
                 };
-                for (value, condition) in values.iter().zip(wanted) {
-                    if !condition.holds(value)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
+                all(values.iter().zip(wanted).map(|(value, condition)| condition.holds(value)))
             }
-            Condition::Operators(operators) => {
-                for operator in operators {
-                    if !operator.holds(value)? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            }
+            Condition::Operators(operators) => all(operators.iter().map(|operator| operator.holds(value))),
         }
     }
 }

@@ -8,7 +8,11 @@ use crate::rows::{ItemRow, Micros, Namespace};
 pub(super) struct First {
     most: usize,
     namespaces: BTreeMap<(Micros, Namespace), Kept>,
+    /// Items in `namespaces`.
+    closed: usize,
     current: Option<Current>,
+    /// Of all values that are kept.
+    bytes: usize,
 }
 
 type Kept = BTreeMap<(Micros, String), ItemRow>;
@@ -22,7 +26,7 @@ struct Current {
 
 impl First {
     pub fn new(most: usize) -> Self {
-        First { most, namespaces: BTreeMap::new(), current: None }
+        First { most, namespaces: BTreeMap::new(), closed: 0, current: None, bytes: 0 }
     }
 
     /// Every item of a namespace counts for its beginning; those that are wanted are kept.
@@ -37,16 +41,18 @@ impl First {
         });
         current.began = current.began.min(row.created_at);
         if wanted {
+            self.bytes += row.value.len();
             current.kept.insert((row.created_at, row.item.key.clone()), row);
-            if current.kept.len() > self.most {
-                current.kept.pop_last();
+            if current.kept.len() > self.most
+                && let Some((_, last)) = current.kept.pop_last()
+            {
+                self.bytes -= last.value.len();
             }
         }
     }
 
     pub fn bytes(&self) -> usize {
-        let kept = self.namespaces.values().chain(self.current.iter().map(|current| &current.kept));
-        kept.flat_map(BTreeMap::values).map(|row| row.value.len()).sum()
+        self.bytes
     }
 
     pub fn rows(mut self) -> impl Iterator<Item = ItemRow> {
@@ -56,15 +62,17 @@ impl First {
 
     fn close(&mut self) {
         let Some(Current { namespace, began, kept }) = self.current.take() else { return };
-        if !kept.is_empty() {
-            self.namespaces.insert((began, namespace), kept);
+        if kept.is_empty() {
+            return;
         }
-        let mut all: usize = self.namespaces.values().map(BTreeMap::len).sum();
-        while let Some((_, last)) = self.namespaces.last_key_value()
-            && all - last.len() >= self.most
+        self.closed += kept.len();
+        self.namespaces.insert((began, namespace), kept);
+        while let Some(last) = self.namespaces.last_entry()
+            && self.closed - last.get().len() >= self.most
         {
-            all -= last.len();
-            self.namespaces.pop_last();
+            let gone = last.remove();
+            self.closed -= gone.len();
+            self.bytes -= gone.values().map(|row| row.value.len()).sum::<usize>();
         }
     }
 }

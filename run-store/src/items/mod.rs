@@ -23,7 +23,7 @@ use crate::{
     contract::Items,
     error::StoreError,
     rows::{ItemKey, ItemRow, Micros, Namespace},
-    stored::{corrupt, date},
+    stored::corrupt,
 };
 
 /// Items that one request of the backend asks for.
@@ -229,10 +229,7 @@ fn value_of(row: &ItemRow) -> Result<Map<String, Value>> {
 
 /// RFC 3339, UTC, as LangGraph writes it.
 pub fn rfc3339(at: Micros) -> String {
-    let (seconds, micros) = (at.div_euclid(1_000_000), at.rem_euclid(1_000_000));
-    let (day, second) = (date(at.div_euclid(1000)), seconds.rem_euclid(86_400));
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{day}T{hour:02}:{minute:02}:{:02}.{micros:06}+00:00", second % 60)
+    jiff::Timestamp::from_microsecond(at).unwrap_or_default().strftime("%FT%T.%6f+00:00").to_string()
 }
 
 #[cfg(test)]

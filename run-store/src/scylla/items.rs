@@ -119,27 +119,14 @@ impl Items for ScyllaStore {
         now: Millis,
     ) -> Result<Vec<ItemRow>, StoreError> {
         let (from, to) = namespace::span(prefix);
-        let first = after.map(|last| bucket_of(&last.namespace));
-        let pages = buckets(prefix).filter(|bucket| first.is_none_or(|first| *bucket >= first)).map(|bucket| {
-            let behind = match after.filter(|_| first == Some(bucket)) {
+        let pages = buckets(prefix, after.map(|last| &last.namespace)).map(|(bucket, is_first)| {
+            let behind = match after.filter(|_| is_first) {
                 None => (from.clone(), String::new()),
                 Some(last) => (namespace::stored(&last.namespace), last.key.clone()),
             };
             self.bucket_page(tenant, bucket, behind, &to, limit, now)
         });
-        let read = async {
-            let mut pages = stream::iter(pages).buffered(READ_AT_ONCE);
-            let mut found = Vec::new();
-            while let Some(page) = pages.try_next().await? {
-                found.extend(page);
-                if found.len() >= limit as usize || bytes(&found) > PAGE_BYTES_MAX {
-                    break;
-                }
-            }
-            found.truncate(limit as usize);
-            Ok(found)
-        };
-        observe("items", read).await
+        observe("items", first_of(pages, limit, |found| bytes(found) > PAGE_BYTES_MAX)).await
     }
 
     async fn namespaces(
@@ -151,24 +138,11 @@ impl Items for ScyllaStore {
         now: Millis,
     ) -> Result<Vec<Namespace>, StoreError> {
         let (from, to) = namespace::span(prefix);
-        let first = after.map(|last| bucket_of(last));
-        let pages = buckets(prefix).filter(|bucket| first.is_none_or(|first| *bucket >= first)).map(|bucket| {
-            let behind = after.filter(|_| first == Some(bucket)).map_or(from.clone(), |last| namespace::stored(last));
+        let pages = buckets(prefix, after).map(|(bucket, is_first)| {
+            let behind = after.filter(|_| is_first).map_or(from.clone(), |last| namespace::stored(last));
             self.bucket_namespaces(tenant, bucket, behind, &to, limit, now)
         });
-        let read = async {
-            let mut pages = stream::iter(pages).buffered(READ_AT_ONCE);
-            let mut found = Vec::new();
-            while let Some(page) = pages.try_next().await? {
-                found.extend(page);
-                if found.len() >= limit as usize {
-                    break;
-                }
-            }
-            found.truncate(limit as usize);
-            Ok(found)
-        };
-        observe("namespaces", read).await
+        observe("namespaces", first_of(pages, limit, |_| false)).await
     }
 }
 
@@ -282,10 +256,31 @@ fn bucket_of(labels: &[String]) -> i32 {
     i32::from(blake3::hash(namespace::stored(deciding).as_bytes()).as_bytes()[0] % BUCKETS)
 }
 
-/// The partitions in which namespaces that begin so can be.
-fn buckets(prefix: &[String]) -> impl Iterator<Item = i32> + use<> {
-    match prefix.len() < LABELS_OF_BUCKET {
+/// The partitions in which namespaces that begin so can be, from that of `after` on, and whether each is that one.
+fn buckets(prefix: &[String], after: Option<&Namespace>) -> impl Iterator<Item = (i32, bool)> + use<> {
+    let all = match prefix.len() < LABELS_OF_BUCKET {
         true => 0..i32::from(BUCKETS),
         false => bucket_of(prefix)..bucket_of(prefix) + 1,
+    };
+    let first = after.map(|last| bucket_of(last));
+    all.filter(move |bucket| first.is_none_or(|first| *bucket >= first))
+        .map(move |bucket| (bucket, first == Some(bucket)))
+}
+
+/// What the pages of partitions hold, up to `limit`, or until it is enough.
+async fn first_of<T>(
+    pages: impl Iterator<Item: Future<Output = Result<Vec<T>, StoreError>>>,
+    limit: u32,
+    is_enough: impl Fn(&[T]) -> bool,
+) -> Result<Vec<T>, StoreError> {
+    let mut pages = stream::iter(pages).buffered(READ_AT_ONCE);
+    let mut found = Vec::new();
+    while let Some(page) = pages.try_next().await? {
+        found.extend(page);
+        if found.len() >= limit as usize || is_enough(&found) {
+            break;
+        }
     }
+    found.truncate(limit as usize);
+    Ok(found)
 }
