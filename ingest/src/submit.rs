@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use bytes::Bytes;
 use event_log::Record;
 use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunId},
@@ -240,6 +241,24 @@ impl Ingest {
         found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
     }
 
+    /// Appends what a client does to a thread beside its runs, and waits until it is done: a view, as of a run.
+    pub(crate) async fn change_thread(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        graph: GraphRef,
+        event: Event,
+    ) -> Result<Bytes, Refusal> {
+        let now = self.deps.clock.now();
+        let id = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
+        let partition = u32::from(ids::partition_of(id));
+        let envelope = self.envelope(asked, None, id, Some(thread.to_owned()), graph, now);
+        let path = format!("{}&register=true", self.wait_path(id, self.config.wait_timeout));
+        let registered = self.registered(asked, partition, &path).await?;
+        self.append(partition, self.record(asked, envelope, now, event)).await?;
+        self.ended(asked, id, registered, self.config.wait_timeout).await
+    }
+
     /// Who asks what of which run, where the request says no more of it.
     pub(crate) fn envelope(
         &self,
@@ -297,12 +316,6 @@ impl Ingest {
                 "the log did not acknowledge in time; the run may begin or not: look it up, or send an idempotency-key with the next try",
             )),
         }
-    }
-
-    /// An id for a run or an edit of a thread, and the partition that it lies in.
-    pub(crate) fn draw_for(&self, tenant: &str, thread: &Thread, now: Millis) -> (RunId, u32) {
-        let id = self.draw(tenant, thread, now);
-        (id, u32::from(ids::partition_of(id)))
     }
 
     /// A run id in the partition of the run's key.

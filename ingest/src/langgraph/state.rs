@@ -32,7 +32,6 @@ use crate::{
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
     sinks::{segment, whole},
-    submit::Thread,
     waiting::View,
 };
 
@@ -168,17 +167,9 @@ impl Ingest {
     ) -> Result<String, Refusal> {
         let superstep = |step: Superstep| step.updates.into_iter().map(|update| update_of(graph, update)).collect();
         let supersteps = steps.into_iter().map(superstep).collect::<Result<Vec<_>, _>>()?;
-        let now = self.deps.clock.now();
-        let thread = Thread::Named(thread.to_owned());
-        let (edit_id, partition) = self.draw_for(&asked.caller.tenant, &thread, now);
-        let Thread::Named(thread) = thread else { return Err(Refusal::run_not_found()) };
         let version = GraphRef { name: graph.name.clone(), hash: graph.hash.clone() };
-        let envelope = self.envelope(asked, None, edit_id, Some(thread), version, now);
         let event = Event::StateEdited(Box::new(Edit { checkpoint_id, supersteps, ..Edit::default() }));
-        let path = format!("{}&register=true", self.wait_path(edit_id, self.config.wait_timeout));
-        let registered = self.registered(asked, partition, &path).await?;
-        self.append(partition, self.record(asked, envelope, now, event)).await?;
-        let ended = self.ended(asked, edit_id, registered, self.config.wait_timeout).await?;
+        let ended = self.change_thread(asked, thread, version, event).await?;
         let view = View::of(&ended)?;
         if let Some(failure) = view.failure() {
             return Err(match failure.code() {

@@ -31,7 +31,6 @@ use crate::{
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
     sinks::{segment, whole},
-    submit,
     waiting::View,
 };
 
@@ -235,17 +234,10 @@ impl Ingest {
     /// Ends the thread's runs and forgets it. Returns when the store has forgotten it too.
     pub(super) async fn delete_thread(&self, asked: &Asked, thread: &str) -> Result<(), Refusal> {
         let metadata = self.thread_metadata(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
-        let now = self.deps.clock.now();
-        let named = submit::Thread::Named(thread.to_owned());
-        let (delete_id, partition) = self.draw_for(&asked.caller.tenant, &named, now);
         // No version is needed to forget: the name is for whoever counts.
         let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
         let graph = GraphRef { name, hash: String::new() };
-        let envelope = self.envelope(asked, None, delete_id, Some(thread.to_owned()), graph, now);
-        let path = format!("{}&register=true", self.wait_path(delete_id, self.config.wait_timeout));
-        let registered = self.registered(asked, partition, &path).await?;
-        self.append(partition, self.record(asked, envelope, now, Event::ThreadDeleted)).await?;
-        let ended = self.ended(asked, delete_id, registered, self.config.wait_timeout).await.map_err(|refusal| {
+        let ended = self.change_thread(asked, thread, graph, Event::ThreadDeleted).await.map_err(|refusal| {
             let says = "the thread will be deleted as soon as the store takes it; nothing else is needed";
             if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
         })?;
