@@ -6,7 +6,7 @@
 mod rules;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,7 +26,8 @@ const TESTS: [&str; 4] = ["graph", "fold", "checklist", "semantics"];
 /// A fold that never ends is caught too.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What stands in `graph/src/lib.rs` of the copy.
+const LIB: &str = "lib.rs";
+/// What stands in it in the copy, at its end.
 const SWITCH: &str = r#"
 pub(crate) fn undone(rule: &str) -> bool {
     static UNDONE: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| std::env::var("MILLSTREAM_UNDO").ok());
@@ -69,22 +70,26 @@ fn names() -> Vec<&'static str> {
 fn copy() -> Result<PathBuf> {
     let (from, to) = (root(), root().join("target/mutate"));
     // What is the same keeps its time, so that only what changed is built anew.
-    copy_all(&from, &to).context("a copy of the workspace")?;
-    let lib = to.join("graph/src/lib.rs");
-    let mut files =
-        std::collections::BTreeMap::from([(lib.clone(), fs::read_to_string(from.join("graph/src/lib.rs"))? + SWITCH)]);
-    for patch in patches() {
-        let path = to.join("graph/src").join(patch.file);
-        if !files.contains_key(&path) {
-            files.insert(path.clone(), fs::read_to_string(from.join("graph/src").join(patch.file))?);
-        }
-        let text = files.get_mut(&path).context("a file that was read")?;
-        *text = patch.apply(text)?;
-    }
-    for (path, text) in files {
-        write(&path, text.as_bytes())?;
+    let patched = patched()?;
+    copy_all(&from, &to, &patched).context("a copy of the workspace")?;
+    for (file, text) in patched {
+        write(&to.join("graph/src").join(file), text.as_bytes())?;
     }
     Ok(to)
+}
+
+/// The files of `graph/src` that are other in the copy.
+fn patched() -> Result<BTreeMap<&'static str, String>> {
+    let read = |file: &str| fs::read_to_string(root().join("graph/src").join(file)).context(file.to_owned());
+    let mut files = BTreeMap::from([(LIB, read(LIB)? + SWITCH)]);
+    for patch in patches() {
+        let text = match files.remove(patch.file) {
+            Some(text) => text,
+            None => read(patch.file)?,
+        };
+        files.insert(patch.file, patch.apply(&text)?);
+    }
+    Ok(files)
 }
 
 impl Patch {
@@ -101,7 +106,7 @@ impl Patch {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) -> Result<()> {
+fn copy_all(from: &Path, to: &Path, others: &BTreeMap<&str, String>) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -111,10 +116,9 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         match path.is_dir() {
-            true => copy_all(&path, &to.join(&name))?,
+            true => copy_all(&path, &to.join(&name), others)?,
             // The patched files are written once, at the end.
-            false if patches().any(|patch| path.ends_with(Path::new("graph/src").join(patch.file))) => {}
-            false if path.ends_with("graph/src/lib.rs") => {}
+            false if others.keys().any(|file| path.ends_with(Path::new("graph/src").join(file))) => {}
             false => write(&to.join(&name), &fs::read(&path)?)?,
         }
     }
@@ -187,12 +191,7 @@ mod tests {
 
     #[test]
     fn every_rule_is_still_found_where_it_stood() {
-        let mut texts = std::collections::BTreeMap::new();
-        for patch in patches() {
-            let path = root().join("graph/src").join(patch.file);
-            let text = texts.entry(patch.file).or_insert_with(|| fs::read_to_string(&path).unwrap());
-            *text = patch.apply(text).unwrap();
-        }
+        patched().unwrap();
         assert!(names().len() >= 40, "{} rules", names().len());
     }
 }
