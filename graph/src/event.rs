@@ -101,6 +101,9 @@ pub struct Edit {
     pub checkpoint_id: Option<Uuid>,
     /// Each makes a checkpoint; the updates of one are applied together.
     pub supersteps: Vec<Vec<StateUpdate>>,
+    /// The edit's id was claimed by an idempotency key: a repeat of it edits nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
     /// As a request's.
     #[serde(skip)]
     pub missing: Option<String>,

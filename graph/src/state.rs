@@ -18,7 +18,7 @@ use crate::{
     task::{Call, TaskId, Usage},
 };
 
-/// Ids of ended runs that a key remembers, so that a repeat of their request starts nothing.
+/// Ids of ended runs and of edits that a key remembers, so that a repeat of their request starts nothing.
 pub const REMEMBERED_RUNS_MAX: usize = 64;
 /// How long it remembers them: as long as an idempotency key is held.
 pub const REMEMBERED_MS: Millis = 24 * 60 * 60 * 1000;
@@ -223,7 +223,7 @@ impl KeyState {
         Ok(serde_json::from_slice(bytes)?)
     }
 
-    /// Whether a request for this run came before.
+    /// Whether a request for this run, or this edit, came before.
     pub(crate) fn knows(&self, run_id: RunId) -> bool {
         self.live_run().is_some_and(|envelope| envelope.run_id == run_id)
             || self.waiting().any(|envelope| envelope.run_id == run_id)

@@ -90,6 +90,15 @@ pub(crate) struct Prepared {
     record: Outgoing,
 }
 
+/// What a request waits for at its sink: the path of a wait or of a stream.
+struct Watched<'a> {
+    id: RunId,
+    partition: u32,
+    /// An earlier request with the same key may have begun it.
+    repeat: bool,
+    path: &'a str,
+}
+
 /// A record of `runs` on its way to the log, what has to stand in the store before it, and the span of that.
 #[derive(Default)]
 pub(crate) struct Outgoing {
@@ -132,9 +141,7 @@ impl Ingest {
         };
         Span::current().record("run_id", tracing::field::display(run_id));
         asked.trace.names_run(run_id);
-        let partition = self.partition_of(run_id).ok_or_else(|| {
-            Refusal::new(Code::IdempotencyMismatch, "this idempotency key was used before the log was made anew")
-        })?;
+        let partition = self.partition_of(run_id).ok_or_else(used_before)?;
         let NewRun { graph, thread, mut request, options, user, claim } = new;
         request.config = options.run.clone();
         request.claimed = claim.is_some();
@@ -220,20 +227,8 @@ impl Ingest {
         prepared: &mut Prepared,
         path: &str,
     ) -> Result<Response, Refusal> {
-        let registering = format!("{path}&register=true");
-        if prepared.repeat {
-            // The first request's run may have ended long ago, and then only a plain look finds it.
-            self.begin(prepared).await?;
-            return match self.find_run(asked, prepared.run_id, path).await {
-                Err(refusal) if refusal.code() == Code::RunNotFound => {
-                    self.registered(asked, prepared.partition, &registering).await
-                }
-                other => other,
-            };
-        }
-        let response = self.registered(asked, prepared.partition, &registering).await?;
-        self.begin(prepared).await?;
-        Ok(response)
+        let Prepared { run_id: id, partition, repeat, .. } = *prepared;
+        self.watch_and(asked, Watched { id, partition, repeat, path }, async || self.begin(prepared).await).await
     }
 
     pub(crate) async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
@@ -241,22 +236,53 @@ impl Ingest {
         found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
     }
 
-    /// Appends what a client does to a thread beside its runs, and waits until it is done: a view, as of a run.
+    /// Appends what a client does to a thread beside its runs, and waits until it is done: a view, as of a run. A repeat
+    /// with the same key answers with what the first one did.
     pub(crate) async fn change_thread(
         &self,
         asked: &Asked,
         thread: &str,
         graph: GraphRef,
         event: Event,
+        claim: Option<&ClaimedKey>,
     ) -> Result<Bytes, Refusal> {
         let now = self.deps.clock.now();
-        let id = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
-        let partition = u32::from(ids::partition_of(id));
+        let drawn = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
+        let (id, repeat) = match claim {
+            None => (drawn, false),
+            Some(claimed) => self.claim(&asked.caller.tenant, claimed, drawn, now).await?,
+        };
+        let partition = self.partition_of(id).ok_or_else(used_before)?;
         let envelope = self.envelope(asked, None, id, Some(thread.to_owned()), graph, now);
-        let path = format!("{}&register=true", self.wait_path(id, self.config.wait_timeout));
-        let registered = self.registered(asked, partition, &path).await?;
-        self.append(partition, self.record(asked, envelope, now, event)).await?;
+        let path = self.wait_path(id, self.config.wait_timeout);
+        let begin = async || self.append(partition, self.record(asked, envelope, now, event)).await;
+        let watched = Watched { id, partition, repeat, path: &path };
+        let registered = self.watch_and(asked, watched, begin).await?;
         self.ended(asked, id, registered, self.config.wait_timeout).await
+    }
+
+    /// Registers an interest before `begin` appends, so that no end is missed however soon it comes. What a repeat asks for
+    /// may have ended long ago, and then only a plain look finds it.
+    async fn watch_and(
+        &self,
+        asked: &Asked,
+        watched: Watched<'_>,
+        begin: impl AsyncFnOnce() -> Result<(), Refusal>,
+    ) -> Result<Response, Refusal> {
+        let Watched { id, partition, repeat, path } = watched;
+        let registering = format!("{path}&register=true");
+        if repeat {
+            begin().await?;
+            return match self.find_run(asked, id, path).await {
+                Err(refusal) if refusal.code() == Code::RunNotFound => {
+                    self.registered(asked, partition, &registering).await
+                }
+                other => other,
+            };
+        }
+        let response = self.registered(asked, partition, &registering).await?;
+        begin().await?;
+        Ok(response)
     }
 
     /// Who asks what of which run, where the request says no more of it.
@@ -362,6 +388,10 @@ pub(crate) fn thread_of(run: RunId) -> String {
     let mut bytes = run.into_bytes();
     bytes[14..].copy_from_slice(&[0xff, 0xff]);
     Uuid::from_bytes(bytes).to_string()
+}
+
+fn used_before() -> Refusal {
+    Refusal::new(Code::IdempotencyMismatch, "this idempotency key was used before the log was made anew")
 }
 
 fn lane_label(lane: Lane) -> &'static str {

@@ -31,6 +31,12 @@ const BY_HAND: &str = "__interrupt__";
 
 impl Fold<'_> {
     pub(super) fn edit(&mut self, envelope: &Arc<Envelope>, edit: &Edit) {
+        if self.state.knows(envelope.run_id) {
+            return;
+        }
+        if edit.claimed {
+            self.state.remember(envelope.run_id);
+        }
         let mut happened = Vec::new();
         let edited = match self.try_edit(envelope, edit, &mut happened) {
             Ok(id) => Edited { checkpoint_id: Some(id), ..Edited::default() },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graph::{
-    event::{Edit, Event, StateUpdate},
+    event::{Edit, Event, Request, StateUpdate},
     update::Happened,
 };
 use serde_json::{Value, json};
@@ -33,6 +33,28 @@ fn several_nodes_of_a_superstep_make_one_checkpoint() {
     let mut rig = Rig::new(fork_and_join());
     let made = edit(&mut rig, vec![vec![update("b"), update("a")]]);
     assert_eq!(made, [(json!(["as b", "as a"]), vec!["c".to_owned()])], "both arms of the join have written");
+}
+
+#[test]
+fn a_repeated_edit_edits_nothing() {
+    let claimed = |node: &str, claimed| {
+        Event::StateEdited(Box::new(Edit { supersteps: vec![vec![update(node)]], claimed, ..Edit::default() }))
+    };
+    let mut rig = Rig::new(fork_and_join());
+    let (first, refused) = (rig.envelope(), rig.envelope());
+    assert_ne!(rig.fold(&first, claimed("a", true)), []);
+    assert_ne!(rig.fold(&refused, claimed("nobody", true)), [], "it is told that there is no such node");
+    let run = rig.request(Request { input: Some(Arc::new(json!({"log": []}))), ..Request::default() });
+    for known in [&first, &refused] {
+        assert_eq!(rig.fold(known, claimed("a", true)), [], "a busy thread is no other answer");
+    }
+    rig.fold(&run, Event::Cancelled { reason: String::new(), rollback: false });
+    for known in [&first, &refused] {
+        assert_eq!(rig.fold(known, claimed("a", true)), []);
+    }
+    let plain = rig.envelope();
+    assert_ne!(rig.fold(&plain, claimed("b", false)), []);
+    assert_ne!(rig.fold(&plain, claimed("b", false)), [], "nobody claimed its id");
 }
 
 #[test]

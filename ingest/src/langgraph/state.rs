@@ -32,6 +32,7 @@ use crate::{
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
     sinks::{segment, whole},
+    submit::ClaimedKey,
     waiting::View,
 };
 
@@ -45,6 +46,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Run, Method::POST, "/threads/{thread_id}/state", edit)
             .says(TAG, "Edits a thread's state, as if a node had written it.")
             .takes(Media::Json("StateEdit"))
+            .header(
+                "idempotency-key",
+                "A repeat with the same key and body edits nothing and answers as the first; 24 hours.",
+            )
             .answers(200, "The checkpoint that the edit made.", Media::Json("Document")),
         route(Scope::Read, Method::GET, "/threads/{thread_id}/state/{checkpoint_id}", state_at)
             .says(TAG, "A thread's state at a checkpoint.")
@@ -129,8 +134,11 @@ async fn edit(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
+    let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
     let StateEdit { values, as_node, checkpoint, checkpoint_id, supersteps } =
-        body::compatible::<StateEdit>(&ingest.config, request).await?;
+        body::parse_compatible::<StateEdit>(&bytes)?;
     check_thread_id(&thread).map_err(unprocessable)?;
     let (in_checkpoint, ns) = named(checkpoint.as_ref())?;
     refuse_if(!ns.is_empty(), "checkpoint.checkpoint_ns")?;
@@ -138,7 +146,7 @@ async fn edit(
     let steps = supersteps
         .unwrap_or_else(|| vec![Superstep { updates: vec![SuperstepUpdate { values, as_node, command: None }] }]);
     let graph = ingest.graph_of_thread(&asked, &thread).await?;
-    let made = ingest.edit_thread(&asked, &thread, &graph, id.or(in_checkpoint), steps).await?;
+    let made = ingest.edit_thread(&asked, &thread, &graph, id.or(in_checkpoint), steps, claim.as_ref()).await?;
     let checkpoint = json!({"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": made});
     Ok(json_of(&json!({"checkpoint": checkpoint, "configurable": checkpoint, "checkpoint_id": made})))
 }
@@ -164,12 +172,14 @@ impl Ingest {
         graph: &Graph,
         checkpoint_id: Option<Uuid>,
         steps: Vec<Superstep>,
+        claim: Option<&ClaimedKey>,
     ) -> Result<String, Refusal> {
         let superstep = |step: Superstep| step.updates.into_iter().map(|update| update_of(graph, update)).collect();
         let supersteps = steps.into_iter().map(superstep).collect::<Result<Vec<_>, _>>()?;
         let version = GraphRef { name: graph.name.clone(), hash: graph.hash.clone() };
-        let event = Event::StateEdited(Box::new(Edit { checkpoint_id, supersteps, ..Edit::default() }));
-        let ended = self.change_thread(asked, thread, version, event).await?;
+        let edit = Edit { checkpoint_id, supersteps, claimed: claim.is_some(), ..Edit::default() };
+        let event = Event::StateEdited(Box::new(edit));
+        let ended = self.change_thread(asked, thread, version, event, claim).await?;
         let view = View::of(&ended)?;
         if let Some(failure) = view.failure() {
             return Err(match failure.code() {

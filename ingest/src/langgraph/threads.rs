@@ -94,7 +94,7 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
         };
         let made = ingest.make_thread(&asked, &thread, metadata).await?;
         let Some(graph) = graph else { return Ok(json_of(&made)) };
-        ingest.edit_thread(&asked, &thread, &graph, None, supersteps).await?;
+        ingest.edit_thread(&asked, &thread, &graph, None, supersteps, None).await?;
         return ingest.thread(&asked, &thread).await;
     }
     match create.if_exists.unwrap_or_default() {
@@ -237,7 +237,7 @@ impl Ingest {
         // No version is needed to forget: the name is for whoever counts.
         let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
         let graph = GraphRef { name, hash: String::new() };
-        let ended = self.change_thread(asked, thread, graph, Event::ThreadDeleted).await.map_err(|refusal| {
+        let ended = self.change_thread(asked, thread, graph, Event::ThreadDeleted, None).await.map_err(|refusal| {
             let says = "the thread will be deleted as soon as the store takes it; nothing else is needed";
             if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
         })?;

@@ -58,6 +58,34 @@ async fn a_repeated_stream_is_the_first_runs() {
 }
 
 #[tokio::test]
+async fn a_repeated_edit_answers_with_the_first_ones_checkpoint() {
+    let stage = Stage::new().await;
+    let run = json!({"input": {"messages": "x"}, "mode": "wait", "thread_id": "t"});
+    stage.post("/graphs/support/runs", run).await.expect(200);
+    let body = json!({"values": {"topic": "x"}});
+    let first = send(&stage, ACME, "/threads/t/state", "e1", &body).await.expect(200).json();
+    let again = send(&stage, ACME, "/threads/t/state", "e1", &body).await.expect(200).json();
+    assert_eq!(first, again);
+    let other = send(&stage, ACME, "/threads/t/state", "e2", &body).await.expect(200).json();
+    assert_ne!(first, other);
+    let unkeyed = stage.post("/threads/t/state", body).await.expect(200).json();
+    assert_ne!(first, unkeyed);
+    let edits: Vec<_> = stage.records().await.into_iter().skip(1).collect();
+    let claimed: Vec<bool> = edits.iter().map(|(_, record)| is_claimed(&record.event)).collect();
+    assert_eq!(claimed, [true, true, true, false]);
+    assert_eq!(edits[0].1.envelope.run_id, edits[1].1.envelope.run_id);
+    let changed = send(&stage, ACME, "/threads/t/state", "e1", &json!({"values": {"topic": "y"}})).await.expect(422);
+    assert!(changed.text.contains("idempotency key was used with another request"), "{}", changed.text);
+}
+
+fn is_claimed(event: &Event) -> bool {
+    match event {
+        Event::StateEdited(edit) => edit.claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn another_request_with_the_same_key_is_422() {
     let stage = Stage::new().await;
     let body = json!({"input": {"messages": "hello"}});

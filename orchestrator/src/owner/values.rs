@@ -143,7 +143,10 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             missing: Some(message),
             ..Request::default()
         })),
-        Event::StateEdited(_) => Event::StateEdited(Box::new(Edit { missing: Some(message), ..Edit::default() })),
+        Event::StateEdited(edit) => {
+            let missing = Some(message);
+            Event::StateEdited(Box::new(Edit { claimed: edit.claimed, missing, ..Edit::default() }))
+        }
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted

@@ -1,14 +1,13 @@
 //! LangGraph's addresses from a client's side. While the pipeline is away for a moment the client asks again, with the same
 //! key, so that nothing is begun twice.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, bail};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 const AGAIN: Duration = Duration::from_millis(50);
 const TRIES_MAX: usize = 400;
@@ -25,8 +24,6 @@ pub struct Api {
     base: String,
     /// The pipeline may be killed, and comes back.
     crashes: bool,
-    /// Held by edits, and taken for a kill: an edit has no key by which a repeat would be known.
-    edits: Arc<RwLock<()>>,
 }
 
 /// Why a request has no answer.
@@ -42,7 +39,7 @@ enum Trouble {
 impl Api {
     pub fn new(address: SocketAddr, crashes: bool) -> anyhow::Result<Self> {
         let http = Client::builder().timeout(RUN_MAX).no_proxy().build()?;
-        Ok(Api { http, base: format!("http://{address}"), crashes, edits: Arc::default() })
+        Ok(Api { http, base: format!("http://{address}"), crashes })
     }
 
     /// Starts a run and reads its stream to the end.
@@ -68,15 +65,9 @@ impl Api {
     }
 
     /// Edits the thread's state.
-    pub async fn edit(&self, thread: &str, body: &Value) -> anyhow::Result<Result<Value, Refused>> {
-        let _no_kill = self.edits.read().await;
+    pub async fn edit(&self, thread: &str, key: &str, body: &Value) -> anyhow::Result<Result<Value, Refused>> {
         let url = format!("{}/threads/{thread}/state", self.base);
-        self.insist(async || document(self.http.post(&url).json(body)).await).await
-    }
-
-    /// Returns when no edit is under way; none begins while the guard lives.
-    pub async fn between_edits(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.edits).write_owned().await
+        self.insist(async || document(self.http.post(&url).header("idempotency-key", key).json(body)).await).await
     }
 
     pub async fn make_thread(&self, thread: &str) -> anyhow::Result<()> {

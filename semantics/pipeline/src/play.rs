@@ -41,7 +41,7 @@ async fn make(api: &Api, case: &Case, place: usize, wait: bool) -> anyhow::Resul
     };
     let checkpoint_id = at.as_ref().and_then(|state| state["checkpoint"]["checkpoint_id"].as_str());
     let Streamed { steps, error, odd } = if call.call == "update_state" {
-        let edited = api.edit(thread, &calls::edit(call, checkpoint_id)).await?;
+        let edited = api.edit(thread, &key, &calls::edit(call, checkpoint_id)).await?;
         Streamed { error: edited.err().map(error_type), ..Streamed::default() }
     } else {
         let questions = match (&call.by_id, &at) {

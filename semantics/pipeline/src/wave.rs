@@ -97,7 +97,7 @@ async fn play_wave(
                 }
                 None => break,
             },
-            _no_edit = async { tokio::time::sleep_until(kill_at).await; api.between_edits().await }, if left > 0 => {
+            () = tokio::time::sleep_until(kill_at), if left > 0 => {
                 left -= 1;
                 kills.fetch_add(1, Ordering::Relaxed);
                 crashes.kills += 1;
