@@ -28,6 +28,10 @@ pub struct GraphLoop {
     /// remembers for its thread.
     pub(crate) ns: String,
     pub(crate) head: Checkpoint,
+    /// How many other tasks of the run went on from this very checkpoint before: tasks of theirs have the same ids, but for
+    /// this. A checkpoint of its own sets it apart, so that nothing is stored under it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) twin: u32,
     /// The head as it is stored, where a command has written to it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stored: Option<Box<Checkpoint>>,
@@ -48,6 +52,10 @@ pub struct GraphLoop {
     pub(crate) reduced: Fields,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Box<Progress>>,
+}
+
+fn is_zero(twin: &u32) -> bool {
+    *twin == 0
 }
 
 /// How far a run is with a loop.
@@ -128,6 +136,7 @@ impl GraphLoop {
         GraphLoop {
             ns,
             head: Checkpoint::empty(graph, rules),
+            twin: 0,
             stored: None,
             command: None,
             resume: None,
@@ -186,7 +195,7 @@ impl GraphLoop {
     /// Takes up the tasks that the head asks for; what is known of one that it asked for before stays known.
     pub(crate) fn prepare(&mut self, graph: &Graph) {
         let mut before = std::mem::take(&mut self.tasks);
-        self.tasks = prepare(graph, &self.head, &self.ns);
+        self.tasks = prepare(graph, &self.head, &self.ids_ns());
         if before.is_empty() {
             return;
         }
@@ -206,7 +215,7 @@ impl GraphLoop {
     /// The tasks that the stored checkpoint itself asks for: what snapshots list.
     pub(crate) fn is_listed<'a>(&'a self, graph: &Graph) -> impl Fn(&StepTask) -> bool + 'a {
         let stored = self.stored.as_deref().or(self.command.is_some().then_some(&self.head));
-        let stored = stored.map(|stored| prepare(graph, stored, &self.ns));
+        let stored = stored.map(|stored| prepare(graph, stored, &self.ids_ns()));
         move |task| {
             let asked_for = stored.as_ref().is_none_or(|stored| stored.contains_key(&task.id));
             asked_for && task.handles.is_none()

@@ -35,6 +35,7 @@ mod prepare;
 mod reduce;
 mod snapshot;
 mod step_task;
+mod twin;
 
 pub mod ids;
 pub mod world;

@@ -83,6 +83,9 @@ pub struct Run {
     /// Where the tasks of subgraphs stand: the tasks of outer graphs that they are in, outermost first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) within: BTreeMap<TaskId, Arc<[TaskId]>>,
+    /// Tasks that went on from what a subgraph remembered for the thread, by its checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) went_on: BTreeMap<Uuid, Vec<TaskId>>,
     /// A run that goes back in time: what subgraphs remembered then, until each is first met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rewound: Option<BTreeMap<String, Option<GraphLoop>>>,

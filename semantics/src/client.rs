@@ -150,4 +150,15 @@ impl Results {
         let next = (0..self.0.len()).min_by_key(|place| (self.0[*place].0, *place))?;
         Some(self.0.remove(next).1)
     }
+
+    /// In any order.
+    pub fn take_any(&mut self, seed: &mut u64) -> Option<TaskResult> {
+        // Marsaglia's xorshift, of which nothing but variety is asked.
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        let count = u64::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
+        let place = usize::try_from(*seed % count).ok()?;
+        Some(self.0.remove(place).1)
+    }
 }

@@ -110,6 +110,7 @@ impl Fold<'_> {
             offered_to: None,
             answers: None,
             within: BTreeMap::new(),
+            went_on: BTreeMap::new(),
             rewound: None,
             last_issue: 0,
             began: Began::of(&self.state, &envelope, request),

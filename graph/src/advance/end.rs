@@ -12,6 +12,7 @@ use crate::{
     graph_loop::GraphLoop,
     snapshot,
     spec::Memory,
+    state::Run,
     task::{TaskId, Usage},
     update::{Ended, Happened, RunError, RunStatus},
 };
@@ -167,7 +168,7 @@ impl Fold<'_> {
             let pending = snapshot::with_pending(&graph, root).ok().flatten();
             pending.as_ref().unwrap_or(&root.head).output(&graph)
         });
-        remember_all(&mut self.state.memories, root, &graph_of);
+        remember_all(&mut self.state.memories, run, root, &graph_of);
         root.rest(&graph_of);
         if let Some(mut newest) = self.state.newest.take() {
             if let Some(graph) = graphs.graph(&newest.head.graph.hash) {
@@ -187,15 +188,17 @@ impl Fold<'_> {
 /// Subgraphs that remember for the thread leave what they know there, wherever they stand.
 fn remember_all(
     memories: &mut BTreeMap<String, GraphLoop>,
+    run: &Run,
     at: &mut GraphLoop,
     graph_of: &impl Fn(&str) -> Option<Arc<Graph>>,
 ) {
     for inner in at.tasks.values_mut().filter_map(|task| task.inner.as_deref_mut()) {
-        remember_all(memories, inner, graph_of);
+        remember_all(memories, run, inner, graph_of);
         let newer = memories.get(&inner.ns).is_none_or(|memory| memory.head.id <= inner.head.id);
         if inner.memory() == Memory::Thread && !inner.head.id.is_nil() && newer {
             let mut memory = inner.clone();
             memory.rest(graph_of);
+            run.without_twins(&mut memory);
             memories.insert(memory.ns.clone(), memory);
         }
     }

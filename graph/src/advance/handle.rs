@@ -6,8 +6,6 @@ use super::Turn;
 use crate::{
     graph::Graph,
     graph_loop::{Failure, GraphLoop},
-    ids,
-    prepare::joined,
     step_task::{Stand, StepTask},
     task::{Handled, TaskError, TaskId},
 };
@@ -23,7 +21,6 @@ impl Turn<'_> {
         error: TaskError,
         execution: Uuid,
     ) {
-        let step = at.head.step + 1;
         let Some(task) = at.tasks.get_mut(&id) else { return };
         // What a handler does wrong is nobody's to handle.
         let handler =
@@ -36,10 +33,10 @@ impl Turn<'_> {
         };
         // A run that comes back to the step forgets its handlers: the failed task's issue is one that none of them had.
         let issued_before = task.issue.saturating_sub(1);
-        let name = format!("__error_handler__{}", task.node);
-        let handler_id = ids::handler_task_id(at.head.id, &joined(&at.ns, &name), step, &name, id);
-        let mut handling = StepTask::new(handler_id, handler.clone(), task.path.clone(), [].into());
-        handling.handles = Some(Box::new(Handled { task_id: id, node: task.node.to_string(), error }));
+        let (node, path) = (task.node.clone(), task.path.clone());
+        let handler_id = at.handler_id(&node, id);
+        let mut handling = StepTask::new(handler_id, handler.clone(), path, [].into());
+        handling.handles = Some(Box::new(Handled { task_id: id, node: node.to_string(), error }));
         handling.issue = at.tasks.get(&handler_id).map_or(0, |before| before.issue).max(issued_before);
         at.tasks.insert(handler_id, handling);
         self.begin_task(graph, at, handler_id);

@@ -30,7 +30,7 @@ impl Turn<'_> {
         for reduction in wanted {
             let id = ids::reduction_task_id(
                 at.head.id,
-                &at.ns,
+                &at.ids_ns(),
                 at.head.step + 1,
                 &reduction.channel,
                 self.run.envelope.run_id,

@@ -137,6 +137,7 @@ impl Turn<'_> {
         Some(GraphLoop {
             ns: at.ns.clone(),
             head,
+            twin: at.twin,
             stored: None,
             command: at.command.clone(),
             resume: at.resume.clone(),
@@ -153,6 +154,7 @@ impl Turn<'_> {
         before.tasks = tasks;
         before.tasks.retain(|_, task| task.is_touched());
         before.rest(&|hash| self.graphs.graph(hash));
+        self.run.without_twins(&mut before);
         if before.is_root()
             && let Some(newest) = self.newest.take()
         {
@@ -171,7 +173,7 @@ impl Turn<'_> {
         let parent = (!at.head.id.is_nil()).then_some(at.head.id);
         at.head.id = self.last_checkpoint.next(self.at, self.run.envelope.run_id);
         (at.head.step, at.head.source, at.head.parent) = (at.head.step + 1, source, parent);
-        (at.stored, at.command, at.resume) = (None, None, None);
+        (at.stored, at.command, at.resume, at.twin) = (None, None, None, 0);
         if let Some(progress) = at.progress.as_deref_mut() {
             progress.passed = at.head.passed;
         }

@@ -67,6 +67,9 @@ impl Turn<'_> {
         inner.reduced.clear();
         self.path.push(id);
         let end = if (resuming || again) && inner.has_begun() {
+            if subgraph.memory == Memory::Thread {
+                inner.become_twin(self.run.twin(inner.head.id, id));
+            }
             self.resume_inner(&inner_graph, &mut inner)
         } else {
             self.take_input(&inner_graph, &mut inner, &input, (subgraph.graph.clone(), rules))
@@ -160,6 +163,7 @@ impl Turn<'_> {
         if older && !inner.head.id.is_nil() {
             let mut memory = inner.clone();
             memory.rest(&|hash| self.graphs.graph(hash));
+            self.run.without_twins(&mut memory);
             self.memories.insert(inner.ns.clone(), memory);
         }
     }

@@ -15,6 +15,11 @@ pub const PATCHES: &[Patch] = &[
         r#"if !undone("new input gives up what had finished") { writers.iter_mut().for_each(Writer::give_up); }"#,
     ),
     patch(
+        "twin.rs",
+        "if self.twin != twin {",
+        r#"if self.twin != twin && !undone("what goes on from one memory twice has ids of its own") {"#,
+    ),
+    patch(
         "advance/finish.rs",
         "task.stand == Stand::Open && task.issue == result.issue",
         r#"task.stand == Stand::Open && (undone("only the open issue counts") || task.issue == result.issue)"#,
