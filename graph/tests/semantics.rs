@@ -18,7 +18,7 @@ fn rich_cases_hold() {
 /// Fresh cases that showed a defect once.
 #[test]
 fn found_cases_hold() {
-    hold("found.jsonl", 1);
+    hold("found.jsonl", 2);
 }
 
 /// Of any graph, whatever LangGraph does with it and in whatever order results come: each run ends, and no task is issued

@@ -113,9 +113,14 @@ impl Turn<'_> {
 
     /// What a subgraph that remembers for the thread knows: now, or at the checkpoint that the run went back to.
     fn memory(&mut self, ns: &str) -> Option<GraphLoop> {
+        let now = self.memories.get(ns).cloned();
         match self.run.rewound.as_mut().and_then(|rewound| rewound.remove(ns)) {
-            Some(then) => then,
-            None => self.memories.get(ns).cloned(),
+            Some(then) => {
+                // What is known now gets no successor, and is the past of runs to come.
+                now.into_iter().for_each(|now| self.put_away(now));
+                then
+            }
+            None => now,
         }
     }
 

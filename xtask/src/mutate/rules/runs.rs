@@ -15,6 +15,11 @@ pub const PATCHES: &[Patch] = &[
         r#"if !undone("new input gives up what had finished") { writers.iter_mut().for_each(Writer::give_up); }"#,
     ),
     patch(
+        "advance/subgraph.rs",
+        "now.into_iter().for_each(|now| self.put_away(now));",
+        r#"now.into_iter().filter(|_| !undone("what was known before a run went back is kept")).for_each(|now| self.put_away(now));"#,
+    ),
+    patch(
         "twin.rs",
         "if self.twin != twin {",
         r#"if self.twin != twin && !undone("what goes on from one memory twice has ids of its own") {"#,
