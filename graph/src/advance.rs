@@ -111,7 +111,9 @@ pub fn advance(
     let waits = state.waiting.iter().any(|waiting| goes_back(&waiting.request));
     let before = (makes_way || waits).then(|| state.clone());
     let mut fold = Fold::new(graphs, recalled, state, at);
-    if let (Some(graph), Some(root)) = (fold.graph(), &mut fold.state.root) {
+    if !fold.is_editing()
+        && let (Some(graph), Some(root)) = (fold.graph(), &mut fold.state.root)
+    {
         root.bind(&graph);
     }
     match event {

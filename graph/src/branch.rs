@@ -64,8 +64,7 @@ pub fn decide(
         match decision? {
             Decision::To(mut to) => destinations.append(&mut to),
             Decision::Ask { call, .. } => {
-                let says = "decides where to go, which an edit can't ask: edit as a node without such a decision";
-                return Err(failed(format!("{} {says}", call.url)));
+                return Err(failed(format!("{} decides where to go, and nobody asked it", call.url)));
             }
         }
     }

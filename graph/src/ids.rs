@@ -87,6 +87,11 @@ pub fn reduction_task_id(checkpoint: Uuid, ns: &str, step: i64, channel: &str, r
     task_id(checkpoint, ns, step, channel, "reduction", &run.to_string())
 }
 
+/// The id of a task that asks a program for an edit: `what` is asked for the superstep at `place`.
+pub(crate) fn edit_task_id(edit: RunId, place: usize, what: &str) -> Uuid {
+    task_id(edit, "", i64::try_from(place).unwrap_or(i64::MAX), what, "edit", "")
+}
+
 /// LangGraph's id of a question: of the task's namespace and of how many of its questions were answered before.
 pub fn interrupt_id(checkpoint_ns: &str, answered: usize) -> String {
     let bits = match answered {

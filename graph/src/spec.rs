@@ -68,11 +68,11 @@ impl GraphSpec {
         })
     }
 
-    /// Whether a program joins the writes of a channel, or decides where to go after something that no worker runs.
+    /// Whether a program joins the writes of a channel, or decides where to go: after something that no worker runs, or
+    /// after an edit as any node.
     fn asks_programs(&self) -> bool {
-        let is_run = |name: &str| self.node(name).is_some_and(|node| !matches!(node.kind, NodeKind::Subgraph(_)));
         self.channels.values().any(|channel| matches!(channel.reducer, Reducer::Http(_)))
-            || self.edges.iter().any(|edge| matches!(edge, EdgeSpec::Decide { from, .. } if !is_run(from)))
+            || self.edges.iter().any(|edge| matches!(edge, EdgeSpec::Decide { .. }))
     }
 
     pub fn output_channels(&self) -> Vec<&str> {

@@ -12,9 +12,10 @@ use uuid::Uuid;
 use crate::{
     checkpoint::Checkpoint,
     envelope::{Envelope, Key, Millis, RunId},
-    event::{Request, RunConfig, Timer, TimerKind},
+    event::{Request, RunConfig, StateUpdate, Timer, TimerKind},
     graph_loop::GraphLoop,
     ids::LastCheckpoint,
+    step_task::{Stand, StepTasks},
     task::{Call, TaskId, Usage},
 };
 
@@ -86,6 +87,9 @@ pub struct Run {
     /// Tasks that went on from what a subgraph remembered for the thread, by its checkpoint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) went_on: BTreeMap<Uuid, Vec<TaskId>>,
+    /// It is no run but an edit of the thread, which waits for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) editing: Option<Box<Editing>>,
     /// A run that goes back in time: what subgraphs remembered then, until each is first met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rewound: Option<BTreeMap<String, Option<GraphLoop>>>,
@@ -100,6 +104,41 @@ pub struct Run {
     pub(crate) timers: Vec<Armed>,
     /// The generation of the last timer that was armed.
     pub(crate) generation: u32,
+}
+
+/// How far an edit is. The thread stands where it stood until all of it is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Editing {
+    pub supersteps: Vec<Vec<UpdateAs>>,
+    /// The checkpoint that it begins at.
+    pub from: GraphLoop,
+    /// The checkpoints of its first supersteps.
+    pub made: Vec<GraphLoop>,
+    /// What programs are asked for the next one.
+    pub tasks: StepTasks,
+}
+
+/// An update of an edit, under a name that the state knows values by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UpdateAs {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Arc<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_node: Option<String>,
+}
+
+impl UpdateAs {
+    pub fn of(update: &StateUpdate) -> Self {
+        let StateUpdate { values, as_node } = update.clone();
+        UpdateAs { update: values, as_node }
+    }
+}
+
+impl Editing {
+    /// Where its next superstep begins.
+    pub fn stands(&self) -> &GraphLoop {
+        self.made.last().unwrap_or(&self.from)
+    }
 }
 
 /// Where a thread stood when a run began: what undoing the run goes back to.
@@ -215,7 +254,11 @@ impl KeyState {
     /// The tasks whose result is awaited: run, task and issue.
     pub fn open_tasks(&self) -> impl Iterator<Item = (RunId, TaskId, u32)> {
         let live = self.live.as_ref().map(|run| run.envelope.run_id).zip(self.root.as_deref());
-        live.into_iter().flat_map(|(run, root)| root.open_tasks().map(move |(_, task)| (run, task.id, task.issue)))
+        let tasks = live.into_iter().flat_map(|(run, root)| root.open_tasks().map(move |(_, task)| (run, task)));
+        let edit = self.live.as_ref().and_then(|run| Some((run.envelope.run_id, run.editing.as_deref()?)));
+        let asked = edit.into_iter().flat_map(|(run, edit)| edit.tasks.values().map(move |task| (run, task)));
+        let asked = asked.filter(|(_, task)| task.stand == Stand::Open);
+        tasks.chain(asked).map(|(run, task)| (run, task.id, task.issue))
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -111,6 +111,7 @@ impl Fold<'_> {
             answers: None,
             within: BTreeMap::new(),
             went_on: BTreeMap::new(),
+            editing: None,
             rewound: None,
             last_issue: 0,
             began: Began::of(&self.state, &envelope, request),

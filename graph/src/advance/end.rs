@@ -93,6 +93,10 @@ impl Fold<'_> {
 
     /// Ends the live run; the next one begins once all of this event is folded.
     pub(super) fn end(&mut self, ending: Ending) {
+        if self.is_editing() {
+            let cut_off = || plain("run_cancelled", "the edit was cut off before it was made");
+            return self.give_up_edit(ending.error.unwrap_or_else(cut_off));
+        }
         let Some(graph) = self.graph() else { return };
         if self.state.live.is_none() {
             return;

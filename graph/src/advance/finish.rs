@@ -29,12 +29,18 @@ impl Fold<'_> {
         if !counts {
             return self.spend(envelope, result.task_id, &result.node, &result.calls);
         }
+        if self.is_editing() {
+            return self.take_answer(result);
+        }
         let path = self.path_to(result.task_id);
         self.turn(|turn, root| turn.within(root, &path, &mut |turn, at| turn.take_result(at, result)));
     }
 
     /// A task of the live run's step, in a subgraph too.
     pub(super) fn task(&self, id: TaskId) -> Option<&StepTask> {
+        if let Some(editing) = self.state.live.as_ref().and_then(|run| run.editing.as_deref()) {
+            return editing.tasks.get(&id);
+        }
         self.state.root.as_deref()?.inside(&self.path_to(id))?.tasks.get(&id)
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Turn;
 use crate::{
     apply::{Writer, reductions},
@@ -46,15 +48,7 @@ impl Turn<'_> {
         self.run.within.remove(&id);
         let Some(reduces) = at.tasks.remove(&id).and_then(|task| task.reduces) else { return };
         let Reduction { channel, value, .. } = *reduces;
-        let joined = result.writes.iter().find(|(name, _)| *name == channel);
-        let joined = match (&result.error, joined) {
-            (None, Some((_, joined))) => Ok(joined.clone()),
-            (Some(error), _) => {
-                let message = format!("At key '{channel}': {}", error.message);
-                Err(TaskError { message, ..error.clone() })
-            }
-            (None, None) => Err(unusable(format!("At key '{channel}': its reducer gave no value"))),
-        };
+        let joined = joined_by(&channel, result);
         if let Err(error) = &joined
             && !at.is_stopping()
         {
@@ -74,9 +68,7 @@ impl Turn<'_> {
         wrote: &Finished,
         result: &TaskResult,
     ) {
-        let asked = (!result.interrupts.is_empty())
-            .then(|| unusable("only a decision behind a node that a worker runs can ask a question".to_owned()));
-        let error = result.error.clone().or_else(|| result.branch_error.clone()).or(asked);
+        let error = undecided(result);
         let finished = Finished {
             execution: result.execution,
             attempt: result.attempt,
@@ -100,6 +92,26 @@ impl Turn<'_> {
         }
         at.one_less();
     }
+}
+
+/// What a program made of the writes to a channel.
+pub(super) fn joined_by(channel: &str, result: &TaskResult) -> Result<Arc<Value>, TaskError> {
+    let joined = result.writes.iter().find(|(name, _)| *name == channel);
+    match (&result.error, joined) {
+        (None, Some((_, joined))) => Ok(joined.clone()),
+        (Some(error), _) => {
+            let message = format!("At key '{channel}': {}", error.message);
+            Err(TaskError { message, ..error.clone() })
+        }
+        (None, None) => Err(unusable(format!("At key '{channel}': its reducer gave no value"))),
+    }
+}
+
+/// Why a program's decision can't be followed.
+pub(super) fn undecided(result: &TaskResult) -> Option<TaskError> {
+    let asked = (!result.interrupts.is_empty())
+        .then(|| unusable("only a decision behind a node that a worker runs can ask a question".to_owned()));
+    result.error.clone().or_else(|| result.branch_error.clone()).or(asked)
 }
 
 fn unusable(message: String) -> TaskError {

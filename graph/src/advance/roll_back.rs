@@ -48,7 +48,7 @@ impl Began {
 
 /// What an event that undoes the live run needs before it can.
 pub(super) fn wanted(state: &KeyState, envelope: &Envelope, event: &Event, recalled: &Recalled) -> Option<Wanted> {
-    let run = state.live.as_deref()?;
+    let run = state.live.as_deref().filter(|run| run.editing.is_none())?;
     let undoes = match event {
         Event::Requested(request) => {
             request.multitask == Multitask::Rollback && request.missing.is_none() && !state.knows(envelope.run_id)
@@ -80,11 +80,18 @@ impl Fold<'_> {
         while !self.state.waiting.is_empty() {
             self.end_waiting(0, ending());
         }
+        // An edit is no run: it is over soon.
+        if self.is_editing() {
+            return;
+        }
         if rollback { self.roll_back() } else { self.end(ending()) }
     }
 
     /// Undoes the live run.
     pub(super) fn roll_back(&mut self) {
+        if self.is_editing() {
+            return self.end(Ending::cancelled());
+        }
         self.cancel_open();
         let Some(run) = self.state.live.as_deref() else { return };
         let (envelope, usage, claimed) = (run.envelope.clone(), run.usage, run.claimed);

@@ -40,6 +40,9 @@ impl Fold<'_> {
             return self.spend_given_back(envelope, id, calls);
         }
         self.spend_given_back(envelope, id, calls);
+        if self.is_editing() {
+            return self.take_back_asked(&GivenBack { id, issue, attempt, not_before });
+        }
         let at = self.at;
         let path = self.path_to(id);
         self.turn(|turn, root| {
@@ -58,6 +61,9 @@ impl Fold<'_> {
     }
 
     fn issue_again(&mut self, id: TaskId) {
+        if self.is_editing() {
+            return self.ask_again(id);
+        }
         let path = self.path_to(id);
         self.turn(|turn, root| turn.within(root, &path, &mut |turn, within| turn.issue_again(within, id)));
     }

@@ -2,6 +2,7 @@
 //! and in any other.
 
 mod edits;
+mod edits_ask;
 mod ends;
 mod interrupts;
 mod multitask;
