@@ -149,12 +149,15 @@ fn missing(
     let requested = matches!(event, Event::Requested(_) | Event::StateEdited(_));
     let runs = state.live_run().into_iter().chain(state.waiting()).map(|envelope| &envelope.graph);
     // A run without input goes on with the version of the head.
-    let head = state.head().filter(|_| requested || !state.waiting.is_empty()).map(|head| &head.graph);
-    let kept = state.newest.as_deref().into_iter().chain(state.memories.values()).map(|kept| &kept.head.graph);
+    let head = state.head().filter(|_| requested || !state.waiting.is_empty()).map(|head| &*head.graph);
+    let kept = state.newest.as_deref().into_iter().chain(state.memories.values()).map(|kept| &*kept.head.graph);
     // A run that goes back goes on with the version of then.
-    let then = recalled.values().filter_map(Found::there).map(|found| &found.head.graph);
-    let mut needed = runs.chain(requested.then_some(&envelope.graph)).chain(head).chain(kept).chain(then);
-    needed.find_map(|graph| missing_in(graphs, graph))
+    let then = recalled.values().filter_map(Found::there).map(|found| &*found.head.graph);
+    let needed = runs.chain(requested.then_some(&envelope.graph)).chain(head).chain(kept).chain(then);
+    // Nearly always it is one and the same.
+    let mut last = "";
+    let mut others = needed.filter(|graph| *std::mem::replace(&mut last, &graph.hash) != *graph.hash);
+    others.find_map(|graph| missing_in(graphs, graph))
 }
 
 /// The graph or one of its subgraphs, where it isn't at hand.

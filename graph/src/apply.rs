@@ -1,11 +1,9 @@
 //! The end of a superstep: the writes of all its tasks become the channels of the next one.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use crate::{
+    by_name::ByName,
     channel::{Change, Channel, Fields, Kind, Own, ToReduce, UpdateError, Write},
     checkpoint::Checkpoint,
     graph::{Graph, Node, SENDS, START_NODE},
@@ -17,10 +15,10 @@ use crate::{
 pub(crate) struct Writer<'a> {
     pub node: &'a Arc<str>,
     pub triggers: &'a [Arc<str>],
-    pub writes: Writes<'a>,
+    pub writes: Given<'a>,
 }
 
-pub(crate) enum Writes<'a> {
+pub(crate) enum Given<'a> {
     /// A task that is given up: its triggers count as seen.
     None,
     Task(&'a Finished),
@@ -54,7 +52,7 @@ impl<'a> Writer<'a> {
         let writer = |task: &'a StepTask| Writer {
             node: &task.node,
             triggers: &task.triggers,
-            writes: task.finished().map_or(Writes::None, Writes::Task),
+            writes: task.finished().map_or(Given::None, Given::Task),
         };
         tasks.into_iter().map(writer).collect()
     }
@@ -63,17 +61,17 @@ impl<'a> Writer<'a> {
 impl<'a> Writer<'a> {
     /// What a command wrote, by no node and on no trigger.
     pub fn of_command(command: &'a Finished) -> Self {
-        Writer { node: input_name(), triggers: &[], writes: Writes::Task(command) }
+        Writer { node: input_name(), triggers: &[], writes: Given::Task(command) }
     }
 
     /// Its task counts as seen, and what it wrote as not written.
     pub fn give_up(&mut self) {
-        self.writes = Writes::None;
+        self.writes = Given::None;
     }
 
     /// New input for START's hidden task.
     pub fn of_input(input: &'a Fields) -> Self {
-        Writer { node: input_name(), triggers: &[], writes: Writes::One(START_NODE, Write::Fields(input)) }
+        Writer { node: input_name(), triggers: &[], writes: Given::One(START_NODE, Write::Fields(input)) }
     }
 }
 
@@ -105,12 +103,10 @@ pub(crate) fn apply_reduced(
         // Nobody is asked for a view: such a channel is shown as it was.
         let asked =
             |name: &str, writes: &[Write<'_>]| matches!(to_reduce(graph, checkpoint, name, writes), Ok(Some(_)));
-        written.retain(|name, writes| reduced.contains_key(*name) || !asked(name, writes));
+        written.retain(|name, writes| reduced.contains_key(name) || !asked(name, writes));
     }
     for (name, value) in reduced {
-        if let Some(writes) = written.get_mut(name.as_str()) {
-            *writes = vec![Write::Reduced(value)];
-        }
+        written.replace(name, Write::Reduced(value));
     }
     let changes = plan(graph, checkpoint, &written)?;
     let next = checkpoint.version + 1;
@@ -120,7 +116,7 @@ pub(crate) fn apply_reduced(
     commit.consume(writers);
     let updated = commit.update(changes);
     if bump {
-        commit.pass(|name| purpose == Purpose::Step && updated.contains(&name));
+        commit.pass(|place| purpose == Purpose::Step && updated.contains(&place));
         if !commit.triggered {
             commit.finish();
         }
@@ -135,9 +131,9 @@ pub(crate) fn reductions(
     writers: &[Writer<'_>],
 ) -> Result<Vec<Reduction>, UpdateError> {
     let mut reductions = Vec::new();
-    for (name, writes) in group(graph, writers) {
-        if let Some((value, values)) = to_reduce(graph, checkpoint, name, &writes)? {
-            reductions.push(Reduction { channel: name.to_owned(), value, values });
+    for (_, name, writes) in group(graph, writers).each() {
+        if let Some((value, values)) = to_reduce(graph, checkpoint, name, writes)? {
+            reductions.push(Reduction { channel: str::to_owned(name), value, values });
         }
     }
     Ok(reductions)
@@ -156,21 +152,57 @@ fn to_reduce(
     }
 }
 
-type Written<'a> = BTreeMap<&'a str, Vec<Write<'a>>>;
+/// The writes of a step by channel, each channel's in the order in which they count.
+struct Written<'a> {
+    graph: &'a Graph,
+    /// Where the channels stand in the graph, and how many writes each has.
+    channels: Vec<(usize, usize)>,
+    writes: Vec<Write<'a>>,
+}
 
-/// The writes by channel; what no channel of the graph takes is dropped.
+impl<'a> Written<'a> {
+    /// Place and name of each channel, with what is written to it.
+    fn each(&self) -> impl Iterator<Item = (usize, &'a Arc<str>, &[Write<'a>])> {
+        let mut rest = self.writes.as_slice();
+        self.channels.iter().map(move |&(place, count)| {
+            let (writes, others) = rest.split_at(count);
+            rest = others;
+            (place, self.graph.channels.nth(place).0, writes)
+        })
+    }
+
+    fn retain(&mut self, keep: impl Fn(&str, &[Write<'a>]) -> bool) {
+        let kept: Vec<_> = self.each().filter(|(_, name, writes)| keep(name, writes)).collect();
+        let channels = kept.iter().map(|(place, _, writes)| (*place, writes.len())).collect();
+        let writes = kept.into_iter().flat_map(|(_, _, writes)| writes).cloned().collect();
+        (self.channels, self.writes) = (channels, writes);
+    }
+
+    /// One write takes the place of all that were for a channel.
+    fn replace(&mut self, channel: &str, write: Write<'a>) {
+        let mut before = 0;
+        for (place, count) in &mut self.channels {
+            if **self.graph.channels.nth(*place).0 == *channel {
+                self.writes.splice(before..before + *count, [write]);
+                *count = 1;
+                return;
+            }
+            before += *count;
+        }
+    }
+}
+
+/// What no channel of the graph takes is dropped.
 fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
-    let mut written = Written::new();
+    let mut written: Vec<(usize, Write<'a>)> = Vec::with_capacity(2 * writers.len());
     for writer in writers {
         let mut add = |channel: &str, write: Write<'a>| {
-            if let Some((name, _)) = graph.channels.get_key_value(channel) {
-                written.entry(name).or_default().push(write);
-            }
+            written.extend(graph.channels.place(channel).ok().map(|place| (place, write)));
         };
         match &writer.writes {
-            Writes::None => {}
-            Writes::One(channel, write) => add(channel, write.clone()),
-            Writes::Task(finished) => {
+            Given::None => {}
+            Given::One(channel, write) => add(channel, write.clone()),
+            Given::Task(finished) => {
                 finished.writes.iter().for_each(|(channel, value)| add(channel, Write::Value(value)));
                 finished.goto.iter().for_each(|to| go(graph, to, &mut add));
                 if let Some(node) = graph.nodes.get(writer.node) {
@@ -180,7 +212,9 @@ fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
             }
         }
     }
-    written
+    written.sort_by_key(|(place, _)| *place);
+    let channels = written.chunk_by(|(one, _), (other, _)| one == other).map(|of| (of[0].0, of.len())).collect();
+    Written { graph, channels, writes: written.into_iter().map(|(_, write)| write).collect() }
 }
 
 /// A barrier takes the name of who wrote; other edges only that someone did.
@@ -204,15 +238,16 @@ fn plan<'a>(
     graph: &Graph,
     checkpoint: &Checkpoint,
     written: &Written<'a>,
-) -> Result<Vec<(&'a str, Planned)>, UpdateError> {
-    let mut changes = Vec::with_capacity(written.len());
-    for (name, writes) in written {
-        let (Some(def), Some(channel)) = (graph.channels.get(*name), checkpoint.channels.get(*name)) else { continue };
+) -> Result<Vec<(usize, Planned)>, UpdateError> {
+    let mut changes = Vec::with_capacity(written.channels.len());
+    for (place, name, writes) in written.each() {
+        let (_, def) = graph.channels.nth(place);
+        let Some(channel) = checkpoint.channels.near(place, name) else { continue };
         // What an edge writes can't be refused, and what it changes depends on what the step consumes.
         if let Some(names) = Planned::names(&def.kind, writes) {
-            changes.push((*name, names));
+            changes.push((place, names));
         } else if let Some(change) = channel.plan(name, &def.kind, writes)? {
-            changes.push((*name, Planned::Change(change)));
+            changes.push((place, Planned::Change(change)));
         }
     }
     Ok(changes)
@@ -247,17 +282,12 @@ impl Commit<'_> {
     /// Every task has now seen its triggers as they are.
     fn see(&mut self, writers: &[Writer<'_>]) {
         for writer in writers.iter().filter(|writer| !writer.triggers.is_empty()) {
-            if !self.checkpoint.seen.contains_key(writer.node) {
-                self.checkpoint.seen.insert(writer.node.clone(), BTreeMap::new());
-            }
-            let Some(seen) = self.checkpoint.seen.get_mut(writer.node) else { continue };
+            let seen = self.checkpoint.seen.or_insert_with(writer.node, ByName::default);
             for trigger in writer.triggers {
                 let version = self.checkpoint.channels.get(trigger).map_or(0, |channel| channel.version);
                 match seen.get_mut(trigger) {
                     Some(seen) => *seen = version,
-                    None if version > 0 => {
-                        seen.insert(trigger.clone(), version);
-                    }
+                    None if version > 0 => seen.insert(trigger.clone(), version),
                     None => {}
                 }
             }
@@ -266,8 +296,9 @@ impl Commit<'_> {
 
     fn consume(&mut self, writers: &[Writer<'_>]) {
         for trigger in writers.iter().flat_map(|writer| writer.triggers) {
-            let Some(def) = self.graph.channels.get(trigger) else { continue };
-            let Some(channel) = self.checkpoint.channels.get_mut(trigger) else { continue };
+            let Ok(place) = self.graph.channels.place(trigger) else { continue };
+            let (name, def) = self.graph.channels.nth(place);
+            let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             if channel.consume(&def.kind) {
                 channel.version = self.next;
                 self.checkpoint.version = self.next;
@@ -275,12 +306,12 @@ impl Commit<'_> {
         }
     }
 
-    /// Makes the planned changes; gives the channels that are available for it.
-    fn update<'b>(&mut self, changes: Vec<(&'b str, Planned)>) -> Vec<&'b str> {
+    /// Makes the planned changes; gives the places of the channels that are available for it.
+    fn update(&mut self, changes: Vec<(usize, Planned)>) -> Vec<usize> {
         let mut updated = Vec::with_capacity(changes.len());
-        for (name, planned) in changes {
-            let Some(def) = self.graph.channels.get(name) else { continue };
-            let Some(channel) = self.checkpoint.channels.get_mut(name) else { continue };
+        for (place, planned) in changes {
+            let (name, def) = self.graph.channels.nth(place);
+            let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             match planned {
                 Planned::Change(change) => channel.commit(change),
                 Planned::Names(names) if !channel.add_names(&names) => continue,
@@ -292,19 +323,22 @@ impl Commit<'_> {
                 self.applied.wrote |= def.state;
                 self.applied.wrote_output |= def.output;
                 self.triggered |= def.trigger;
-                updated.push(name);
+                updated.push(place);
             }
         }
         updated
     }
 
     /// Tells every channel that was not updated that a step went by.
-    fn pass(&mut self, updated: impl Fn(&str) -> bool) {
-        for (name, def) in &self.graph.channels {
-            if !def.kind.lives_one_step() || updated(name) {
+    fn pass(&mut self, updated: impl Fn(usize) -> bool) {
+        for (place, (name, def)) in self.graph.channels.iter().enumerate() {
+            if !def.kind.lives_one_step() {
                 continue;
             }
-            let Some(channel) = self.checkpoint.channels.get_mut(name) else { continue };
+            let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
+            if channel.is_empty() || updated(place) {
+                continue;
+            }
             if channel.pass() {
                 channel.version = self.next;
                 self.checkpoint.version = self.next;
@@ -314,8 +348,9 @@ impl Commit<'_> {
 
     /// Nothing that changed makes a node run: what waits for that is let go.
     fn finish(&mut self) {
-        for (name, def) in self.graph.channels.iter().filter(|(_, def)| def.kind.waits_for_the_rest()) {
-            let Some(channel) = self.checkpoint.channels.get_mut(name) else { continue };
+        let places = self.graph.channels.iter().enumerate();
+        for (place, (name, def)) in places.filter(|(_, (_, def))| def.kind.waits_for_the_rest()) {
+            let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             if channel.finish(&def.kind) {
                 channel.version = self.next;
                 self.checkpoint.version = self.next;

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value};
 
 use crate::{
+    by_name::ChannelValues,
     channel::{Channel, Content, Fields, Kind, Own, UpdateError, Write},
     expression::{Expression, Scope},
     graph::{Graph, Node, inner_name},
     spec::{Case, END, HttpCall, SendSpec, Target},
     task::{Destination, Reduction, TaskError},
+    writes::Writes,
 };
 
 /// One conditional edge, its expressions compiled.
@@ -54,8 +56,8 @@ pub(crate) struct Sending {
 pub fn decide(
     graph: &Graph,
     node: &str,
-    channels: &BTreeMap<String, Arc<Value>>,
-    writes: &[(String, Arc<Value>)],
+    channels: &ChannelValues,
+    writes: &Writes,
     context: &Arc<Value>,
 ) -> Result<Vec<Destination>, TaskError> {
     let mut destinations = Vec::new();
@@ -85,7 +87,7 @@ pub enum Decision<'g> {
 /// The conditional edges of a node that has ended, and what they see.
 pub struct Decisions<'g> {
     branches: &'g [Branch],
-    state: BTreeMap<String, Arc<Value>>,
+    state: ChannelValues,
 }
 
 /// None where the node has no conditional edges.
@@ -96,9 +98,9 @@ pub struct Decisions<'g> {
 pub fn decisions<'g>(
     graph: &'g Graph,
     node: &str,
-    channels: &BTreeMap<String, Arc<Value>>,
-    writes: &[(String, Arc<Value>)],
-    reduced: &BTreeMap<String, Arc<Value>>,
+    channels: &ChannelValues,
+    writes: &Writes,
+    reduced: &ChannelValues,
 ) -> Result<Option<Decisions<'g>>, TaskError> {
     let Some(node) = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty()) else {
         return Ok(None);
@@ -111,8 +113,8 @@ pub fn decisions<'g>(
 pub fn reductions(
     graph: &Graph,
     node: &str,
-    channels: &BTreeMap<String, Arc<Value>>,
-    writes: &[(String, Arc<Value>)],
+    channels: &ChannelValues,
+    writes: &Writes,
 ) -> Result<Vec<Reduction>, TaskError> {
     let node = graph.nodes.get(inner_name(node)).filter(|node| !node.branches.is_empty());
     let Some(node) = node.filter(|_| graph.asks_reducers()) else { return Ok(Vec::new()) };
@@ -130,15 +132,11 @@ pub fn reductions(
 }
 
 /// What no condition reads isn't carried, so there is nothing to join it with.
-fn seen<'a>(
-    graph: &'a Graph,
-    node: &'a Node,
-    writes: &'a [(String, Arc<Value>)],
-) -> impl Iterator<Item = &'a (String, Arc<Value>)> {
-    writes.iter().filter(|(name, _)| node.reads.contains(name) || !graph.channels.contains_key(name.as_str()))
+fn seen<'a>(graph: &'a Graph, node: &'a Node, writes: &'a Writes) -> impl Iterator<Item = &'a (Arc<str>, Arc<Value>)> {
+    writes.iter().filter(|(name, _)| node.reads.contains(name) || !graph.channels.contains_key(name))
 }
 
-fn by_channel<'a>(writes: impl Iterator<Item = &'a (String, Arc<Value>)>) -> BTreeMap<&'a str, Vec<Write<'a>>> {
+fn by_channel<'a>(writes: impl Iterator<Item = &'a (Arc<str>, Arc<Value>)>) -> BTreeMap<&'a str, Vec<Write<'a>>> {
     let mut written: BTreeMap<&str, Vec<Write<'_>>> = BTreeMap::new();
     for (name, value) in writes {
         written.entry(name).or_default().push(Write::Value(value));
@@ -159,7 +157,7 @@ fn refused(error: UpdateError) -> TaskError {
 
 impl<'g> Decisions<'g> {
     /// What the conditions see, and what a program that decides is given.
-    pub fn state(&self) -> &BTreeMap<String, Arc<Value>> {
+    pub fn state(&self) -> &ChannelValues {
         &self.state
     }
 
@@ -180,13 +178,13 @@ pub(crate) fn asks(graph: &Graph, node: &str) -> bool {
 /// lives one step is gone.
 fn joined<'a>(
     graph: &Graph,
-    channels: &BTreeMap<String, Arc<Value>>,
-    writes: impl Iterator<Item = &'a (String, Arc<Value>)>,
-    reduced: &BTreeMap<String, Arc<Value>>,
-) -> Result<BTreeMap<String, Arc<Value>>, UpdateError> {
+    channels: &ChannelValues,
+    writes: impl Iterator<Item = &'a (Arc<str>, Arc<Value>)>,
+    reduced: &ChannelValues,
+) -> Result<ChannelValues, UpdateError> {
     let lasts = |name: &str| graph.channels.get(name).is_none_or(|def| !def.kind.lives_one_step());
     let lasting = channels.iter().filter(|(name, _)| lasts(name));
-    let mut state: BTreeMap<String, Arc<Value>> = lasting.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut state: ChannelValues = lasting.map(|(name, value)| (name.clone(), value.clone())).collect();
     for (name, mut writes) in by_channel(writes) {
         let Some(def) = graph.channels.get(name).filter(|def| def.state) else {
             // A key that the state doesn't have is seen by the node's own conditions only.

@@ -4,14 +4,15 @@
 //! and a list can grow in place.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    by_name::ChannelValues,
     expression::{Expression, Scope},
     graph::ChannelDef,
     message::{self, Slot},
@@ -126,12 +127,12 @@ pub(crate) enum Content {
 
 impl Content {
     fn is_empty(&self) -> bool {
-        *self == Content::Empty
+        matches!(self, Content::Empty)
     }
 }
 
-/// Values by channel.
-pub(crate) type Fields = BTreeMap<String, Arc<Value>>;
+/// ChannelValues by channel.
+pub(crate) type Fields = ChannelValues;
 
 /// A Send that waits for its superstep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -210,7 +211,7 @@ impl Channel {
         match kind {
             Kind::Barrier(names) => self.has_all(names),
             Kind::BarrierAfterFinish(names) => self.finished && self.has_all(names),
-            Kind::AfterFinish => self.finished && self.content != Content::Empty,
+            Kind::AfterFinish => self.finished && !self.content.is_empty(),
             Kind::Last
             | Kind::Any
             | Kind::Ephemeral { .. }
@@ -218,7 +219,7 @@ impl Channel {
             | Kind::Topic
             | Kind::Fold(_)
             | Kind::Own(_)
-            | Kind::Sends => self.content != Content::Empty,
+            | Kind::Sends => !self.content.is_empty(),
         }
     }
 
@@ -306,7 +307,7 @@ impl Channel {
                  {{\"__overwrite__\": …}}"
             )));
         };
-        let (nothing, context) = (BTreeMap::new(), Value::Null);
+        let (nothing, context) = (ChannelValues::new(), Value::Null);
         let mut joined = Value::clone(left);
         for right in values {
             let items = [("left", &joined), ("right", &**right)];
@@ -379,8 +380,8 @@ impl Channel {
                 }
             }
             Change::Messages(slots) => {
-                if let Some(value) = self.value_mut() {
-                    message::fill(value, slots);
+                if let Content::Value(list) = &mut self.content {
+                    message::fill(list, slots);
                 }
             }
         }
@@ -393,9 +394,13 @@ impl Channel {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.content.is_empty()
+    }
+
     /// A step without a write to a channel that lives one step: what it held goes. True where something went.
     pub(crate) fn pass(&mut self) -> bool {
-        std::mem::take(&mut self.content) != Content::Empty
+        !std::mem::take(&mut self.content).is_empty()
     }
 
     /// A task that this channel triggered takes it up. True where that changes the channel.
@@ -421,7 +426,7 @@ impl Channel {
     /// Nothing else can run: what was held back becomes available. True where something did.
     pub(crate) fn finish(&mut self, kind: &Kind) -> bool {
         let ready = match kind {
-            Kind::AfterFinish => self.content != Content::Empty,
+            Kind::AfterFinish => !self.content.is_empty(),
             Kind::BarrierAfterFinish(names) => self.has_all(names),
             Kind::Last
             | Kind::Any
@@ -461,9 +466,15 @@ impl<'a> Write<'a> {
         match self {
             Write::Value(value) | Write::Reduced(value) => Content::Value((*value).clone()),
             Write::Fields(fields) => Content::Fields((*fields).clone()),
-            Write::Signal | Write::Name(_) | Write::Send { .. } => Content::Value(Arc::new(Value::Null)),
+            Write::Signal | Write::Name(_) | Write::Send { .. } => Content::Value(null().clone()),
         }
     }
+}
+
+/// One for all edges: it says only that there is something.
+fn null() -> &'static Arc<Value> {
+    static NULL: LazyLock<Arc<Value>> = LazyLock::new(Arc::default);
+    &NULL
 }
 
 /// The value of an Overwrite in one of its two JSON forms.

@@ -1,12 +1,13 @@
 //! A thread's state at the end of a superstep: what channels hold, and what each node has seen of them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    by_name::{ByName, ChannelValues},
     channel::{Channel, Content, Kind},
     envelope::GraphRef,
     graph::{ChannelDef, Graph, SENDS},
@@ -59,7 +60,7 @@ pub struct Checkpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<Uuid>,
     /// The version that made it: resuming and continuing keep it.
-    pub graph: GraphRef,
+    pub graph: Arc<GraphRef>,
     pub rules: u32,
     /// The highest version of any channel.
     pub(crate) version: u64,
@@ -70,14 +71,14 @@ pub struct Checkpoint {
     #[serde(skip)]
     bound: bool,
     #[serde(with = "written")]
-    pub(crate) channels: BTreeMap<Arc<str>, Channel>,
+    pub(crate) channels: ByName<Channel>,
     /// Node to trigger to the version that it last ran on.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) seen: BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>,
+    #[serde(default, skip_serializing_if = "ByName::is_empty")]
+    pub(crate) seen: ByName<ByName<u64>>,
 }
 
 impl Checkpoint {
-    pub(crate) fn empty(graph: GraphRef, rules: u32) -> Self {
+    pub(crate) fn empty(graph: Arc<GraphRef>, rules: u32) -> Self {
         Checkpoint {
             id: Uuid::nil(),
             step: BEFORE_INPUT,
@@ -88,9 +89,14 @@ impl Checkpoint {
             version: 0,
             passed: 0,
             bound: false,
-            channels: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            channels: ByName::default(),
+            seen: ByName::default(),
         }
+    }
+
+    /// The version, as this checkpoint has it where it is the same.
+    pub(crate) fn made_by(&self, graph: &GraphRef) -> Arc<GraphRef> {
+        if *self.graph == *graph { self.graph.clone() } else { Arc::new(graph.clone()) }
     }
 
     /// Gives every channel of `graph` that has none yet its start. Channels that the graph doesn't declare stay,
@@ -101,44 +107,44 @@ impl Checkpoint {
             return;
         }
         self.bound = true;
-        for (name, def) in &graph.channels {
-            if !self.channels.contains_key(name) {
-                self.channels.insert(name.clone(), Channel::starting(def));
-            }
+        if self.channels.is_empty() {
+            self.channels = graph.channels.iter().map(|(name, def)| (name.clone(), Channel::starting(def))).collect();
+        }
+        for (name, def) in graph.channels.iter() {
+            self.channels.or_insert_with(name, || Channel::starting(def));
         }
     }
 
     /// All channels of the state that have a value: what a task sees.
-    pub(crate) fn values(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+    pub(crate) fn values(&self, graph: &Graph) -> ChannelValues {
         self.read(graph, |_, _| true)
     }
 
     /// Those that are stored.
-    pub(crate) fn tracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+    pub(crate) fn tracked(&self, graph: &Graph) -> ChannelValues {
         self.read(graph, |_, def| def.kind != Kind::Untracked)
     }
 
-    pub(crate) fn untracked(&self, graph: &Graph) -> BTreeMap<String, Arc<Value>> {
+    pub(crate) fn untracked(&self, graph: &Graph) -> ChannelValues {
         if !graph.has_untracked() {
-            return BTreeMap::new();
+            return ChannelValues::new();
         }
         self.read(graph, |_, def| def.kind == Kind::Untracked)
     }
 
     pub(crate) fn output(&self, graph: &Graph) -> Value {
         let fields = self.read(graph, |_, def| def.output).into_iter();
-        Value::Object(fields.map(|(name, value)| (name, Value::clone(&value))).collect())
+        Value::Object(fields.map(|(name, value)| (str::to_owned(&name), Value::clone(&value))).collect())
     }
 
-    pub(crate) fn read(
-        &self,
-        graph: &Graph,
-        wanted: impl Fn(&str, &ChannelDef) -> bool,
-    ) -> BTreeMap<String, Arc<Value>> {
-        let mut values = BTreeMap::new();
-        for (name, _) in graph.channels.iter().filter(|(name, def)| def.state && wanted(name, def)) {
-            if let Some(value) = self.channels.get(name).and_then(Channel::value) {
-                values.insert(name.to_string(), value.clone());
+    pub(crate) fn read(&self, graph: &Graph, wanted: impl Fn(&str, &ChannelDef) -> bool) -> ChannelValues {
+        let mut values = ChannelValues::new();
+        for (place, (name, def)) in graph.channels.iter().enumerate() {
+            if def.state
+                && wanted(name, def)
+                && let Some(value) = self.channels.near(place, name).and_then(Channel::value)
+            {
+                values.insert(name.clone(), value.clone());
             }
         }
         values
@@ -167,17 +173,15 @@ pub(crate) fn strip_untracked(graph: &Graph, argument: &mut Arc<Value>) {
 
 /// Only channels that were ever written are stored: the others start as their graph says.
 mod written {
-    use std::{collections::BTreeMap, sync::Arc};
-
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::Channel;
+    use super::{ByName, Channel};
 
-    pub fn serialize<S: Serializer>(channels: &BTreeMap<Arc<str>, Channel>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(channels: &ByName<Channel>, to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(channels.iter().filter(|(_, channel)| channel.version > 0))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Arc<str>, Channel>, D::Error> {
-        BTreeMap::deserialize(from)
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ByName<Channel>, D::Error> {
+        ByName::deserialize(from)
     }
 }

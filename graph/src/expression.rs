@@ -9,15 +9,13 @@ mod json;
 mod parse;
 mod references;
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use cel::{Context, ExecutionError, common::ast::IdedExpr, common::ast::SourceInfo};
 use serde_json::Value;
 
 pub use self::functions::{FUNCTIONS, estimated_tokens, has_tool_calls};
 pub use self::references::References;
 pub(crate) use self::references::{channel_of, each_part};
-use crate::{deep_stack::on_a_deep_stack, task::TaskError};
+use crate::{by_name::ChannelValues, deep_stack::on_a_deep_stack, task::TaskError};
 
 /// Bytes of one expression's text.
 pub const EXPRESSION_BYTES_MAX: usize = 4_096;
@@ -38,7 +36,7 @@ pub struct Expression {
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The step's channels with the task's own writes; an unset channel is absent.
-    pub state: &'a BTreeMap<String, Arc<Value>>,
+    pub state: &'a ChannelValues,
     /// The argument of a Send: it is the state of the task that it made.
     pub argument: Option<&'a Value>,
     /// A model's answer.
@@ -51,7 +49,7 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(state: &'a BTreeMap<String, Arc<Value>>, context: &'a Value) -> Self {
+    pub fn new(state: &'a ChannelValues, context: &'a Value) -> Self {
         Scope { state, argument: None, answer: None, out: None, context, items: &[] }
     }
 }

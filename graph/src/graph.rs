@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     branch::Branch,
+    by_name::ByName,
     channel::{Fold, Kind, Own},
     envelope::GraphRef,
     expression::Expression,
@@ -35,9 +36,13 @@ pub trait Graphs {
 pub struct Graph {
     spec: GraphSpec,
     hash: String,
-    pub(crate) channels: BTreeMap<Arc<str>, ChannelDef>,
+    pub(crate) channels: ByName<ChannelDef>,
     /// By name: the order in which pulled tasks are prepared and applied.
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
+    subgraphs: Vec<Arc<GraphRef>>,
+    asks_reducers: bool,
+    has_untracked: bool,
+    has_messages: bool,
 }
 
 /// A node with all that it reads and writes beside its own settings.
@@ -50,6 +55,8 @@ pub(crate) struct Node {
     pub branch: Arc<str>,
     /// Sorted: its branch channel and its joins.
     pub triggers: Arc<[Arc<str>]>,
+    /// Where each of them stands among the graph's channels.
+    pub trigger_places: Vec<usize>,
     /// Control channels that its plain edges write.
     pub edges: Vec<Arc<str>>,
     /// Its conditional edges, in the order of the spec.
@@ -65,7 +72,7 @@ pub(crate) struct Node {
 /// A node that is a graph.
 #[derive(Debug)]
 pub(crate) struct Subgraph {
-    pub graph: GraphRef,
+    pub graph: Arc<GraphRef>,
     pub memory: Memory,
     /// What it is given; the channels that both have where None.
     pub input: Option<Mapping>,
@@ -104,8 +111,16 @@ pub enum GraphError {
 impl Graph {
     pub fn new(spec: GraphSpec) -> Result<Self, GraphError> {
         let hash = spec.hash();
-        let mut graph =
-            Graph { hash, channels: state_channels(&spec)?, nodes: BTreeMap::new(), spec: GraphSpec::default() };
+        let mut graph = Graph {
+            hash,
+            channels: state_channels(&spec)?,
+            nodes: BTreeMap::new(),
+            subgraphs: Vec::new(),
+            asks_reducers: false,
+            has_untracked: false,
+            has_messages: false,
+            spec: GraphSpec::default(),
+        };
         graph.add_nodes(&spec);
         for edge in &spec.edges {
             graph.add_edge(edge)?;
@@ -115,7 +130,7 @@ impl Graph {
                 compiled.reads = channels_read(&spec, node);
                 compiled.on_error = node.on_error.as_deref().map(Arc::from);
                 if let NodeKind::Subgraph(SubgraphNode { hash, graph, memory }) = &node.kind {
-                    let graph = GraphRef { name: graph.clone(), hash: hash.clone() };
+                    let graph = Arc::new(GraphRef { name: graph.clone(), hash: hash.clone() });
                     let mapping = |mapping: &Option<BTreeMap<String, String>>| {
                         let mapping = mapping.as_ref().map(Mapping::compile).transpose();
                         mapping.map_err(|message| GraphError::Mapping { node: node.name.clone(), message })
@@ -125,6 +140,7 @@ impl Graph {
                 }
             }
         }
+        graph.look_up();
         graph.spec = spec;
         Ok(graph)
     }
@@ -149,16 +165,33 @@ impl Graph {
 
     /// The graphs that its nodes are.
     pub fn subgraphs(&self) -> impl Iterator<Item = &GraphRef> {
-        self.nodes.values().filter_map(|node| node.subgraph.as_ref().map(|subgraph| &subgraph.graph))
+        self.subgraphs.iter().map(|graph| &**graph)
+    }
+
+    /// Finds out once what every event asks.
+    fn look_up(&mut self) {
+        let inner = |node: &Node| node.subgraph.as_ref().map(|subgraph| subgraph.graph.clone());
+        self.subgraphs = self.nodes.values().filter_map(inner).collect();
+        self.asks_reducers = self.channels.values().any(|def| def.kind == Kind::Own(Own::Http));
+        self.has_untracked = self.channels.values().any(|def| def.kind == Kind::Untracked);
+        self.has_messages = self.channels.values().any(|def| def.kind.holds_messages());
+        for node in self.nodes.values_mut() {
+            let place = |trigger: &Arc<str>| self.channels.place(trigger).unwrap_or_default();
+            node.trigger_places = node.triggers.iter().map(place).collect();
+        }
     }
 
     /// Whether a program joins the writes of some channel.
     pub(crate) fn asks_reducers(&self) -> bool {
-        self.channels.values().any(|def| def.kind == Kind::Own(Own::Http))
+        self.asks_reducers
     }
 
     pub(crate) fn has_untracked(&self) -> bool {
-        self.channels.values().any(|def| def.kind == Kind::Untracked)
+        self.has_untracked
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        self.has_messages
     }
 
     fn add_nodes(&mut self, spec: &GraphSpec) {
@@ -180,6 +213,7 @@ impl Graph {
             name: name.clone(),
             order,
             triggers: Arc::from([trigger.clone()]),
+            trigger_places: Vec::new(),
             branch: trigger,
             edges: Vec::new(),
             branches: Vec::new(),
@@ -231,7 +265,7 @@ impl Graph {
             _ => {
                 let channel: Arc<str> = Arc::from(format!("join:{}:{to}", from.join("+")));
                 let names: BTreeSet<Arc<str>> = from.iter().map(|name| Arc::from(inner_name(name))).collect();
-                let deferred = matches!(self.channels[&branch_channel(&target.name)].kind, Kind::AfterFinish);
+                let deferred = self.channels.get(&target.branch).is_some_and(|def| def.kind == Kind::AfterFinish);
                 let kind = if deferred { Kind::BarrierAfterFinish(names) } else { Kind::Barrier(names) };
                 self.control(&channel, kind);
                 self.mark_trigger(&channel);
@@ -277,8 +311,8 @@ fn condition(from: &str, message: String) -> GraphError {
     GraphError::Condition { from: from.to_owned(), message }
 }
 
-fn state_channels(spec: &GraphSpec) -> Result<BTreeMap<Arc<str>, ChannelDef>, GraphError> {
-    let mut channels = BTreeMap::new();
+fn state_channels(spec: &GraphSpec) -> Result<ByName<ChannelDef>, GraphError> {
+    let mut channels = ByName::default();
     for (name, channel) in &spec.channels {
         let listed = |names: &Option<Vec<String>>| names.as_ref().is_none_or(|names| names.contains(name));
         let def = ChannelDef {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    by_name::ChannelValues,
     channel::Fields,
     checkpoint::Checkpoint,
     envelope::GraphRef,
@@ -48,7 +49,7 @@ pub struct GraphLoop {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) aside: StepTasks,
     /// What programs made of the step's writes to their channels. A step that is gone on from is asked for anew.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub(crate) reduced: Fields,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<Box<Progress>>,
@@ -81,7 +82,7 @@ pub(crate) struct Progress {
     pub passed: u64,
     /// What a subgraph's node writes when it ends: the output channels as they were last shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shown: Option<BTreeMap<String, Arc<Value>>>,
+    pub shown: Option<ChannelValues>,
     /// Where the outer graphs stand that a subgraph runs in, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<OuterCheckpoint>,
@@ -132,7 +133,7 @@ impl Found {
 }
 
 impl GraphLoop {
-    pub(crate) fn empty(ns: String, graph: GraphRef, rules: u32) -> Self {
+    pub(crate) fn empty(ns: String, graph: Arc<GraphRef>, rules: u32) -> Self {
         GraphLoop {
             ns,
             head: Checkpoint::empty(graph, rules),
@@ -184,7 +185,7 @@ impl GraphLoop {
 
     /// The graph that declares its nodes, where it isn't the run's own.
     pub(crate) fn declares(&self) -> Option<GraphRef> {
-        (!self.is_root()).then(|| self.head.graph.clone())
+        (!self.is_root()).then(|| GraphRef::clone(&self.head.graph))
     }
 
     /// A checkpoint was made: there is something to go on from.

@@ -27,6 +27,7 @@ pub mod message;
 pub mod retry;
 
 mod apply;
+pub mod by_name;
 pub mod channel;
 pub mod checkpoint;
 pub mod graph_loop;
@@ -39,3 +40,4 @@ mod twin;
 
 pub mod ids;
 pub mod world;
+pub mod writes;

@@ -3,6 +3,7 @@
 //! OpenAI's `{role, content}` is accepted wherever a message may stand and turned into `{type, content, …}`.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -32,7 +33,7 @@ pub fn with_ids(value: &Arc<Value>, seed: Uuid, channel: &str) -> Arc<Value> {
         let inner = with_ids(&Arc::new(inner.clone()), seed, channel);
         return Arc::new(json!({"__overwrite__": *inner}));
     }
-    let whole = |message: &Value| is_whole(message) && message.get("id").is_some_and(Value::is_string);
+    let whole = |message: &Value| Face::of(message).is_some_and(|face| face.is_whole() && face.id.is_some());
     let done = match &**value {
         Value::Array(messages) => messages.iter().all(whole),
         Value::Object(_) => whole(value),
@@ -59,7 +60,17 @@ pub(crate) fn add_messages(left: &Value, writes: &[&Arc<Value>]) -> Result<Vec<S
 }
 
 /// Lays out `slots` in place of the list that they were planned for.
-pub(crate) fn fill(value: &mut Value, slots: Vec<Slot>) {
+pub(crate) fn fill(list: &mut Arc<Value>, slots: Vec<Slot>) {
+    let Some(value) = Arc::get_mut(list) else {
+        // Others hold the list that was: only what stays of it is copied.
+        let before = list.as_array().map_or(std::slice::from_ref(&**list), Vec::as_slice);
+        let after = slots.into_iter().map(|slot| match slot {
+            Slot::Left(place) => before[place].clone(),
+            Slot::New(message) => message,
+        });
+        *list = Arc::new(Value::Array(after.collect()));
+        return;
+    };
     let mut before = match value.take() {
         Value::Array(messages) => messages,
         single => vec![single],
@@ -82,33 +93,33 @@ pub(crate) fn fill(value: &mut Value, slots: Vec<Slot>) {
 }
 
 /// The list being made: slots, and where each id stands.
-struct Messages {
+#[derive(Default)]
+struct Messages<'a> {
     slots: Vec<Slot>,
-    ids: Vec<String>,
+    ids: Vec<Cow<'a, str>>,
     /// The last place of each id.
-    places: BTreeMap<String, usize>,
+    places: BTreeMap<Cow<'a, str>, usize>,
 }
 
-impl Messages {
-    fn new(left: &Value) -> Result<Self, UpdateError> {
+impl<'a> Messages<'a> {
+    fn new(left: &'a Value) -> Result<Self, UpdateError> {
         let single = std::slice::from_ref(left);
         let messages = left.as_array().map_or(single, Vec::as_slice);
-        let mut list = Messages { slots: Vec::new(), ids: Vec::new(), places: BTreeMap::new() };
+        let mut list = Messages::default();
         for (place, message) in messages.iter().enumerate() {
-            let id = message.get("id").and_then(Value::as_str);
-            match id {
-                Some(id) if is_whole(message) => list.push(Slot::Left(place), id.to_owned()),
-                _ => {
+            match Face::of(message).filter(Face::is_whole).and_then(|face| face.id) {
+                Some(id) => list.push(Slot::Left(place), Cow::Borrowed(id)),
+                None => {
                     let mut message = coerce(message)?;
                     let id = place_id(&mut message, place);
-                    list.push(Slot::New(message), id);
+                    list.push(Slot::New(message), Cow::Owned(id));
                 }
             }
         }
         Ok(list)
     }
 
-    fn push(&mut self, slot: Slot, id: String) {
+    fn push(&mut self, slot: Slot, id: Cow<'a, str>) {
         self.places.insert(id.clone(), self.slots.len());
         self.slots.push(slot);
         self.ids.push(id);
@@ -119,18 +130,18 @@ impl Messages {
             place_id(message, self.slots.len() + place);
         }
         if let Some(marker) = right.iter().rposition(|message| is_removal(message) && id_of(message) == REMOVE_ALL) {
-            *self = Messages { slots: Vec::new(), ids: Vec::new(), places: BTreeMap::new() };
+            *self = Messages::default();
             // What follows the marker stands as it is, a removal too.
             for message in right.drain(marker + 1..) {
                 let id = id_of(&message).to_owned();
-                self.push(Slot::New(message), id);
+                self.push(Slot::New(message), Cow::Owned(id));
             }
             return Ok(());
         }
         let mut removed = BTreeSet::new();
         for message in right {
             let id = id_of(&message).to_owned();
-            match (self.places.get(&id), is_removal(&message)) {
+            match (self.places.get(id.as_str()), is_removal(&message)) {
                 (Some(_), true) => {
                     removed.insert(id);
                 }
@@ -142,7 +153,7 @@ impl Messages {
                     let message = format!("Attempting to delete a message with an ID that doesn't exist ('{id}')");
                     return Err(UpdateError::value(message));
                 }
-                (None, false) => self.push(Slot::New(message), id),
+                (None, false) => self.push(Slot::New(message), Cow::Owned(id)),
             }
         }
         if !removed.is_empty() {
@@ -156,7 +167,7 @@ impl Messages {
         let ids = std::mem::take(&mut self.ids);
         self.places.clear();
         for (slot, id) in slots.into_iter().zip(ids) {
-            if !removed.contains(&id) {
+            if !removed.contains(&*id) {
                 self.push(slot, id);
             }
         }
@@ -245,12 +256,43 @@ fn type_of(role: &str) -> Option<&'static str> {
     })
 }
 
+/// What tells a message apart, read in one pass.
+#[derive(Default)]
+struct Face<'a> {
+    kind: Option<&'a str>,
+    id: Option<&'a str>,
+    has_role: bool,
+    has_content: bool,
+}
+
+impl<'a> Face<'a> {
+    fn of(message: &'a Value) -> Option<Self> {
+        let mut face = Face::default();
+        for (name, value) in message.as_object()? {
+            match name.as_str() {
+                "type" => face.kind = value.as_str(),
+                "id" => face.id = value.as_str(),
+                "role" => face.has_role = true,
+                "content" => face.has_content = !value.is_null(),
+                _ => {}
+            }
+        }
+        Some(face)
+    }
+
+    /// In LangChain's form.
+    fn is_whole(&self) -> bool {
+        let known = match self.kind {
+            Some("human" | "ai" | "system" | "tool" | "function") => self.has_content,
+            Some(name) => name == "remove",
+            None => false,
+        };
+        known && !self.has_role
+    }
+}
+
 fn is_whole(message: &Value) -> bool {
-    let known = |name: &str| matches!(name, "human" | "ai" | "system" | "tool" | "function" | "remove");
-    let typed = message.get("type").and_then(Value::as_str).is_some_and(known);
-    typed
-        && message.get("role").is_none()
-        && (is_removal(message) || message.get("content").is_some_and(|c| !c.is_null()))
+    Face::of(message).is_some_and(|face| face.is_whole())
 }
 
 fn is_removal(message: &Value) -> bool {

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
-
 use crate::{
     apply::{Purpose, Writer, apply, apply_reduced},
+    by_name::ChannelValues,
     channel::UpdateError,
     checkpoint::Checkpoint,
     graph::Graph,
@@ -37,7 +36,7 @@ pub(crate) fn pending_inside(
     graph_of: &dyn Fn(&str) -> Option<Arc<Graph>>,
     memories: &BTreeMap<String, GraphLoop>,
     at: &GraphLoop,
-    found: &mut BTreeMap<String, BTreeMap<String, Arc<Value>>>,
+    found: &mut BTreeMap<String, ChannelValues>,
 ) {
     let Some(outer) = graph_of(&at.head.graph.hash) else { return };
     for task in at.tasks.values().filter(|task| !task.is_finished()) {
@@ -67,26 +66,4 @@ pub(crate) fn next(graph: &Graph, at: &GraphLoop) -> Vec<String> {
 pub(crate) fn interrupts(graph: &Graph, at: &GraphLoop) -> Vec<Interrupt> {
     let asked = at.tasks.values().filter(|task| task.has_asked());
     in_snapshot_order(graph, asked).into_iter().flat_map(|task| task.interrupts.iter().cloned()).collect()
-}
-
-/// A task's writes to the state as LangGraph's `updates` show them: an object, or a list of objects where a channel
-/// was written twice. None where the state was not written.
-///
-/// A subgraph shows its output channels only.
-pub(crate) fn update_of(graph: &Graph, is_root: bool, writes: &[(String, Arc<Value>)]) -> Option<Value> {
-    let shown = |name: &str| graph.channels.get(name).is_some_and(|def| if is_root { def.state } else { def.output });
-    let written: Vec<_> = writes.iter().filter(|(name, _)| shown(name)).collect();
-    let by_name: BTreeMap<&str, &Value> = written.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
-    match written.len() {
-        0 => None,
-        all if all > by_name.len() => {
-            let one = |(name, value): &&(String, Arc<Value>)| object([(name.as_str(), &**value)]);
-            Some(Value::Array(written.iter().map(one).collect()))
-        }
-        _ => Some(object(written.iter().map(|(name, value)| (name.as_str(), &**value)))),
-    }
-}
-
-fn object<'a>(fields: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Value {
-    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect())
 }

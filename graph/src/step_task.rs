@@ -15,6 +15,7 @@ use crate::{
     spec::Memory,
     task::{Destination, Handled, Interrupt, Reduction, TaskError, TaskId, TaskPath, TaskResult, Work},
     update::{IssuedTask, TaskDone},
+    writes::Writes,
 };
 
 /// What the name of a task begins with that handles the failure of the node named behind it.
@@ -99,8 +100,8 @@ pub(crate) enum Stand {
 pub(crate) struct Finished {
     pub execution: Uuid,
     pub attempt: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub writes: Vec<(String, Arc<Value>)>,
+    #[serde(default, skip_serializing_if = "no_writes")]
+    pub writes: Arc<Writes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goto: Vec<Destination>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,6 +109,10 @@ pub(crate) struct Finished {
     /// A condition failed after the node had written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch_error: Option<TaskError>,
+}
+
+fn no_writes(writes: &Arc<Writes>) -> bool {
+    writes.is_empty()
 }
 
 impl Finished {
@@ -122,7 +127,9 @@ impl Finished {
             Destination::Send { argument, .. } => strip_untracked(graph, argument),
             Destination::Node(_) => {}
         };
-        self.writes.retain(|(name, _)| !untracked(name));
+        if self.writes.iter().any(|(name, _)| untracked(name)) {
+            Arc::make_mut(&mut self.writes).retain(|(name, _)| !untracked(name));
+        }
         self.goto.iter_mut().chain(&mut self.branches).for_each(sent);
     }
 }
@@ -250,7 +257,7 @@ impl StepTask {
     pub fn name(&self) -> String {
         match &self.handles {
             Some(handled) => [HANDLER, &handled.node].concat(),
-            None => self.node.to_string(),
+            None => str::to_owned(&self.node),
         }
     }
 
@@ -272,7 +279,7 @@ impl StepTask {
             node: self.name(),
             ns: self.ns(outer),
             path: self.path.clone(),
-            triggers: self.triggers.iter().map(|trigger| trigger.to_string()).collect(),
+            triggers: self.triggers.iter().map(|trigger| str::to_owned(trigger)).collect(),
             inner: None,
         }
     }

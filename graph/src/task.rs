@@ -8,8 +8,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    by_name::ChannelValues,
     envelope::{GraphRef, Millis},
     spec::START,
+    writes::Writes,
 };
 
 /// LangGraph's task id (see [`crate::ids::pull_task_id`]): the same on every replay.
@@ -52,7 +54,7 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Arc<Value>>,
     /// The channels that the node, its conditions and the reducers of its writes read; an unset one is absent.
-    pub channels: BTreeMap<String, Arc<Value>>,
+    pub channels: ChannelValues,
     /// The run's read-only context.
     #[serde(default, skip_serializing_if = "is_null")]
     pub context: Arc<Value>,
@@ -70,6 +72,10 @@ impl Task {
     }
 }
 
+fn no_writes(writes: &Arc<Writes>) -> bool {
+    writes.is_empty()
+}
+
 fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
 }
@@ -79,7 +85,7 @@ fn is_null(value: &Arc<Value>) -> bool {
 #[serde(rename_all = "snake_case")]
 pub enum Work {
     /// Only decides the conditional edges: of START, and of a node that is a graph. These are what it wrote.
-    Decision { writes: Vec<(String, Arc<Value>)> },
+    Decision { writes: Arc<Writes> },
     /// Joins the writes of a step to a channel, by a reducer that a service has.
     Reduction(Reduction),
 }
@@ -121,8 +127,8 @@ pub struct TaskResult {
     pub attempt: u32,
     pub node: String,
     /// Channel and value in the order written; `{"__overwrite__": v}` bypasses the reducer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub writes: Vec<(String, Arc<Value>)>,
+    #[serde(default, skip_serializing_if = "no_writes")]
+    pub writes: Arc<Writes>,
     /// Where the node itself said to go (LangGraph's `Command(goto=…)`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goto: Vec<Destination>,
@@ -156,8 +162,8 @@ fn is_zero(number: &u32) -> bool {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ParentCommand {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub writes: Vec<(String, Arc<Value>)>,
+    #[serde(default, skip_serializing_if = "no_writes")]
+    pub writes: Arc<Writes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goto: Vec<Destination>,
 }

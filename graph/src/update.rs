@@ -8,8 +8,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    by_name::ChannelValues,
     envelope::Millis,
     task::{Call, Interrupt, LastToken, TaskError, TaskId, TaskPath, Usage},
+    writes::NodeUpdate,
 };
 
 /// Everything that one record of `runs` caused in one run. Numbers start at 1 and have no holes.
@@ -126,9 +128,9 @@ pub struct Continued {
     pub ns: String,
     pub checkpoint_id: Uuid,
     /// A stream's first `values`.
-    pub values: BTreeMap<String, Arc<Value>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub untracked: BTreeMap<String, Arc<Value>>,
+    pub values: ChannelValues,
+    #[serde(default, skip_serializing_if = "ChannelValues::is_empty")]
+    pub untracked: ChannelValues,
     /// A command's writes are stored with the checkpoint: its values are these from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commanded: bool,
@@ -152,7 +154,7 @@ pub struct Paused {
     pub breakpoint: bool,
     /// What the channels would hold with what finished tasks wrote; None where they wrote none of the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    pub values: Option<ChannelValues>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -177,7 +179,7 @@ pub struct TaskDone {
     pub ns: String,
     /// The node's writes by channel of the state; LangGraph's `updates` chunk. None where it wrote nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update: Option<Arc<Value>>,
+    pub update: Option<NodeUpdate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -208,10 +210,10 @@ pub struct Checkpointed {
     /// `input`, `loop`, `update` or `fork`.
     pub source: String,
     /// The available channels of the state.
-    pub values: BTreeMap<String, Arc<Value>>,
+    pub values: ChannelValues,
     /// Channels that are never stored: streams show them beside the values, history doesn't.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub untracked: BTreeMap<String, Arc<Value>>,
+    #[serde(default, skip_serializing_if = "ChannelValues::is_empty")]
+    pub untracked: ChannelValues,
     /// Tasks of the next step, in the order of snapshots: Sends first, then nodes as registered.
     pub next: Vec<IssuedTask>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -249,10 +251,10 @@ pub struct Ended {
     pub next: Vec<String>,
     /// The latest snapshot's values where they differ from the last checkpoint's: writes of finished siblings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    pub values: Option<ChannelValues>,
     /// The same of subgraphs that rest unfinished, by namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
+    pub inner: BTreeMap<String, ChannelValues>,
     pub usage: Usage,
     /// The run was undone: its checkpoints are none of the thread's, which stands where it stood before. `values`, `next`
     /// and `interrupts` are the thread's own.

@@ -1,9 +1,10 @@
 //! One attempt of a task: the node and its conditional edges, or a piece of the engine's own work.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use graph::{
     branch::Decisions,
+    by_name::ChannelValues,
     spec::{CacheKey, CachePolicy},
     task::{ParentCommand, Reduction, TaskError, TaskPath, TaskResult, Work},
 };
@@ -57,7 +58,7 @@ impl Attempt<'_> {
             (Some(Work::Decision { writes }), _) => {
                 let wrote = TaskResult { writes: writes.clone(), ..TaskResult::default() };
                 // What was written is known already: only the way on is asked for.
-                self.decide(wrote, None).await.map(|decided| TaskResult { writes: Vec::new(), ..decided })
+                self.decide(wrote, None).await.map(|decided| TaskResult { writes: Arc::default(), ..decided })
             }
             (None, Some(node)) => self.run(node).await,
             (None, None) => Err(failure::internal("a task without a node and without work").into()),
@@ -87,10 +88,14 @@ impl Attempt<'_> {
         let (to_parent, extra) = (output.to_parent, output.extra.take());
         let Written { mut writes, goto } = node.written(self.context, input, output)?;
         if to_parent {
-            return Ok(TaskResult { parent: Some(ParentCommand { writes, goto }), ..TaskResult::default() });
+            return Ok(TaskResult {
+                parent: Some(ParentCommand { writes: Arc::new(writes), goto }),
+                ..TaskResult::default()
+            });
         }
         self.graph.with_message_ids(task, &mut writes);
-        let result = self.decide(TaskResult { writes, goto, ..TaskResult::default() }, extra.as_ref()).await?;
+        let wrote = TaskResult { writes: Arc::new(writes), goto, ..TaskResult::default() };
+        let result = self.decide(wrote, extra.as_ref()).await?;
         if let Some((key, policy)) = cached.filter(|_| result.interrupts.is_empty()) {
             self.cache.put(key, &result, policy.ttl_ms.map(Duration::from_millis));
         }
@@ -113,7 +118,7 @@ impl Attempt<'_> {
     /// The conditional edges with the state that they see, all of it joined.
     async fn decisions(&self, wrote: &TaskResult) -> Result<Option<Decisions<'_>>, TaskError> {
         let task = self.context.task();
-        let mut reduced = BTreeMap::new();
+        let mut reduced = ChannelValues::new();
         for reduction in self.graph.reductions(task, &wrote.writes)? {
             let value = self.join(&reduction).await?;
             reduced.insert(reduction.channel, value);
@@ -123,7 +128,8 @@ impl Attempt<'_> {
 
     async fn reduce(&self, reduction: &Reduction) -> Came {
         let value = self.join(reduction).await?;
-        Ok(TaskResult { writes: vec![(reduction.channel.clone(), value)], ..TaskResult::default() })
+        let writes = Arc::new(vec![(Arc::from(reduction.channel.as_str()), value)]);
+        Ok(TaskResult { writes, ..TaskResult::default() })
     }
 
     /// Asks the channel's program.

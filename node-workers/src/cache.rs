@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     fn wrote(text: &str) -> TaskResult {
-        TaskResult { writes: vec![("a".to_owned(), Arc::new(Value::from(text)))], ..TaskResult::default() }
+        TaskResult { writes: Arc::new(vec![("a".into(), Arc::new(Value::from(text)))]), ..TaskResult::default() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     branch::{self, Decisions},
+    by_name::ChannelValues,
     expression::{Expression, Scope},
     graph::Graph,
     message,
     spec::{CacheKey, Cel, END, GraphSpec, HttpCall, NodeKind, NodeSpec, Reducer},
     task::{Destination, Reduction, Task, TaskError},
+    writes::Writes,
 };
 use serde_json::{Map, Value};
 
@@ -38,7 +40,7 @@ pub struct CompiledGraph {
     nodes: BTreeMap<String, Result<CompiledNode, TaskError>>,
     graph: Graph,
     /// Channels whose writes are chat messages.
-    messages: Vec<String>,
+    messages: Vec<Arc<str>>,
 }
 
 pub struct CompiledNode {
@@ -57,14 +59,13 @@ pub struct Written {
 }
 
 type Mapping = BTreeMap<String, Expression>;
-pub type Writes = Vec<(String, Arc<Value>)>;
 
 impl CompiledGraph {
     /// A node that can't be made fails its own tasks only.
     pub fn new(spec: GraphSpec, parts: &Parts) -> Result<Self, TaskError> {
         let nodes = spec.nodes.iter().map(|node| (node.name.clone(), CompiledNode::new(node, &spec, parts))).collect();
         let messages = spec.channels.iter().filter(|(_, channel)| channel.reducer == Reducer::Messages);
-        let messages = messages.map(|(name, _)| name.clone()).collect();
+        let messages = messages.map(|(name, _)| Arc::from(name.as_str())).collect();
         let graph = Graph::new(spec).map_err(|error| failure::internal(error.to_string()))?;
         Ok(CompiledGraph { graph, nodes, messages })
     }
@@ -82,7 +83,7 @@ impl CompiledGraph {
         &self,
         task: &Task,
         writes: &Writes,
-        reduced: &BTreeMap<String, Arc<Value>>,
+        reduced: &ChannelValues,
     ) -> Result<Option<Decisions<'_>>, TaskError> {
         branch::decisions(&self.graph, &task.node, &task.channels, writes, reduced)
     }

@@ -160,7 +160,7 @@ impl Stage {
                         execution: Uuid::from_u128(7),
                         attempt: 1,
                         node: "work".to_owned(),
-                        writes: vec![("text".to_owned(), Arc::new(json!("done")))],
+                        writes: Arc::new(vec![("text".into(), Arc::new(json!("done")))]),
                         ..TaskResult::default()
                     };
                     self.tell(&record.envelope, Event::TaskFinished(Box::new(result))).await;

@@ -106,7 +106,8 @@ impl Worker {
 
 fn finish(graph: &Graph, task: &Task, outcome: Outcome, result: &mut TaskResult) {
     result.answered = taken(outcome.answered);
-    let writes = outcome.update.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
+    let writes = outcome.update.into_iter().map(|(name, value)| (Arc::from(name), Arc::new(value)));
+    let writes = Arc::new(writes.collect());
     let goto = outcome.goto.into_iter().map(destination).collect();
     if outcome.to_parent {
         result.parent = Some(ParentCommand { writes, goto });

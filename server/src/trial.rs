@@ -66,8 +66,9 @@ impl Seen {
     }
 
     /// Takes a whole state in place of the one before, where it says anything.
-    fn holds(&mut self, values: impl Iterator<Item = (String, Arc<Value>)>) {
-        let values: BTreeMap<String, Value> = values.map(|(name, value)| (name, Value::clone(&value))).collect();
+    fn holds(&mut self, values: impl Iterator<Item = (Arc<str>, Arc<Value>)>) {
+        let values: BTreeMap<String, Value> =
+            values.map(|(name, value)| (str::to_owned(&name), Value::clone(&value))).collect();
         if !values.is_empty() {
             self.state = values;
         }

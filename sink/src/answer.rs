@@ -3,6 +3,7 @@
 use graph::{
     task::{Call, Usage},
     update::TaskDone,
+    writes::NodeUpdate,
 };
 use serde_json::Value;
 
@@ -13,8 +14,8 @@ pub fn final_message(output: &Value) -> Option<&Value> {
 
 /// Text and message id of the answer that a task's result carries, for who has not seen its tokens.
 pub fn whole_text(done: &TaskDone) -> Option<(String, String)> {
-    let written = done.update.as_deref().and_then(Value::as_object);
-    if let Some(message) = written.and_then(|channels| channels.values().filter_map(last_ai).next_back()) {
+    let mut written = done.update.iter().flat_map(NodeUpdate::iter).rev();
+    if let Some(message) = written.find_map(|(_, value)| last_ai(value)) {
         let id = message.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         return Some((message_text(message), id)).filter(|(text, _)| !text.is_empty());
     }
@@ -62,8 +63,6 @@ fn message_text(message: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -76,7 +75,7 @@ mod tests {
             attempt: 1,
             node: "answer".to_owned(),
             ns: String::new(),
-            update: Some(Arc::new(update)),
+            update: serde_json::from_value(update).expect("what a node wrote"),
             error: None,
             interrupts: Vec::new(),
             last_token: None,

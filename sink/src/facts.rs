@@ -1,14 +1,14 @@
 //! What a stream says, before a dialect gives it bytes. Nothing here knows the name of an event.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use graph::{
+    by_name::ChannelValues,
     envelope::Envelope,
     task::TaskId,
     update::{Ended, Happened, IssuedTask, RunStatus, TaskDone},
 };
 use schemas::record::{TokenRecord, UpdateRecord};
-use serde_json::Value;
 
 use crate::{
     answer,
@@ -59,7 +59,7 @@ pub enum Resumed {
 pub struct StateSoFar {
     pub status: RunStatus,
     /// The newest checkpoint's values.
-    pub values: BTreeMap<String, Arc<Value>>,
+    pub values: ChannelValues,
     pub open: Vec<IssuedTask>,
 }
 

@@ -1,10 +1,11 @@
 //! Turns updates into the rows of the store. Pure: the same updates give the same rows, however they are split.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use event_log::to_json;
 use graph::{
+    by_name::ChannelValues,
     envelope::{Envelope, Key},
     task::Call,
     update::{Checkpointed, Continued, Happened},
@@ -16,7 +17,6 @@ use run_store::{
 };
 use schemas::record::{RunsPosition, UpdateRecord};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{run::RunState, thread::ThreadState, values};
@@ -180,7 +180,7 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
     let checkpoint = if step.untracked.is_empty() {
         to_json(step)
     } else {
-        to_json(&Checkpointed { untracked: BTreeMap::new(), ..step.clone() })
+        to_json(&Checkpointed { untracked: ChannelValues::new(), ..step.clone() })
     };
     CheckpointRow {
         tenant: envelope.tenant.clone(),
@@ -198,7 +198,7 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
 pub struct Continuation {
     /// The checkpoint's values from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    pub values: Option<ChannelValues>,
 }
 
 /// Where the runs that went on from a checkpoint are kept, by run: no graph's namespace begins so.

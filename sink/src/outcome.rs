@@ -1,10 +1,11 @@
 //! What came of one task, as snapshots show it: added up over all runs that worked on it. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use graph::{
     task::{Interrupt, TaskError, TaskId},
     update::{Happened, TaskDone, Update},
+    writes::NodeUpdate,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,7 +19,7 @@ pub type Outcomes = BTreeMap<TaskId, TaskOutcome>;
 pub struct TaskOutcome {
     /// What it wrote of the state, once it has finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<Arc<Value>>,
+    pub result: Option<NodeUpdate>,
     /// It need not run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finished: bool,
@@ -50,7 +51,7 @@ impl TaskOutcome {
 
     /// What it wrote, by channel; LangGraph's `result`.
     pub fn result(&self) -> Option<Value> {
-        self.finished.then(|| written(self.result.as_deref()))
+        self.finished.then(|| written(self.result.as_ref()))
     }
 
     /// LangGraph's `error`: the exception as Python prints it.
@@ -70,7 +71,7 @@ pub fn add(outcomes: &mut Outcomes, update: &Update) {
             // No worker runs the start: what it writes is the input.
             Happened::StepDone(step) if step.source == "input" => {
                 for start in step.next.iter().filter(|task| task.node == START_NODE) {
-                    let result = input.take();
+                    let result = input.take().map(|input| NodeUpdate::from(&*input));
                     outcomes.insert(start.task_id, TaskOutcome { result, finished: true, ..TaskOutcome::default() });
                 }
             }
@@ -91,11 +92,10 @@ pub fn error_kind(error: &TaskError) -> &str {
 }
 
 /// An update as one object: a channel that was written twice holds all of it under `$writes`.
-pub fn written(update: Option<&Value>) -> Value {
-    let Some(Value::Array(updates)) = update else { return update.cloned().unwrap_or_else(|| json!({})) };
+pub fn written(update: Option<&NodeUpdate>) -> Value {
     let mut all: Map<String, Value> = Map::new();
     let mut times: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for (channel, value) in updates.iter().filter_map(Value::as_object).flatten() {
+    for (channel, value) in update.into_iter().flat_map(NodeUpdate::iter) {
         times.entry(channel).or_default().push(value);
     }
     for (channel, values) in times {
@@ -128,6 +128,8 @@ fn python_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::sample::Run;
 
@@ -169,7 +171,9 @@ mod tests {
 
     #[test]
     fn a_channel_that_was_written_twice_holds_all_of_it() {
-        let check = |update: Option<Value>, expect: Value| assert_eq!(written(update.as_ref()), expect);
+        let check = |update: Option<Value>, expect: Value| {
+            assert_eq!(written(update.map(|update| serde_json::from_value(update).unwrap()).as_ref()), expect)
+        };
         check(None, json!({}));
         check(Some(json!({"a": 1})), json!({"a": 1}));
         check(Some(json!([{"a": 1}, {"b": 2}, {"a": 3}])), json!({"a": {"$writes": [1, 3]}, "b": 2}));

@@ -1,8 +1,9 @@
 //! Threads and their states in LangGraph's shapes. Pure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use graph::{
+    by_name::ChannelValues,
     task::{Interrupt, TaskPath},
     update::{Checkpointed, IssuedTask, OuterCheckpoint},
 };
@@ -15,8 +16,6 @@ use crate::{
     thread::ThreadState,
     time,
 };
-
-type Values = BTreeMap<String, Arc<Value>>;
 
 /// A checkpoint as it was read.
 #[derive(Clone, Debug)]
@@ -33,13 +32,13 @@ pub struct Sight<'a> {
     /// The newest checkpoints of the subgraphs that tasks are, by namespace; None shows only where they are.
     pub inner: Option<&'a BTreeMap<String, Saved>>,
     /// Values of unfinished subgraphs with what their finished tasks wrote.
-    pub pending: &'a BTreeMap<String, Values>,
+    pub pending: &'a BTreeMap<String, ChannelValues>,
 }
 
 /// How a checkpoint is shown.
 enum Shown<'a> {
     /// As things stand: what finished since counts.
-    Now { values: &'a Values, next: Vec<String> },
+    Now { values: &'a ChannelValues, next: Vec<String> },
     /// As it was saved.
     Saved,
 }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use graph::{
+    by_name::ChannelValues,
     envelope::Millis,
     update::{Checkpointed, Ended, Happened, RunStatus},
 };
 use run_store::{Position, rows::ThreadRow};
 use schemas::{error::ErrorFields, record::UpdateRecord};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{outcome::Outcomes, run::RunState, run_error};
@@ -53,12 +53,12 @@ pub struct ThreadView {
     pub tasks: Outcomes,
     /// Where they differ from the checkpoint's: see [`Ended`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<BTreeMap<String, Arc<Value>>>,
+    pub values: Option<ChannelValues>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Vec<String>>,
     /// The values of unfinished subgraphs where they differ from those of their checkpoints, by namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub inner: BTreeMap<String, BTreeMap<String, Arc<Value>>>,
+    pub inner: BTreeMap<String, ChannelValues>,
     /// How things stood when the live run began: should it be undone, they stand so again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Before>>,

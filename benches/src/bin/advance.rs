@@ -1,7 +1,8 @@
 //! The fold alone: `graph::advance` on one core, without log, store and JSON around it.
 //!
-//! - the events of 1,000 recorded case runs (`semantics/cases/cases.jsonl.gz`), as workers and clients wrote them;
-//! - a thread whose state holds 4 KB, run again and again;
+//! - the events of 1,000 recorded case runs (`semantics/cases/cases.jsonl.gz`), as workers and clients wrote them: in the
+//!   cache, where an event lies that was just read from the log, and again as they come from memory;
+//! - a thread whose state holds 4 KB, run again and again, with a message or with all of its state as input;
 //! - one superstep of 10 to 10,000 Sends: an event may cost no more where there are more tasks beside it.
 //!
 //! Every state that comes out is compared with the one that the case's own run came to.
@@ -28,28 +29,37 @@ fn main() -> anyhow::Result<()> {
         cases.truncate(20);
     }
     let streams: Vec<Stream> = cases.iter().map(Stream::record).collect();
-    measure(&format!("{} recorded cases", cases.len()), &streams, options.seconds)?;
+    measure(&format!("{} recorded cases", cases.len()), &streams, IN_THE_CACHE, options.seconds)?;
+    measure(&format!("{} recorded cases, from memory", cases.len()), &streams, 1, options.seconds)?;
 
-    let thread = Stream::record(&thread_of_4_kb()?);
-    let bytes = thread.fold(|_| {}).encode().len();
-    measure(&format!("a thread with a state of {bytes} bytes"), &[thread], options.seconds)?;
+    for (input, again) in [("a message", false), ("all of it", true)] {
+        let thread = Stream::record(&thread_of_4_kb(again)?);
+        let bytes = thread.fold(|_| {}).encode().len();
+        measure(&format!("a thread with a state of {bytes} bytes, given {input}"), &[thread], 1, options.seconds)?;
+    }
 
     let widths: &[usize] = if options.smoke { &[10, 100] } else { &[10, 100, 1_000, 10_000] };
     for width in widths {
-        measure(&format!("{width} Sends in a superstep"), &[Stream::record(&fan_out(*width)?)], options.seconds)?;
+        measure(&format!("{width} Sends in a superstep"), &[Stream::record(&fan_out(*width)?)], 1, options.seconds)?;
     }
     Ok(())
 }
 
-/// Folds all streams again and again for that long: the quickest round is what the machine can do, the median what it did.
-fn measure(name: &str, streams: &[Stream], seconds: u64) -> anyhow::Result<()> {
-    let events: usize = streams.iter().map(|stream| stream.events.len()).sum();
+/// How often a stream is folded before the next one.
+const IN_THE_CACHE: usize = 5;
+
+/// Folds all streams again and again for that long, each of them `times` in turn: the quickest round is what the machine
+/// can do, the median what it did.
+fn measure(name: &str, streams: &[Stream], times: usize, seconds: u64) -> anyhow::Result<()> {
+    let events = times * streams.iter().map(|stream| stream.events.len()).sum::<usize>();
     let expected: Vec<_> = streams.iter().map(|stream| stream.fold(|_| {})).collect();
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut rounds = Vec::new();
     while rounds.is_empty() || Instant::now() < until {
         let began = Instant::now();
-        let states: Vec<_> = streams.iter().map(|stream| stream.fold(|commands| drop(black_box(commands)))).collect();
+        let fold = |stream: &Stream| stream.fold(|commands| drop(black_box(commands)));
+        let last = |stream| (1..times).fold(fold(stream), |_, _| fold(stream));
+        let states: Vec<_> = streams.iter().map(last).collect();
         rounds.push(began.elapsed().as_nanos() as f64 / events as f64);
         ensure!(states == expected, "{name}: another round came to another state");
     }
@@ -65,7 +75,8 @@ fn measure(name: &str, streams: &[Stream], seconds: u64) -> anyhow::Result<()> {
 }
 
 /// Three nodes after another, which write a text, a message and a number: what they write takes the place of what was there.
-fn thread_of_4_kb() -> anyhow::Result<Case> {
+/// `whole`: each run is given what the first was given, and not a message alone.
+fn thread_of_4_kb(whole: bool) -> anyhow::Result<Case> {
     let node = |writes: &[(&str, Value)]| {
         let write = |(to, value): &(&str, Value)| json!({"do": "write", "to": to, "value": ["lit", value]});
         json!({"do": writes.iter().map(write).collect::<Vec<_>>()})
@@ -74,7 +85,9 @@ fn thread_of_4_kb() -> anyhow::Result<Case> {
         |id: usize| json!({"role": "user", "content": format!("message {id} ").repeat(8), "id": format!("m{id}")});
     let messages: Vec<Value> = (0..12).map(message).collect();
     let input = json!({"document": "a document of two thousand bytes ".repeat(60), "messages": messages});
-    let calls: Vec<Value> = (0..100).map(|_| json!({"call": "invoke", "input": input})).collect();
+    let turn = json!({"messages": [message(5)]});
+    let given = |n: usize| if whole || n == 0 { &input } else { &turn };
+    let calls: Vec<Value> = (0..100).map(|n| json!({"call": "invoke", "input": given(n)})).collect();
     Ok(serde_json::from_value(json!({
         "id": "thread", "flags": [], "calls": calls, "expect": vec![Value::Null; calls.len()],
         "graph": {

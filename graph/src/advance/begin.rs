@@ -8,7 +8,7 @@ use super::{Fold, end::Ending, lost::value_missing, recall};
 use crate::{
     channel::Fields,
     checkpoint::Checkpoint,
-    envelope::{Envelope, Millis},
+    envelope::{Envelope, GraphRef, Millis},
     event::{Multitask, Request, Timer, TimerKind},
     graph::{DEFAULT_RECURSION_LIMIT, Graph},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
@@ -148,7 +148,8 @@ impl Fold<'_> {
         if let Some(earlier) = earlier {
             self.state.newest = self.state.root.replace(Box::new(GraphLoop::clone(&earlier)));
         }
-        let root = self.state.root.get_or_insert_with(|| Box::new(GraphLoop::empty(String::new(), version, rules)));
+        let root =
+            self.state.root.get_or_insert_with(|| Box::new(GraphLoop::empty(String::new(), Arc::new(version), rules)));
         root.bind(&graph);
         self.turn(|turn, root| turn.first(root, request, addressed, superseded, &recalled));
     }
@@ -181,17 +182,17 @@ impl Fold<'_> {
 /// Only new input takes the graph's current version: what continues keeps that of its checkpoint.
 fn continued(envelope: Arc<Envelope>, request: &Request, head: Option<&Checkpoint>) -> Arc<Envelope> {
     let Some(head) = head.filter(|_| request.input.is_none()) else { return envelope };
-    if head.graph == envelope.graph && head.rules == envelope.rules {
+    if *head.graph == envelope.graph && head.rules == envelope.rules {
         return envelope;
     }
-    Arc::new(Envelope { graph: head.graph.clone(), rules: head.rules, ..Envelope::clone(&envelope) })
+    Arc::new(Envelope { graph: GraphRef::clone(&head.graph), rules: head.rules, ..Envelope::clone(&envelope) })
 }
 
 /// What START's hidden task writes: the channels of the input schema.
 pub(super) fn input_writes(graph: &Graph, input: &Fields, seed: uuid::Uuid) -> Finished {
     let mut writes = Vec::new();
     for (name, value) in input {
-        if let Some(def) = graph.channels.get(name.as_str()).filter(|def| def.input) {
+        if let Some(def) = graph.channels.get(name).filter(|def| def.input) {
             let holds_messages = def.kind.holds_messages();
             writes.push((
                 name.clone(),
@@ -199,7 +200,7 @@ pub(super) fn input_writes(graph: &Graph, input: &Fields, seed: uuid::Uuid) -> F
             ));
         }
     }
-    Finished { writes, ..Finished::default() }
+    Finished { writes: Arc::new(writes), ..Finished::default() }
 }
 
 /// An object as channels and values.

@@ -122,7 +122,7 @@ impl Fold<'_> {
                 }
             }
             Some(_) | None => Ok(root.cloned().unwrap_or_else(|| {
-                let mut empty = GraphLoop::empty(String::new(), envelope.graph.clone(), envelope.rules);
+                let mut empty = GraphLoop::empty(String::new(), Arc::new(envelope.graph.clone()), envelope.rules);
                 // The first edit of an empty thread is its step 0.
                 empty.head.step = -1;
                 empty

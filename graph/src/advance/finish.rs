@@ -7,10 +7,11 @@ use crate::{
     envelope::Envelope,
     graph::Graph,
     graph_loop::{Failure, GraphLoop},
-    message, snapshot,
+    message,
     step_task::{Finished, Stand, StepTask},
     task::{TaskId, TaskResult},
     update::{Happened, TaskDone},
+    writes::NodeUpdate,
 };
 
 impl Fold<'_> {
@@ -103,7 +104,7 @@ impl Turn<'_> {
             }
         } else {
             let finished = finished(&graph, result);
-            done.update = snapshot::update_of(&graph, is_root, &finished.writes).map(Arc::new);
+            done.update = NodeUpdate::of(&graph, is_root, &finished.writes);
             task.stand = Stand::Finished(Arc::new(finished));
             if let Some(error) = &result.branch_error {
                 at.fail(Failure::Error { node: Some(name), error: error.clone() });
@@ -115,16 +116,19 @@ impl Turn<'_> {
 }
 
 fn finished(graph: &Graph, result: &TaskResult) -> Finished {
-    let holds_messages =
-        |name: &str| graph.channels.get(name).is_some_and(|def| def.state && def.kind.holds_messages());
-    let write = |(name, value): &(String, Arc<serde_json::Value>)| match holds_messages(name) {
+    let messages = |name: &str| graph.channels.get(name).is_some_and(|def| def.state && def.kind.holds_messages());
+    let with_ids = |(name, value): &(Arc<str>, Arc<serde_json::Value>)| match messages(name) {
         true => (name.clone(), message::with_ids(value, result.task_id, name)),
         false => (name.clone(), value.clone()),
+    };
+    let writes = match graph.has_messages() && result.writes.iter().any(|(name, _)| messages(name)) {
+        true => Arc::new(result.writes.iter().map(with_ids).collect()),
+        false => result.writes.clone(),
     };
     Finished {
         execution: result.execution,
         attempt: result.attempt,
-        writes: result.writes.iter().map(write).collect(),
+        writes,
         goto: result.goto.clone(),
         branches: result.branches.clone(),
         branch_error: result.branch_error.clone(),

@@ -14,6 +14,7 @@ use crate::{
     apply::{Applied, Purpose, Writer, apply},
     channel::{Fields, UpdateError},
     checkpoint::Source,
+    envelope::GraphRef,
     event::{CommandInput, Request},
     graph::Graph,
     graph_loop::{Found, GraphLoop, Progress, Recalled, Wanted},
@@ -22,6 +23,7 @@ use crate::{
     spec::Memory,
     step_task::Finished,
     update::{Continued, Happened, RunError},
+    writes::Writes,
 };
 
 impl Turn<'_> {
@@ -88,7 +90,7 @@ impl Turn<'_> {
                 let message = "the input must be an object of channels and values";
                 return Some(End::run_error(invalid_value("InvalidUpdateError", message)));
             };
-            let version = self.run.envelope.graph.clone();
+            let version = root.head.made_by(&self.run.envelope.graph);
             let rules = self.run.envelope.rules;
             self.take_input(&graph, root, &input, (version, rules))
         }
@@ -116,7 +118,7 @@ impl Turn<'_> {
         self.run.resume.clone_from(resume);
         self.run.answers.clone_from(answers);
         let written = Finished {
-            writes: update_writes(graph, update.as_deref(), self.run.envelope.run_id)?,
+            writes: Arc::new(update_writes(graph, update.as_deref(), self.run.envelope.run_id)?),
             goto: goto.clone(),
             ..Finished::default()
         };
@@ -170,7 +172,7 @@ impl Turn<'_> {
         graph: &Graph,
         at: &mut GraphLoop,
         input: &Fields,
-        (version, rules): (crate::envelope::GraphRef, u32),
+        (version, rules): (Arc<GraphRef>, u32),
     ) -> Option<End> {
         // What comes from the archive knows only the tasks that were worked on.
         at.prepare(graph);
@@ -256,7 +258,7 @@ fn store(root: &mut GraphLoop, command: Option<&CommandInput>, written: Finished
         return;
     }
     let stored = root.command.get_or_insert_default();
-    stored.writes.extend(written.writes);
+    Arc::make_mut(&mut stored.writes).extend(written.writes.iter().cloned());
     stored.goto.extend(written.goto);
 }
 
@@ -269,22 +271,18 @@ fn write_commands(graph: &Graph, root: &mut GraphLoop, carried: Option<&Finished
     root.stored = Some(Box::new(root.head.clone()));
     let mut all = root.command.as_deref().cloned().unwrap_or_default();
     if let Some(carried) = carried {
-        all.writes.extend(carried.writes.iter().cloned());
+        Arc::make_mut(&mut all.writes).extend(carried.writes.iter().cloned());
         all.goto.extend(carried.goto.iter().cloned());
     }
     apply(graph, &mut root.head, &[Writer::of_command(&all)], Purpose::Step).map(|_| ())
 }
 
 /// `update` as writes: an object, or a list of (channel, value) pairs in which a channel may repeat.
-pub(super) fn update_writes(
-    graph: &Graph,
-    update: Option<&Value>,
-    seed: uuid::Uuid,
-) -> Result<Vec<(String, Arc<Value>)>, RunError> {
+pub(super) fn update_writes(graph: &Graph, update: Option<&Value>, seed: uuid::Uuid) -> Result<Writes, RunError> {
     let write = |name: &str, value: &Value| {
         let value = Arc::new(value.clone());
         let holds_messages = graph.channels.get(name).is_some_and(|def| def.state && def.kind.holds_messages());
-        (name.to_owned(), if holds_messages { message::with_ids(&value, seed, name) } else { value })
+        (Arc::from(name), if holds_messages { message::with_ids(&value, seed, name) } else { value })
     };
     let wrong = || invalid_value("InvalidUpdateError", "Expected dict or list of pairs as `update`");
     match update {

@@ -19,10 +19,9 @@ impl Turn<'_> {
         let anew = at.progress.as_ref().is_some_and(|progress| progress.asks_anew);
         let Some(task) = at.tasks.get_mut(&id) else { return };
         task.given = if anew { Vec::new() } else { task.answers.clone() };
-        let ns = task.ns(&at.ns);
-        let answers = self.run.answers.as_ref();
         // The first id answers any later question too, as it did before questions had ids of their own.
-        let by_id = answers.and_then(|answers| {
+        let by_id = self.run.answers.as_ref().and_then(|answers| {
+            let ns = task.ns(&at.ns);
             let next = answers.get(&ids::interrupt_id(&ns, task.given.len()));
             next.or_else(|| answers.get(&ids::interrupt_id(&ns, 0)))
         });

@@ -1,12 +1,11 @@
 //! Tasks go out: to workers, or into a subgraph's loop.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use serde_json::Value;
+use std::sync::Arc;
 
 use super::{Command, Turn, begin::input_writes};
 use crate::{
     branch,
+    by_name::ChannelValues,
     channel::Content,
     graph::{Graph, START_NODE},
     graph_loop::{Failure, GraphLoop},
@@ -61,7 +60,7 @@ impl Turn<'_> {
             issue: task.issue,
             attempt: task.attempt,
             repeat: false,
-            node: if task.is_hidden() { START.to_owned() } else { task.node.to_string() },
+            node: if task.is_hidden() { START.to_owned() } else { str::to_owned(&task.node) },
             graph: at.declares(),
             work: task.work(),
             handles: task.handles.clone(),
@@ -71,7 +70,7 @@ impl Turn<'_> {
             checkpoint_id: at.head.id,
             checkpoint_ns: task.ns(&at.ns),
             path: task.path.clone(),
-            triggers: task.triggers.iter().map(|trigger| trigger.to_string()).collect(),
+            triggers: task.triggers.iter().map(|trigger| str::to_owned(trigger)).collect(),
             answers: task.given.clone(),
             channels: channels_for(graph, at, task),
             context: self.run.context.clone(),
@@ -132,8 +131,8 @@ impl Turn<'_> {
 }
 
 /// The channels that a node and its conditions read.
-fn channels_for(graph: &Graph, at: &GraphLoop, task: &StepTask) -> BTreeMap<String, Arc<Value>> {
-    let Some(node) = graph.nodes.get(&task.node) else { return BTreeMap::new() };
+fn channels_for(graph: &Graph, at: &GraphLoop, task: &StepTask) -> ChannelValues {
+    let Some(node) = graph.nodes.get(&task.node) else { return ChannelValues::new() };
     at.head.read(graph, |name, _| node.reads.contains(name))
 }
 

@@ -10,11 +10,12 @@ use crate::{
     channel::UpdateError,
     graph::Graph,
     graph_loop::{Failure, GraphLoop},
-    ids, snapshot,
+    ids,
     spec::START,
     step_task::{Finished, Stand, StepTask},
     task::{Reduction, TaskError, TaskId, TaskResult},
     update::{Happened, TaskDone},
+    writes::NodeUpdate,
 };
 
 impl Turn<'_> {
@@ -79,7 +80,7 @@ impl Turn<'_> {
         let Some(task) = at.tasks.get(&id) else { return };
         let node = if task.is_hidden() { START.to_owned() } else { task.name() };
         if !task.is_hidden() {
-            let update = snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new);
+            let update = NodeUpdate::of(graph, at.is_root(), &finished.writes);
             let calls = result.calls.clone();
             let done = TaskDone { update, error: error.clone(), calls, ..self.done(at, id) };
             self.happened(Happened::TaskDone(Box::new(done)));
@@ -96,7 +97,7 @@ impl Turn<'_> {
 
 /// What a program made of the writes to a channel.
 pub(super) fn joined_by(channel: &str, result: &TaskResult) -> Result<Arc<Value>, TaskError> {
-    let joined = result.writes.iter().find(|(name, _)| *name == channel);
+    let joined = result.writes.iter().find(|(name, _)| **name == *channel);
     match (&result.error, joined) {
         (None, Some((_, joined))) => Ok(joined.clone()),
         (Some(error), _) => {

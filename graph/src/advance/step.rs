@@ -10,11 +10,11 @@ use crate::{
     graph::Graph,
     graph_loop::{Failure, GraphLoop},
     prepare::in_snapshot_order,
-    snapshot,
     spec::Memory,
     step_task::{Stand, StepTask, StepTasks},
     task::{Interrupt, ParentCommand, Reduction, TaskError},
     update::{Checkpointed, Happened, Paused, RunError, TaskDone},
+    writes::NodeUpdate,
 };
 
 /// How a loop ends.
@@ -211,7 +211,7 @@ impl Turn<'_> {
                 attempt: finished.attempt,
                 node: task.name(),
                 ns: task.ns(&at.ns),
-                update: snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new),
+                update: NodeUpdate::of(graph, at.is_root(), &finished.writes),
                 error: None,
                 interrupts: Vec::new(),
                 last_token: None,
@@ -234,7 +234,9 @@ impl Turn<'_> {
             // What no program was asked to join is shown as it was.
             let mut reduced = root.reduced.clone();
             for Reduction { channel, value, .. } in reductions(&graph, &view, &writers).unwrap_or_default() {
-                reduced.entry(channel).or_insert(value);
+                if !reduced.contains_key(&channel) {
+                    reduced.insert(channel, value);
+                }
             }
             let applied = match apply_reduced(&graph, &mut view, &writers, Purpose::Step, &reduced) {
                 Ok(applied) => applied,

@@ -11,11 +11,11 @@ use crate::{
     expression::Scope,
     graph::Graph,
     graph_loop::{Failure, GraphLoop, Progress},
-    snapshot,
     spec::Memory,
     step_task::{Finished, Stand},
     task::{ParentCommand, TaskError, TaskId, TaskPath},
     update::{Happened, IssuedTask, OuterCheckpoint, TaskDone},
+    writes::{NodeUpdate, Writes},
 };
 
 impl Turn<'_> {
@@ -133,7 +133,10 @@ impl Turn<'_> {
             End::Done => {
                 let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
                 match self.written(&graph, at, &node, shown.unwrap_or_default()) {
-                    Ok(writes) => self.finish_inside(&graph, at, id, &node, Finished { writes, ..Finished::default() }),
+                    Ok(writes) => {
+                        let writes = Arc::new(writes);
+                        self.finish_inside(&graph, at, id, &node, Finished { writes, ..Finished::default() });
+                    }
                     Err(error) => self.leave(at, id, End::Failed { node: None, error }),
                 }
             }
@@ -175,18 +178,12 @@ impl Turn<'_> {
 
     /// What the node of a subgraph writes when that ends: its output channels that the outer graph has too, or what
     /// they are mapped to.
-    fn written(
-        &self,
-        graph: &Graph,
-        at: &GraphLoop,
-        node: &str,
-        shown: Fields,
-    ) -> Result<Vec<(String, Arc<Value>)>, TaskError> {
+    fn written(&self, graph: &Graph, at: &GraphLoop, node: &str, shown: Fields) -> Result<Writes, TaskError> {
         let mapping = graph.nodes.get(node).and_then(|node| node.subgraph.as_ref()?.output.as_ref());
         let written = match mapping {
             None => shown,
             Some(mapping) => {
-                let out: Value = shown.iter().map(|(name, value)| (name.clone(), Value::clone(value))).collect();
+                let out: Value = shown.iter().map(|(name, value)| (&**name, Value::clone(value))).collect();
                 let state = at.head.values(graph);
                 mapping.evaluate(&Scope { out: Some(&out), ..Scope::new(&state, &self.run.context) })?
             }
@@ -201,7 +198,7 @@ impl Turn<'_> {
             return self.ask_where(graph, at, id, finished);
         }
         let decided = self.decide(graph, at, node, &mut finished);
-        let update = snapshot::update_of(graph, at.is_root(), &finished.writes).map(Arc::new);
+        let update = NodeUpdate::of(graph, at.is_root(), &finished.writes);
         let error = decided.err();
         let done = TaskDone { update, error: error.clone(), ..self.done(at, id) };
         self.happened(Happened::TaskDone(Box::new(done)));

@@ -29,7 +29,8 @@ fn graph(channel: &Value) -> Graph {
 fn task(graph: &Graph, place: usize, writes: &[Value]) -> StepTask {
     let name = ["a", "b", "c"][place];
     let node = &graph.nodes[name];
-    let writes = writes.iter().map(|value| ("x".to_owned(), Arc::new(value.clone()))).collect();
+    let writes = writes.iter().map(|value| (Arc::from("x"), Arc::new(value.clone()))).collect();
+    let writes = Arc::new(writes);
     let task = StepTask::new(Uuid::from_u128(place as u128), node.name.clone(), TaskPath::Pull, node.triggers.clone());
     StepTask { stand: Stand::Finished(Arc::new(Finished { writes, ..Finished::default() })), ..task }
 }
@@ -43,7 +44,8 @@ fn step(graph: &Graph, checkpoint: &mut Checkpoint, writes: &Writes) -> Result<A
 /// Runs steps given as `[[writes of a], [writes of b], …]`; null in `expected` is an absent channel.
 fn check(channel: Value, steps: Value, expected: Value) {
     let graph = graph(&channel);
-    let mut checkpoint = Checkpoint::empty(GraphRef { name: "g".to_owned(), hash: graph.hash().to_owned() }, 1);
+    let mut checkpoint =
+        Checkpoint::empty(Arc::new(GraphRef { name: "g".to_owned(), hash: graph.hash().to_owned() }), 1);
     checkpoint.bind(&graph);
     let steps: Vec<Writes> = serde_json::from_value(steps).expect("steps");
     let expected = expected.as_array().expect("a value for each step");
@@ -181,7 +183,8 @@ fn an_overwrite_hides_the_steps_plain_writes() {
 #[test]
 fn a_list_that_nobody_else_holds_grows_in_place() {
     let graph = graph(&json!({"reducer": "append"}));
-    let mut checkpoint = Checkpoint::empty(GraphRef { name: "g".to_owned(), hash: graph.hash().to_owned() }, 1);
+    let mut checkpoint =
+        Checkpoint::empty(Arc::new(GraphRef { name: "g".to_owned(), hash: graph.hash().to_owned() }), 1);
     checkpoint.bind(&graph);
     let long: Vec<Value> = (0..1_000).map(|n| json!(n)).collect();
     step(&graph, &mut checkpoint, &vec![vec![json!(long)]]).expect("an append");

@@ -37,15 +37,15 @@ fn state<'v>(references: &References, scope: &Scope<'v>) -> Box<dyn Val + 'v> {
     let wanted = |name: &str| references.whole_state || references.channels.contains(name);
     match scope.argument {
         Some(Value::Object(fields)) => {
-            map(fields.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.as_str(), value)))
+            map(fields.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (&**name, value)))
         }
         Some(argument) => to_cel(argument),
-        None if references.whole_state => map(scope.state.iter().map(|(name, value)| (name.as_str(), &**value))),
+        None if references.whole_state => map(scope.state.iter().map(|(name, value)| (&**name, &**value))),
         None => map(references
             .channels
             .iter()
             .filter_map(|name| scope.state.get_key_value(name))
-            .map(|(name, value)| (name.as_str(), &**value))),
+            .map(|(name, value)| (&**name, &**value))),
     }
 }
 
@@ -66,7 +66,7 @@ fn to_cel<'v>(value: &'v Value) -> Box<dyn Val + 'v> {
         },
         Value::String(text) => Box::new(CelString::from(text.as_str())),
         Value::Array(items) => Box::new(CelList::from(items.iter().map(to_cel).collect::<Vec<_>>())),
-        Value::Object(fields) => map(fields.iter().map(|(name, value)| (name.as_str(), value))),
+        Value::Object(fields) => map(fields.iter().map(|(name, value)| (&**name, value))),
     }
 }
 

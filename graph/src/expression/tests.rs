@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
@@ -64,7 +66,7 @@ fn an_unset_channel_is_named() {
 
 #[test]
 fn an_argument_takes_the_place_of_the_state() {
-    let state = BTreeMap::from([("s".to_owned(), Arc::new(json!("channel")))]);
+    let state = ChannelValues::from_iter([("s", Arc::new(json!("channel")))]);
     let argument = json!({"s": "sent"});
     let item = json!(7);
     let items = [("item", &item)];
@@ -75,7 +77,7 @@ fn an_argument_takes_the_place_of_the_state() {
 
 #[test]
 fn a_condition_is_true_or_false() {
-    let state = BTreeMap::new();
+    let state = ChannelValues::new();
     let scope = Scope::new(&state, &Value::Null);
     assert_eq!(Expression::compile("1 < 2").unwrap().holds(&scope), Ok(true));
     let error = Expression::compile("'yes'").unwrap().holds(&scope).unwrap_err();
@@ -158,7 +160,7 @@ fn deep_texts_neither_panic_nor_overflow() {
     for shape in shapes {
         for depth in (30..42).chain([1, 10, 60, 100, 500, 2_000]) {
             if let Ok(expression) = Expression::compile(&shape(depth)) {
-                let _ = expression.evaluate(&Scope::new(&BTreeMap::new(), &Value::Null));
+                let _ = expression.evaluate(&Scope::new(&ChannelValues::new(), &Value::Null));
             }
         }
     }

@@ -12,8 +12,15 @@ fn check(left: Value, writes: Value, expected: Value) {
         writes.as_array().expect("writes").iter().map(|write| Arc::new(write.clone())).collect();
     let got = match add_messages(&left, &writes.iter().collect::<Vec<_>>()) {
         Ok(slots) => {
-            let mut value = left.clone();
+            let mut value = Arc::new(left.clone());
+            let held = value.clone();
+            let mut shared = value.clone();
+            fill(&mut shared, slots.clone());
+            assert_eq!(*held, left, "a list that others hold stays as it is");
+            drop(held);
+            value = Arc::new(Value::clone(&value));
             fill(&mut value, slots);
+            assert_eq!(value, shared, "in place as in a list of its own");
             let short = |message: &Value| {
                 let content = message.get("content").and_then(Value::as_str).unwrap_or_default();
                 json!(format!("{}:{content}", id_of(message)))

@@ -66,7 +66,7 @@ fn rendering_is_bounded() {
         for (open, close) in [("(", ")"), ("[", "]"), ("not ", ""), ("-", "")] {
             let text = format!("{{{{ {}1{} }}}}", open.repeat(depth), close.repeat(depth));
             if let Ok(template) = Template::compile(&text) {
-                let _ = template.render(&Scope::new(&BTreeMap::new(), &Value::Null));
+                let _ = template.render(&Scope::new(&crate::by_name::ChannelValues::new(), &Value::Null));
             }
         }
         let text = format!("{}{}", "{% if 1 %}".repeat(depth), "{% endif %}".repeat(depth));

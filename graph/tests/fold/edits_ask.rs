@@ -88,7 +88,7 @@ fn a_program_decides_behind_the_node() {
     let mut rig = Rig::new(decided());
     let edit = edit(&mut rig, vec![vec![as_node("a")]]);
     let [task] = asked(&rig).try_into().expect("one task");
-    let writes = vec![("log".to_owned(), Arc::new(json!(["as a"])))];
+    let writes = Arc::new(vec![("log".into(), Arc::new(json!(["as a"])))]);
     assert_eq!((task.work.as_deref(), task.place_of_work()), (Some(&Work::Decision { writes }), "START"));
     assert!(rig.happened(&edit).is_empty(), "nothing is told before it is made");
     answer(&mut rig, &edit, &task, "c");
@@ -127,7 +127,7 @@ fn a_program_joins_what_an_edit_writes() {
     let [task] = asked(&rig).try_into().expect("one task");
     let Some(Work::Reduction(reduction)) = task.work.as_deref() else { panic!("{:?}", task.work) };
     assert_eq!(reduction.values, [Arc::new(json!(["as a"])), Arc::new(json!(["as b"]))]);
-    let writes = vec![("log".to_owned(), Arc::new(json!(["joined"])))];
+    let writes = Arc::new(vec![("log".into(), Arc::new(json!(["joined"])))]);
     rig.finish(&edit, TaskResult { writes, ..result(&task) });
     assert_eq!(made(&rig, &edit), [(json!(["joined"]), vec!["c".to_owned()])]);
 }

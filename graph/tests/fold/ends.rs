@@ -1,8 +1,9 @@
 //! Ends: what a run answers, and what its thread keeps for the next.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use graph::{
+    by_name::ChannelValues,
     event::{Event, Request, Timer, TimerKind},
     task::TaskResult,
     update::{Happened, RunStatus},
@@ -32,7 +33,7 @@ fn a_failure_waits_for_its_siblings_and_only_it_runs_again() {
         (error.node.as_deref(), error.kind.as_deref(), error.message.as_str()),
         (Some("a"), Some("Boom"), "boom")
     );
-    assert_eq!(ended.values, Some(BTreeMap::from([("log".to_owned(), Arc::new(json!(["b"])))])));
+    assert_eq!(ended.values, Some(ChannelValues::from_iter([("log", Arc::new(json!(["b"])))])));
 
     let again = rig.request(Request::default());
     let restored: Vec<_> = rig.done(&again).iter().map(|done| (done.node.clone(), done.restored)).collect();
@@ -73,7 +74,7 @@ fn a_failed_condition_keeps_the_nodes_writes() {
     let mut rig = Rig::new(chain());
     let run = rig.invoke(json!({}));
     let task = rig.task("a");
-    let writes = vec![("log".to_owned(), Arc::new(json!(["a"])))];
+    let writes = Arc::new(vec![("log".into(), Arc::new(json!(["a"])))]);
     let branch_error = failed(&task).error;
     rig.finish(&run, TaskResult { writes, branch_error, ..result(&task) });
     rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["a"]));
@@ -90,7 +91,7 @@ fn conflicting_writes_end_the_run_and_stay() {
     let run = rig.invoke(json!({"log": [1]}));
     for node in ["a", "b"] {
         let task = rig.task(node);
-        rig.finish(&run, TaskResult { writes: vec![("x".to_owned(), Arc::new(json!(node)))], ..result(&task) });
+        rig.finish(&run, TaskResult { writes: Arc::new(vec![("x".into(), Arc::new(json!(node)))]), ..result(&task) });
     }
     rig.check_end(&run, RunStatus::Error, Some("invalid_update"), json!([1]));
     let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");

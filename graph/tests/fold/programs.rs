@@ -36,7 +36,7 @@ fn reduction(rig: &Rig) -> (Reduction, graph::task::Task) {
 }
 
 fn wrote(task: &graph::task::Task, name: &str, value: Value) -> TaskResult {
-    TaskResult { writes: vec![(name.to_owned(), Arc::new(value))], ..result(task) }
+    TaskResult { writes: Arc::new(vec![(name.into(), Arc::new(value))]), ..result(task) }
 }
 
 fn to(task: &graph::task::Task, node: &str) -> TaskResult {
@@ -160,7 +160,7 @@ fn a_program_says_where_a_run_begins() {
     let mut rig = Rig::new(decided());
     let run = rig.invoke(json!({"log": ["in"]}));
     let task = rig.task("START");
-    let writes = vec![("log".to_owned(), Arc::new(json!(["in"])))];
+    let writes = Arc::new(vec![("log".into(), Arc::new(json!(["in"])))]);
     assert_eq!((task.work.as_deref(), task.place_of_work()), (Some(&Work::Decision { writes }), "START"));
     rig.finish(&run, to(&task, "b"));
     rig.finish_node(&run, "b");
@@ -231,7 +231,7 @@ fn a_program_says_where_to_go_after_a_graph_in_a_node() {
     let run = rig.invoke(json!({}));
     rig.finish_node(&run, "a");
     let task = rig.task("inner");
-    let writes = vec![("log".to_owned(), Arc::new(json!(["a"])))];
+    let writes = Arc::new(vec![("log".into(), Arc::new(json!(["a"])))]);
     assert_eq!(task.work.as_deref(), Some(&Work::Decision { writes }));
     rig.finish(&run, to(&task, "b"));
     rig.finish_node(&run, "b");

@@ -44,7 +44,7 @@ enum Move {
         goto: bool,
         at: Option<usize>,
     },
-    /// Values by hand.
+    /// ChannelValues by hand.
     Edit {
         as_node: Option<usize>,
         at: Option<usize>,
@@ -397,11 +397,12 @@ impl Seen {
 }
 
 fn outcome(task: &Task, how: How) -> TaskResult {
-    let write = |name: &str, value| (name.to_owned(), Arc::new(value));
+    let write = |name: &str, value| (Arc::from(name), Arc::new(value));
     match how {
         How::Writes => {
             let mut result = named(task);
-            result.writes.push(write("messages", json!([{"role": "assistant", "content": task.node}])));
+            Arc::make_mut(&mut result.writes)
+                .push(write("messages", json!([{"role": "assistant", "content": task.node}])));
             result
         }
         How::Nothing => result(task),
@@ -421,7 +422,9 @@ fn outcome(task: &Task, how: How) -> TaskResult {
             };
             TaskResult { branches: sends.into_iter().flat_map(send).collect(), ..named(task) }
         }
-        How::Conflicts => TaskResult { writes: vec![write("one", json!(1)), write("now", json!(2))], ..result(task) },
+        How::Conflicts => {
+            TaskResult { writes: Arc::new(vec![write("one", json!(1)), write("now", json!(2))]), ..result(task) }
+        }
     }
 }
 
@@ -462,7 +465,7 @@ proptest! {
                 let open = play.open();
                 let (Some(next), false) = (order.next(), open.is_empty()) else { break };
                 let (run, task) = open[next % open.len()].clone();
-                let writes = vec![("log".to_owned(), Arc::new(json!([task.node])))];
+                let writes = Arc::new(vec![("log".into(), Arc::new(json!([task.node])))]);
                 let last = matches!(task.path, graph::task::TaskPath::Push { .. }) || task.node != "b";
                 let how = if last { TaskResult { writes, ..result(&task) } } else { outcome(&task, How::Sends) };
                 play.fold(&run, Event::TaskFinished(Box::new(how)));

@@ -268,7 +268,7 @@ pub fn result(task: &Task) -> TaskResult {
 }
 
 pub fn named(task: &Task) -> TaskResult {
-    TaskResult { writes: vec![("log".to_owned(), Arc::new(json!([task.node])))], ..result(task) }
+    TaskResult { writes: Arc::new(vec![("log".into(), Arc::new(json!([task.node])))]), ..result(task) }
 }
 
 pub fn failed(task: &Task) -> TaskResult {

@@ -144,7 +144,7 @@ fn sends_keep_their_order_and_their_arguments() {
     assert_eq!(pushed.len(), 12);
     for task in pushed.iter().rev() {
         let TaskPath::Push { argument, .. } = &task.path else { panic!("{task:?} was sent") };
-        let writes = vec![("log".to_owned(), Arc::new(json!([&**argument])))];
+        let writes = Arc::new(vec![("log".into(), Arc::new(json!([&**argument])))]);
         rig.finish(&run, TaskResult { writes, ..result(task) });
     }
     rig.check_end(&run, RunStatus::Success, None, json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]));
@@ -159,7 +159,7 @@ fn only_the_send_that_failed_runs_again() {
     rig.finish(&run, TaskResult { branches: sends.collect(), ..result(&task) });
     let wrote = |task: &Task| {
         let TaskPath::Push { argument, .. } = &task.path else { panic!("{task:?} was sent") };
-        TaskResult { writes: vec![("log".to_owned(), Arc::new(json!([&**argument])))], ..result(task) }
+        TaskResult { writes: Arc::new(vec![("log".into(), Arc::new(json!([&**argument])))]), ..result(task) }
     };
     let pushed: Vec<Task> = rig.issued[1..].iter().map(|(_, task)| task.clone()).collect();
     rig.finish(&run, wrote(&pushed[0]));
@@ -277,15 +277,15 @@ fn a_task_carries_what_its_node_and_its_conditions_read() {
     let mut rig = Rig::new(spec);
     let run = rig.invoke(json!({"a": 1, "b": 2}));
     let task = rig.task("n");
-    assert_eq!(task.channels.keys().collect::<Vec<_>>(), ["a", "log"]);
+    assert_eq!(task.channels.keys().map(|name| &**name).collect::<Vec<_>>(), ["a", "log"]);
     // Its conditions see its writes through the reducers; what none of them reads isn't missed.
     let mut rounds = 0;
     while rig.ended(&run).is_none() {
         let task = rig.task("n");
-        let write = |name: &str, value| (name.to_owned(), Arc::new(value));
+        let write = |name: &str, value| (Arc::from(name), Arc::new(value));
         let writes = vec![write("log", json!([1])), write("b", json!(1)), write("b", json!(2))];
         let branches = decide(&rig.graph, "n", &task.channels, &writes, &task.context).expect("a decision");
-        rig.finish(&run, TaskResult { writes: writes[..2].to_vec(), branches, ..result(&task) });
+        rig.finish(&run, TaskResult { writes: Arc::new(writes[..2].to_vec()), branches, ..result(&task) });
         rounds += 1;
     }
     assert_eq!(rounds, 2);

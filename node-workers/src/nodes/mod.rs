@@ -12,12 +12,14 @@ pub mod transform;
 
 mod environment;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use graph::{
+    by_name::ChannelValues,
     expression::Scope,
     task::{Task, TaskError},
+    writes::Writes,
 };
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -40,7 +42,7 @@ pub trait Node: Send + Sync + 'static {
 /// What the node sees: the step's state, the argument of the Send that made its task, or what its `input` maps to.
 #[derive(Clone, Copy, Debug)]
 pub enum NodeInput<'a> {
-    State(&'a BTreeMap<String, Arc<Value>>),
+    State(&'a ChannelValues),
     Argument(&'a Value),
     Mapped(&'a Map<String, Value>),
 }
@@ -57,9 +59,11 @@ impl NodeInput<'_> {
     /// A copy as one value.
     pub fn to_value(&self) -> Value {
         match self {
-            NodeInput::State(state) => {
-                state.iter().map(|(name, value)| (name.clone(), Value::clone(value))).collect::<Map<_, _>>().into()
-            }
+            NodeInput::State(state) => state
+                .iter()
+                .map(|(name, value)| (str::to_owned(name), Value::clone(value)))
+                .collect::<Map<_, _>>()
+                .into(),
             NodeInput::Argument(argument) => (*argument).clone(),
             NodeInput::Mapped(fields) => Value::Object((*fields).clone()),
         }
@@ -98,10 +102,12 @@ pub(crate) fn items<'a>(input: &NodeInput<'a>, context: &'a NodeContext) -> Vec<
 
 /// The writes of an update: its keys in order. Null writes nothing; a list of objects may write a channel more than
 /// once.
-pub(crate) fn writes_of(update: Value) -> Result<Vec<(String, Arc<Value>)>, TaskError> {
+pub(crate) fn writes_of(update: Value) -> Result<Writes, TaskError> {
     match update {
         Value::Null => Ok(Vec::new()),
-        Value::Object(channels) => Ok(channels.into_iter().map(|(name, value)| (name, Arc::new(value))).collect()),
+        Value::Object(channels) => {
+            Ok(channels.into_iter().map(|(name, value)| (Arc::from(name), Arc::new(value))).collect())
+        }
         Value::Array(updates) if updates.iter().all(Value::is_object) => {
             updates.into_iter().map(writes_of).collect::<Result<Vec<_>, _>>().map(|writes| writes.concat())
         }

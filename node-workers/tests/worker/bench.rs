@@ -14,6 +14,7 @@ use event_log::{
     Class, EmbeddedLog, EventLog, Fetched, Offset, ProgressBoard, Record, Start, TopicSpec, partition_for,
 };
 use graph::{
+    by_name::ChannelValues,
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
     event::Event,
     ids,
@@ -179,7 +180,7 @@ impl Bench {
     pub fn task(&self, node: &str, channels: Value) -> TaskRecord {
         let n = self.tasks.fetch_add(1, Ordering::Relaxed);
         let run_id = ids::run_id(WallClock.now(), n, (n % u64::from(PARTITIONS)) as u16);
-        let channels: BTreeMap<String, Arc<Value>> = serde_json::from_value(channels).unwrap();
+        let channels: ChannelValues = serde_json::from_value(channels).unwrap();
         TaskRecord {
             envelope: Arc::new(Envelope {
                 tenant: "default".to_owned(),

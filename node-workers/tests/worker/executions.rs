@@ -189,7 +189,7 @@ async fn what_fails_says_why() {
     check("unset", json!({}), TaskPath::Pull, |result| {
         let error = result.error.as_ref().unwrap();
         assert!(error.message.contains("state.doubled has no value yet"), "{}", error.message);
-        assert_eq!(result.writes, []);
+        assert_eq!(*result.writes, []);
     })
     .await;
     check("wrong", json!({"n": 6}), TaskPath::Pull, |result| {

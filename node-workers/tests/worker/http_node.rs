@@ -229,7 +229,7 @@ async fn an_answer_is_a_command() {
         "calls": [{"provider": "p", "model": "m", "usage": {"input_tokens": 3, "output_tokens": 5}}],
     });
     let (result, _) = answered(answer, &[json!("taken")]).await;
-    let writes: Vec<_> = result.writes.iter().map(|(name, value)| (name.as_str(), Value::clone(value))).collect();
+    let writes: Vec<_> = result.writes.iter().map(|(name, value)| (&**name, Value::clone(value))).collect();
     assert_eq!(writes, [("out", json!(1)), ("out", json!(2))], "in order");
     let sent = Destination::Send { node: "call".to_owned(), argument: Arc::new(json!({"q": "x"})) };
     assert_eq!(result.goto, [Destination::Node("call".to_owned()), sent], "END leads nowhere");
@@ -238,7 +238,7 @@ async fn an_answer_is_a_command() {
     let (result, _) = answered(json!({"update": {"out": 7}, "goto": ["next"], "graph": "parent"}), &[]).await;
     let parent = result.parent.unwrap();
     assert_eq!((&*parent.writes[0].1, parent.goto), (&json!(7), vec![Destination::Node("next".to_owned())]));
-    assert_eq!((result.writes, result.branches), (Vec::new(), Vec::new()));
+    assert_eq!((result.writes, result.branches), (Arc::default(), Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,7 +320,7 @@ async fn a_program_decides_where_to_go() {
 async fn a_decision_may_ask_or_fail() {
     let asks = json!({"update": {"out": {"interrupts": [{"value": "where?"}]}}, "answers_used": 1});
     let (result, task) = decided(asks, "", "null").await;
-    assert_eq!((result.interrupts.len(), result.writes), (1, Vec::new()), "what the node wrote is dropped");
+    assert_eq!((result.interrupts.len(), result.writes), (1, Arc::default()), "what the node wrote is dropped");
     assert_eq!(result.interrupts[0].id, ids::interrupt_id(&task.task.checkpoint_ns, 2));
     let fails = json!({"update": {"out": {"error": {"message": "lost", "retryable": true}}}});
     let retry = ", retry: {max_attempts: 2, initial_interval: 1ms, jitter: false}";
@@ -353,7 +353,7 @@ async fn the_engines_own_work_runs_no_node() {
     let worker = bench.start(NodeRegistry::new());
     let mut decision = bench.task("call", json!({}));
     (decision.task.node, decision.task.work) =
-        ("START".to_owned(), Some(Box::new(Work::Decision { writes: Vec::new() })));
+        ("START".to_owned(), Some(Box::new(Work::Decision { writes: Arc::default() })));
     bench.issue_on("call", &decision).await;
     let mut reduction = bench.task("reduce:out", json!({}));
     let asked = Reduction { channel: "out".to_owned(), value: Arc::new(json!([0])), values: vec![Arc::new(json!(1))] };
@@ -384,7 +384,7 @@ async fn an_idle_service_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_content_writes_nothing() {
     let (result, _) = call("/nothing", "").await;
-    assert_eq!((result.error, result.writes), (None, Vec::new()));
+    assert_eq!((result.error, result.writes), (None, Arc::default()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,7 @@ async fn an_answer_is_a_message_a_token_and_a_call() {
     let (result, tokens) = ask("echo", "", "messages: state.messages", conversation()).await;
     assert_eq!(result.error, None);
     let (channel, messages) = &result.writes[0];
-    assert_eq!((channel.as_str(), &messages[0]["content"]), ("messages", &json!("You said: hello you")));
+    assert_eq!((&**channel, &messages[0]["content"]), ("messages", &json!("You said: hello you")));
     assert_eq!(messages[0]["usage_metadata"]["output_tokens"], 4);
     assert_eq!(tokens, ["You said: hello you"], "an answer that comes at once is one record");
     let call = &result.calls[0];
@@ -63,7 +63,7 @@ async fn many_tokens_are_few_records_with_the_same_text() {
 async fn a_prompt_sees_the_state_and_an_update_the_answer() {
     let node = "prompt: 'About {{ topic }}', update: {text: answer.text}";
     let (result, _) = ask("echo", "", node, json!({"topic": "rain"})).await;
-    assert_eq!(result.writes[0].0, "text");
+    assert_eq!(&*result.writes[0].0, "text");
     assert_eq!(&*result.writes[0].1, &json!("You said: About rain"));
 }
 

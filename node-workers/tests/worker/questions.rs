@@ -127,7 +127,7 @@ async fn a_node_runs_from_its_top_with_the_answers_so_far() {
     assert_eq!((first.interrupts, first.answered), (asked(&task, 0, json!("name?"), None), 0));
     let (second, task) = result("asks", json!({}), answers(&[json!("Ada")])).await;
     let question = asked(&task, 1, json!({"age of": "Ada"}), Some(json!({"type": "integer"})));
-    assert_eq!((second.interrupts, second.answered, second.writes), (question, 1, Vec::new()));
+    assert_eq!((second.interrupts, second.answered, second.writes), (question, 1, Arc::default()));
     let (last, _) = result("asks", json!({}), answers(&[json!("Ada"), json!(36)])).await;
     assert_eq!((last.interrupts, last.answered), (Vec::new(), 2));
     assert_eq!(*last.writes[0].1, json!(["Ada", 36]));
@@ -164,7 +164,7 @@ async fn a_command_goes_beside_the_edges_or_to_the_outer_graph() {
     let (left, _) = result("goes", json!({"leaves": true}), answers(&[])).await;
     let parent = left.parent.unwrap();
     assert_eq!((parent.goto, &*parent.writes[0].1), (goto, &json!(24)));
-    assert_eq!((left.writes, left.goto), (Vec::new(), Vec::new()));
+    assert_eq!((left.writes, left.goto), (Arc::default(), Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

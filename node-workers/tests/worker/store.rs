@@ -68,7 +68,7 @@ async fn a_service_reads_what_it_wrote_within_its_task() {
     bench.services_reach = Some(listening(bench.node_store(None).router()).await);
     let worker = bench.start(NodeRegistry::new());
     let result = bench.result_of(&of_tenant(bench.task("ask", json!({})), "acme")).await;
-    let out = &result.writes.iter().find(|(name, _)| name == "out").expect("what the service said").1;
+    let out = &result.writes.iter().find(|(name, _)| &**name == "out").expect("what the service said").1;
     assert_eq!(out["status"], 200, "{out}");
     let results = out["answer"]["results"].as_array().unwrap();
     assert_eq!(results.len(), 7);
@@ -87,7 +87,7 @@ async fn a_service_reads_what_it_wrote_within_its_task() {
     assert_eq!(ops(&forged, json!([])).await.0, 401);
 
     let result = bench.result_of(&of_tenant(bench.task("ask", json!({})), "bond")).await;
-    let out = &result.writes.iter().find(|(name, _)| name == "out").unwrap().1;
+    let out = &result.writes.iter().find(|(name, _)| &**name == "out").unwrap().1;
     let found = out["answer"]["results"][2]["items"].as_array().unwrap().len();
     assert_eq!(found, 1, "another tenant finds its own alone: {out}");
     worker.stop().await;

@@ -1,6 +1,7 @@
-//! Values by reference: of tasks that are read, of results that are written.
+//! ChannelValues by reference: of tasks that are read, of results that are written.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use graph::by_name::ChannelValues;
+use std::time::Duration;
 
 use graph::{event::Event, task::TaskResult};
 use node_workers::NodeRegistry;
@@ -73,7 +74,7 @@ async fn a_results_large_values_stand_in_the_store() {
     assert_eq!(references.owner, task.envelope.key());
     let values = find_values(&*bench.store, &references.owner, references.wanted()).await.unwrap();
     let whole = result(RunsRecord::filled(&text, &references, &values).unwrap());
-    let writes: BTreeMap<String, Arc<Value>> = whole.writes.into_iter().collect();
+    let writes: ChannelValues = whole.writes.iter().cloned().collect();
     assert_eq!(*writes["text"], json!("ü".repeat(150_000)));
     assert_eq!(*writes["items"], json!(["small"]));
     worker.stop().await;

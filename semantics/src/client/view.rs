@@ -1,13 +1,12 @@
 //! What a sink makes of a run's updates: the stream's steps, the latest state and the history.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use graph::{
+    by_name::ChannelValues,
     task::{Interrupt, TaskId},
     update::{Checkpointed, Continued, Edited, Ended, Happened, IssuedTask, TaskDone, Update},
+    writes::NodeUpdate,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,7 +17,7 @@ use crate::compare::Called;
 enum Chunk {
     Questions { path: Vec<String>, values: Vec<Value> },
     Breakpoint,
-    Update { path: Vec<String>, node: String, update: Option<Arc<Value>>, restored: bool },
+    Update { path: Vec<String>, node: String, update: Option<NodeUpdate>, restored: bool },
 }
 
 impl Chunk {
@@ -28,7 +27,7 @@ impl Chunk {
             Chunk::Breakpoint => json!({"__interrupt__": [], "in": []}),
             Chunk::Update { path, node, update, restored } => {
                 let mut chunk = json!({"in": path});
-                chunk[node] = update.as_deref().map_or(Value::Null, plain_overwrites);
+                chunk[node] = update.as_ref().map_or(Value::Null, |update| plain_overwrites(&Value::from(update)));
                 if restored {
                     chunk["__metadata__"] = json!({"cached": true});
                 }
@@ -46,7 +45,7 @@ pub struct View {
     finished: BTreeSet<TaskId>,
     asked: BTreeMap<TaskId, Vec<Interrupt>>,
     /// The state as the stream showed it last.
-    shown: BTreeMap<String, Arc<Value>>,
+    shown: ChannelValues,
     steps: Vec<Value>,
     updates: Vec<Chunk>,
     ended: Option<Ended>,
@@ -228,8 +227,8 @@ impl View {
     }
 }
 
-fn object(values: &BTreeMap<String, Arc<Value>>) -> Value {
-    Value::Object(values.iter().map(|(name, value)| (name.clone(), Value::clone(value))).collect::<Map<_, _>>())
+fn object(values: &ChannelValues) -> Value {
+    Value::Object(values.iter().map(|(name, value)| (str::to_owned(name), Value::clone(value))).collect::<Map<_, _>>())
 }
 
 /// The recordings show an Overwrite as {overwrite}.

@@ -85,7 +85,7 @@ impl Tree {
         if let Some(error) = &task.error {
             self.line(3, &format!("error {}: {}", error.class, error.message));
         } else if let Some(update) = &task.update {
-            self.line(3, &format!("update {}", short(update)));
+            self.line(3, &format!("update {}", short(&update.into())));
         }
     }
 

@@ -1,11 +1,11 @@
 //! The `events` dialect: everything that happened, named, as JSON.
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use graph::{
+    by_name::ChannelValues,
     envelope::Envelope,
     task::{Interrupt, TaskError, TaskId, Usage},
     update::{Ended, IssuedTask, RunStatus},
+    writes::NodeUpdate,
 };
 use schemas::{
     error::ErrorBody,
@@ -42,7 +42,7 @@ pub fn render(shown: &Shown, out: &mut Vec<u8>) {
         Fact::NodeFinished(of) => {
             if let Some(done) = of.get() {
                 let (task_id, node, ns) = (&done.task_id, done.node.as_str(), done.ns.as_str());
-                let (update, error) = (done.update.as_deref(), done.error.as_ref().map(NodeError::of));
+                let (update, error) = (done.update.as_ref(), done.error.as_ref().map(NodeError::of));
                 event("node_finished", &NodeFinished { task_id, node, ns, update, error });
             }
         }
@@ -115,7 +115,7 @@ struct Metadata<'a> {
 #[derive(Serialize)]
 struct State<'a> {
     status: RunStatus,
-    values: &'a BTreeMap<String, Arc<Value>>,
+    values: &'a ChannelValues,
     open: Vec<NodeStarted<'a>>,
 }
 
@@ -199,7 +199,7 @@ struct NodeFinished<'a> {
     node: &'a str,
     ns: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    update: Option<&'a Value>,
+    update: Option<&'a NodeUpdate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<NodeError<'a>>,
 }

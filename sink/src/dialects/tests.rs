@@ -88,7 +88,7 @@ fn metadata() {
     );
     let state = StateSoFar {
         status: RunStatus::Running,
-        values: [("a".to_owned(), Arc::new(json!(1)))].into(),
+        values: [("a", Arc::new(json!(1)))].into_iter().collect(),
         open: Vec::new(),
     };
     check(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use graph::{task::TaskId, update::Happened};
+use graph::{by_name::ChannelValues, task::TaskId, update::Happened};
 use run_store::Position as RowPosition;
 use schemas::record::{TokenRecord, UpdateRecord};
 use tokio::time::Instant;
@@ -351,7 +351,7 @@ impl LiveRun {
     fn state_at(&self, after: Position) -> (StateSoFar, BTreeSet<TaskId>) {
         let mut open = BTreeMap::new();
         let mut closed = BTreeSet::new();
-        let mut values = BTreeMap::new();
+        let mut values = ChannelValues::new();
         for stored in &self.updates {
             let update = &stored.record.update;
             let number = update.number.unwrap_or(u64::MAX);

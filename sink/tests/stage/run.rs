@@ -100,7 +100,7 @@ impl Run {
             attempt: 1,
             node: node.to_owned(),
             ns: String::new(),
-            update: Some(Arc::new(update)),
+            update: serde_json::from_value(update).expect("what a node wrote"),
             error: None,
             interrupts: Vec::new(),
             last_token: None,

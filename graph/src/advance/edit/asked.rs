@@ -9,7 +9,7 @@ use crate::{
         step::node_failure,
         timers::GivenBack,
     },
-    envelope::{Envelope, Millis},
+    envelope::{Envelope, GraphRef, Millis},
     event::{RunConfig, TimerKind},
     state::{Began, Editing, Run},
     step_task::{Finished, Stand, StepTask},
@@ -22,9 +22,13 @@ impl Fold<'_> {
     pub(super) fn await_answers(&mut self, envelope: &Arc<Envelope>, editing: Editing, asks: Vec<StepTask>) {
         // Its tasks are of the version that the thread stands at.
         let head = &editing.from.head;
-        let envelope = match head.graph == envelope.graph && head.rules == envelope.rules {
+        let envelope = match *head.graph == envelope.graph && head.rules == envelope.rules {
             true => envelope.clone(),
-            false => Arc::new(Envelope { graph: head.graph.clone(), rules: head.rules, ..Envelope::clone(envelope) }),
+            false => Arc::new(Envelope {
+                graph: GraphRef::clone(&head.graph),
+                rules: head.rules,
+                ..Envelope::clone(envelope)
+            }),
         };
         // Issues of an edit that is folded again would be taken for repeats.
         self.state.remember(envelope.run_id);
@@ -80,8 +84,10 @@ impl Fold<'_> {
         let answer = match &task.reduces {
             Some(reduction) => {
                 let joined = joined_by(&reduction.channel, result).map_err(|error| node_failure(None, &error));
-                joined
-                    .map(|joined| Finished { writes: vec![(reduction.channel.clone(), joined)], ..Finished::default() })
+                joined.map(|joined| Finished {
+                    writes: Arc::new(vec![(Arc::from(reduction.channel.as_str()), joined)]),
+                    ..Finished::default()
+                })
             }
             None => match undecided(result) {
                 Some(error) => Err(node_failure(Some(task.name()), &error)),

@@ -1,6 +1,6 @@
 //! One superstep of an edit: the next checkpoint, or what programs have to be asked before it can be made.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -10,8 +10,9 @@ use crate::{
         first::update_writes,
         step::{invalid_update, node_failure},
     },
-    apply::{Purpose, Writer, Writes, apply, apply_reduced, reductions},
+    apply::{Given, Purpose, Writer, apply, apply_reduced, reductions},
     branch,
+    by_name::ByName,
     channel::Fields,
     checkpoint::{BEFORE_INPUT, Checkpoint, Source},
     graph::{Graph, START_NODE},
@@ -97,9 +98,9 @@ impl Superstep<'_> {
             let seed = ids::push_task_id(at.head.id, &edit, at.head.step, &name, place as u32);
             let mut writes = update_writes(graph, update.update.as_deref(), seed)?;
             if &*name == START_NODE {
-                writes.retain(|(name, _)| graph.channels.get(name.as_str()).is_some_and(|def| def.input));
+                writes.retain(|(name, _)| graph.channels.get(name).is_some_and(|def| def.input));
             }
-            let mut finished = Finished { writes, ..Finished::default() };
+            let mut finished = Finished { writes: Arc::new(writes), ..Finished::default() };
             if branch::asks(graph, &name) {
                 let id = ids::edit_task_id(self.edit, self.place, &format!("{place} {name}"));
                 let answer = asks.answer(self.asked, id, || StepTask {
@@ -115,7 +116,7 @@ impl Superstep<'_> {
             written.push((name, finished));
         }
         let triggers = [Arc::from(BY_HAND)];
-        let writer = |(node, finished)| Writer { node, triggers: &triggers, writes: Writes::Task(finished) };
+        let writer = |(node, finished)| Writer { node, triggers: &triggers, writes: Given::Task(finished) };
         let writers: Vec<Writer<'_>> = written.iter().map(|(node, finished)| writer((node, finished))).collect();
         let reduced = self.reduced(&at.head, &writers, &mut asks)?;
         if asks.any {
@@ -198,7 +199,7 @@ impl Asks {
 
 /// The node whose last run is the newest; START where none ran yet, none where several ran last.
 fn last_to_run(graph: &Graph, head: &Checkpoint) -> Option<String> {
-    let ran = |seen: &BTreeMap<Arc<str>, u64>| seen.values().copied().max().filter(|version| *version > 0);
+    let ran = |seen: &ByName<u64>| seen.values().copied().max().filter(|version| *version > 0);
     if graph.nodes.len() == 1 || (head.passed == 0 && head.seen.values().all(|seen| ran(seen).is_none())) {
         return Some(START_NODE.to_owned());
     }

@@ -6,9 +6,11 @@ use std::{
 };
 
 use graph::{
+    by_name::ChannelValues,
     envelope::{Envelope, Millis},
     task::{TaskId, TaskPath},
     update::{Happened, IssuedTask, TaskDone},
+    writes::NodeUpdate,
 };
 use schemas::{http::assistant_id, record::TokenKind};
 use serde_json::{Map, Value, json};
@@ -18,8 +20,6 @@ use crate::{
     facts::{Fact, Of, Shown},
     snapshot,
 };
-
-pub type Values = BTreeMap<String, Arc<Value>>;
 
 #[derive(Default)]
 pub struct Known {
@@ -38,7 +38,7 @@ pub struct Known {
 /// Where a graph stands.
 pub struct Stand {
     pub step: i64,
-    pub values: Values,
+    pub values: ChannelValues,
 }
 
 pub struct Task {
@@ -87,7 +87,7 @@ impl Known {
             Fact::WholeText(whole) => drop(self.begun.insert(whole.message_id.clone())),
             Fact::NodeFinished(of) => {
                 let Some(done) = of.get() else { return };
-                self.messages.extend(messages_of(done.update.as_deref()).filter_map(message_id).map(str::to_owned));
+                self.messages.extend(messages_of(done.update.as_ref()).filter_map(message_id).map(str::to_owned));
                 self.texts.retain(|_, (by, _)| *by != done.task_id);
             }
             Fact::Metadata { .. }
@@ -100,7 +100,7 @@ impl Known {
         }
     }
 
-    fn stand(&mut self, ns: &str, step: i64, values: &Values, untracked: &Values, next: &[IssuedTask]) {
+    fn stand(&mut self, ns: &str, step: i64, values: &ChannelValues, untracked: &ChannelValues, next: &[IssuedTask]) {
         let held = values.values().flat_map(|value| listed(value)).filter_map(message_id).map(str::to_owned);
         self.messages.extend(held);
         let mut values = values.clone();
@@ -129,7 +129,7 @@ impl Known {
     }
 
     /// What the graph's channels hold, as far as it was told.
-    pub fn values(&self, ns: &str) -> Option<&Values> {
+    pub fn values(&self, ns: &str) -> Option<&ChannelValues> {
         self.graphs.get(ns).map(|at| &at.values)
     }
 
@@ -156,7 +156,7 @@ impl Known {
 
     /// Messages of a task's result that no client of this stream has: not streamed, and not there before.
     pub fn new_messages<'a>(&'a self, done: &'a TaskDone) -> impl Iterator<Item = &'a Value> {
-        messages_of(done.update.as_deref()).filter(|message| {
+        messages_of(done.update.as_ref()).filter(|message| {
             message_id(message).is_none_or(|id| !self.messages.contains(id) && !self.begun.contains(id))
         })
     }
@@ -206,13 +206,8 @@ pub fn time_of(fact: &Fact) -> Millis {
 }
 
 /// The messages that an update writes, in LangChain's form.
-fn messages_of(update: Option<&Value>) -> impl Iterator<Item = &Value> {
-    let updates: &[Value] = match update {
-        Some(Value::Array(updates)) => updates,
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
-    };
-    updates.iter().filter_map(Value::as_object).flat_map(|channels| channels.values()).flat_map(listed)
+fn messages_of(update: Option<&NodeUpdate>) -> impl Iterator<Item = &Value> {
+    update.into_iter().flat_map(NodeUpdate::iter).flat_map(|(_, value)| listed(value))
 }
 
 /// The messages of a channel's value: itself, or those of a list.

@@ -36,7 +36,7 @@ pub fn events(fact: &Fact, known: &Known) -> Vec<(Event, i64)> {
                 "id": done.task_id,
                 "name": done.node,
                 "error": error.map(|error| json!({"error": outcome::error_kind(error), "message": error.message})),
-                "result": outcome::written(done.update.as_deref()),
+                "result": outcome::written(done.update.as_ref()),
                 "interrupts": questions(&done.interrupts),
             });
             let step = known.task(done.task_id).map_or(0, |task| task.step);

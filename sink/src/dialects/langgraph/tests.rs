@@ -1,10 +1,7 @@
 //! A run of two nodes, a question and a subgraph, as LangGraph Server 0.16.7 tells of them; ids and what it adds of its
 //! own deployment aside.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use graph::{
     task::{Interrupt, TaskError},
@@ -117,7 +114,7 @@ fn a_breakpoint_is_an_empty_question() {
 #[test]
 fn a_breakpoint_stands_behind_the_values_of_its_step() {
     let run = run();
-    let values = BTreeMap::from([("log".to_owned(), Arc::new(json!(["a"])))]);
+    let values = [("log", Arc::new(json!(["a"])))].into_iter().collect();
     let paused = Happened::Paused(Box::new(Paused { breakpoint: true, values: Some(values) }));
     let stop = run.update(2, 1, RunStatus::Interrupted, Vec::new(), vec![paused]);
     let told = told(&[StreamMode::Updates, StreamMode::Values], false, vec![run.started(0), stop]);
@@ -130,7 +127,7 @@ fn resumed(run: &Run) -> UpdateRecord {
     let continued = Happened::Continued(Box::new(Continued {
         ns: String::new(),
         checkpoint_id: run.task(9),
-        values: [("question".to_owned(), Arc::new(json!("?")))].into(),
+        values: [("question", Arc::new(json!("?")))].into_iter().collect(),
         untracked: Default::default(),
         commanded: false,
         parent_id: None,

@@ -143,9 +143,9 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "advance/subgraph.rs",
-        "            Some(then) => then,\n            None =>",
-        r#"            Some(then) if !undone("memories go back with the run") => then,
-            _ =>"#,
+        "let now = self.memories.get(ns).cloned();",
+        r#"let now = self.memories.get(ns).cloned();
+        if undone("memories go back with the run") { return now; }"#,
     ),
     patch(
         "advance/step.rs",
@@ -192,9 +192,9 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "advance/first.rs",
-        "stored.writes.extend(written.writes);",
-        r#"if undone("commands add up") { stored.writes.clear(); }
-    stored.writes.extend(written.writes);"#,
+        "Arc::make_mut(&mut stored.writes).extend(written.writes.iter().cloned());",
+        r#"if undone("commands add up") { stored.writes = Arc::default(); }
+    Arc::make_mut(&mut stored.writes).extend(written.writes.iter().cloned());"#,
     ),
     patch(
         "advance/first.rs",
@@ -202,34 +202,41 @@ pub const PATCHES: &[Patch] = &[
         r#"if !undone("a command's goto begins an empty thread") { progress.entry.clone_from(&entry) }"#,
     ),
     patch(
-        "advance/edit.rs",
+        "advance/edit/superstep.rs",
         "(first > second).then",
         r#"(undone("an ambiguous edit is refused") || first > second).then"#,
     ),
-    patch("advance/edit.rs", "(head.passed == 0 &&", r#"(!undone("the first edit is START's") && head.passed == 0 &&"#),
     patch(
-        "advance/edit.rs",
-        "(parent, source) = (at.head.parent, Source::Fork);",
-        r#"if !undone("a copy is a fork") { (parent, source) = (at.head.parent, Source::Fork); }"#,
+        "advance/edit/superstep.rs",
+        "(head.passed == 0 &&",
+        r#"(!undone("the first edit is START's") && head.passed == 0 &&"#,
     ),
     patch(
-        "advance/edit.rs",
-        "                finish_all(graph, at)?;",
-        r#"                if !undone("an edit as __end__ ends what is next") { finish_all(graph, at)?; }"#,
+        "advance/edit/superstep.rs",
+        "Ok(Made::Next { source: Source::Fork, parent: at.head.parent })",
+        r#"if undone("a copy is a fork") { Ok(Made::Next { source: Source::Update, parent }) }
+                else { Ok(Made::Next { source: Source::Fork, parent: at.head.parent }) }"#,
     ),
     patch(
-        "advance/edit.rs",
+        "advance/edit/superstep.rs",
+        "                self.finish_all(at, parent)\n",
+        r#"                if undone("an edit as __end__ ends what is next") { Ok(Made::Next { source: Source::Update, parent }) }
+                else { self.finish_all(at, parent) }
+"#,
+    ),
+    patch(
+        "advance/edit/superstep.rs",
         "let triggers = [Arc::from(BY_HAND)];",
         r#"let triggers: Vec<Arc<str>> = if undone("an edit drops what was pending") { Vec::new() } else { vec![Arc::from(BY_HAND)] };"#,
     ),
     patch(
-        "advance/edit.rs",
-        "written.push((name.clone(), Finished { writes, branches, ..Finished::default() }));",
-        r#"let branches = if undone("an edit decides conditions") { Vec::new() } else { branches };
-        written.push((name.clone(), Finished { writes, branches, ..Finished::default() }));"#,
+        "advance/edit/superstep.rs",
+        "written.push((name, finished));",
+        r#"if undone("an edit decides conditions") { finished.branches.clear(); }
+            written.push((name, finished));"#,
     ),
     patch(
-        "advance/edit.rs",
+        "advance/edit/superstep.rs",
         "writes.retain(|(name, _)| graph",
         r#"writes.retain(|(name, _)| undone("an edit as START keeps to the input schema") || graph"#,
     ),

@@ -133,8 +133,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "channel.rs",
-        "Kind::AfterFinish => self.finished && self.content != Content::Empty,",
-        r#"Kind::AfterFinish => (undone("a deferred node waits for the rest") || self.finished) && self.content != Content::Empty,"#,
+        "Kind::AfterFinish => self.finished && !self.content.is_empty(),",
+        r#"Kind::AfterFinish => (undone("a deferred node waits for the rest") || self.finished) && !self.content.is_empty(),"#,
     ),
     patch(
         "apply.rs",
@@ -172,8 +172,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "apply.rs",
-        "purpose == Purpose::Step && updated.contains(&name)",
-        r#"(undone("a pause doesn't show what lives one step") || purpose == Purpose::Step) && updated.contains(&name)"#,
+        "purpose == Purpose::Step && updated.contains(&place)",
+        r#"(undone("a pause doesn't show what lives one step") || purpose == Purpose::Step) && updated.contains(&place)"#,
     ),
     patch(
         "apply.rs",
@@ -187,8 +187,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "prepare.rs",
-        "channel.version > seen && channel.available(&def.kind)",
-        r#"(undone("a node runs on what is new to it") || channel.version > seen) && channel.available(&def.kind)"#,
+        "channel.available(&def.kind) && channel.version > seen()",
+        r#"channel.available(&def.kind) && (undone("a node runs on what is new to it") || channel.version > seen())"#,
     ),
     patch(
         "prepare.rs",
