@@ -10,18 +10,11 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use event_log::{EventLog, Start, partition_for};
-use graph::envelope::{Key, Millis};
+use graph::envelope::Key;
 use http::Request;
-use run_store::{
-    Results, StoreError,
-    rows::{
-        CheckpointRow, Page, PageRequest, RunFilter, RunRow, RunWrite, ThreadFilter, ThreadRow, UpdateRow, UsageBy,
-        UsageSum,
-    },
-};
+use run_store::Results;
 use schemas::{
     http::RunView,
     record::{ControlFact, ControlRecord, DeadLetter, UpdateRecord},
@@ -29,7 +22,8 @@ use schemas::{
     topic::{CONTROL, DEAD_LETTERS, SINK_GROUP, TOKENS, UPDATES},
 };
 use serde_json::{Value, json};
-use stage::{PARTITIONS, Run, Stage, frames, names_of, whole};
+use stage::{Faulty, PARTITIONS, Run, Stage, frames, names_of, whole};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -141,6 +135,34 @@ async fn a_thread_is_shown_as_langgraph_shows_it() {
 }
 
 #[tokio::test]
+async fn a_thread_is_read_when_all_that_was_shown_of_it_is_known() {
+    let stage = Stage::open().await;
+    let run = thread_run(1, "t");
+    stage.put(&run, run.started(stage.next())).await;
+    let sink = stage.sink().await;
+    assert_eq!(sink.json("/internal/threads/t/state").await["next"], json!(["prepare"]));
+    sink.stop().await;
+    // The next owner has read the update that follows, and waits for the store before it can apply it.
+    stage.put(&run, run.prepared(stage.next())).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let results = Arc::new(Faulty { first_thread: Some(Arc::clone(&gate)), ..Faulty::new(&stage.store) });
+    let asked = Arc::clone(&results.threads_asked);
+    let sink = stage.sink_of(Stage::config(), sink::Deps { results, ..stage.deps() }).await;
+    let loads = async {
+        while asked.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), loads).await.expect("the thread is loaded");
+    for path in ["/internal/threads/t", "/internal/threads/t/state", "/internal/threads/t/history"] {
+        assert_eq!(sink.ask_once("default", path).await.status(), 421, "{path}: what was shown is not known yet");
+    }
+    gate.add_permits(1);
+    assert_eq!(sink.json("/internal/threads/t/state").await["next"], json!(["answer"]));
+    sink.stop().await;
+}
+
+#[tokio::test]
 async fn tenants_are_walls() {
     let stage = Stage::open().await;
     let sink = stage.sink().await;
@@ -237,11 +259,7 @@ async fn a_sink_says_what_it_serves() {
 async fn streams_go_on_while_the_store_is_down_and_rows_follow() {
     let stage = Stage::open().await;
     let down = Arc::new(AtomicBool::new(true));
-    let results = Arc::new(Faulty {
-        store: Arc::clone(&stage.store) as Arc<dyn Results>,
-        down: Arc::clone(&down),
-        writes: Arc::default(),
-    });
+    let results = Arc::new(Faulty { down: Arc::clone(&down), ..Faulty::new(&stage.store) });
     let deps = sink::Deps { results, ..stage.deps() };
     let config = sink::Config {
         retry_pause: (Duration::from_millis(5), Duration::from_millis(20)),
@@ -274,8 +292,7 @@ async fn streams_go_on_while_the_store_is_down_and_rows_follow() {
 async fn under_load_a_runs_rows_are_gathered_before_they_are_written() {
     let stage = Stage::open().await;
     let writes = Arc::new(AtomicUsize::new(0));
-    let store = Arc::clone(&stage.store) as Arc<dyn Results>;
-    let results = Arc::new(Faulty { store, down: Arc::default(), writes: Arc::clone(&writes) });
+    let results = Arc::new(Faulty { writes: Arc::clone(&writes), ..Faulty::new(&stage.store) });
     let deps = sink::Deps { results, ..stage.deps() };
     let config = sink::Config { gather_from_runs: 1, gather_for: Duration::from_secs(1), ..Stage::config() };
     let sink = stage.sink_of(config, deps).await;
@@ -293,69 +310,4 @@ async fn under_load_a_runs_rows_are_gathered_before_they_are_written() {
     // What was left of the first run, and the second as a whole.
     assert!(writes.load(Ordering::SeqCst) - before <= 2, "{} writes", writes.load(Ordering::SeqCst) - before);
     sink.stop().await;
-}
-
-/// A store that can't be reached for a while, and counts what it is asked to write.
-struct Faulty {
-    store: Arc<dyn Results>,
-    down: Arc<AtomicBool>,
-    writes: Arc<AtomicUsize>,
-}
-
-impl Faulty {
-    fn up(&self) -> Result<&dyn Results, StoreError> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable { reason: "down".to_owned() });
-        }
-        Ok(&*self.store)
-    }
-}
-
-#[async_trait]
-impl Results for Faulty {
-    async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        self.up()?.write(runs).await
-    }
-    async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
-        self.up()?.run(tenant, run_id).await
-    }
-    async fn updates(&self, tenant: &str, run: Uuid, after: u64, limit: u32) -> Result<Vec<UpdateRow>, StoreError> {
-        self.up()?.updates(tenant, run, after, limit).await
-    }
-    async fn runs(&self, tenant: &str, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunRow>, StoreError> {
-        self.up()?.runs(tenant, filter, page).await
-    }
-    async fn thread(&self, tenant: &str, thread_id: &str) -> Result<Option<ThreadRow>, StoreError> {
-        self.up()?.thread(tenant, thread_id).await
-    }
-    async fn threads(
-        &self,
-        tenant: &str,
-        filter: &ThreadFilter,
-        page: &PageRequest,
-    ) -> Result<Page<ThreadRow>, StoreError> {
-        self.up()?.threads(tenant, filter, page).await
-    }
-    async fn checkpoints(
-        &self,
-        owner: &Key,
-        ns: &str,
-        before: Option<Uuid>,
-        limit: u32,
-    ) -> Result<Vec<CheckpointRow>, StoreError> {
-        self.up()?.checkpoints(owner, ns, before, limit).await
-    }
-    async fn checkpoint(&self, owner: &Key, ns: &str, id: Uuid) -> Result<Option<CheckpointRow>, StoreError> {
-        self.up()?.checkpoint(owner, ns, id).await
-    }
-    async fn usage(
-        &self,
-        tenant: &str,
-        by: &[UsageBy],
-        since: Millis,
-        until: Millis,
-    ) -> Result<Vec<UsageSum>, StoreError> {
-        self.up()?.usage(tenant, by, since, until).await
-    }
 }

@@ -189,11 +189,14 @@ impl Owned {
                 let (waits, offset) = (waits(&parked.update), parked.offset);
                 waiting.push_front(parked);
                 self.parked.insert(key.clone(), waiting);
-                self.begin_load(shared, loaded, key, (waits, offset), missing);
+                self.begin_load(shared, loaded, key.clone(), (waits, offset), missing);
                 break;
             }
             self.parked_offsets.remove(&parked.offset);
             apply(shared, &mut shard, parked.update, parked.offset, meters, batch, &mut touched);
+        }
+        if !self.parked.contains_key(&key) {
+            shard.late.remove(&key);
         }
         self.finish(&shard, touched, batch);
     }
@@ -260,6 +263,9 @@ impl Owned {
         }
         let key = update.record.envelope.key();
         let waits = waits(&update);
+        if offset < self.caught_up_at {
+            shard.late.insert(key.clone());
+        }
         self.parked_offsets.insert(offset);
         self.parked.insert(key.clone(), VecDeque::from([Parked { update, offset }]));
         self.begin_load(shared, loaded, key, (waits, offset), missing);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use graph::envelope::Envelope;
+use graph::envelope::{Envelope, Key};
 use run_store::Position as RowPosition;
 use schemas::record::{TokenRecord, UpdateRecord};
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub struct Shard {
     pub written: u64,
     /// What was in the partition when it was taken over has not all been read.
     pub catching_up: bool,
+    /// Keys of which something that was read of that waits for the store.
+    pub late: BTreeSet<Key>,
     pub threads: BTreeMap<(String, String), LiveThread>,
     runs: BTreeMap<Uuid, Box<LiveRun>>,
     awaited: BTreeMap<Uuid, Awaited>,
@@ -90,6 +92,7 @@ impl Shard {
             tokens_next: tokens_from,
             written,
             catching_up: true,
+            late: BTreeSet::new(),
             threads: BTreeMap::new(),
             runs: BTreeMap::new(),
             awaited: BTreeMap::new(),
@@ -110,6 +113,11 @@ impl Shard {
     /// Whether the store knows the run, though its newest update is young.
     pub fn was_here_lately(&self, run_id: Uuid) -> bool {
         self.left.contains(&run_id)
+    }
+
+    /// Whether memory and store are behind what the owner before has shown of a thread.
+    pub fn is_behind(&self, key: &Key) -> bool {
+        self.catching_up || self.late.contains(key)
     }
 
     pub fn bytes(&self) -> usize {

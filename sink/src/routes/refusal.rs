@@ -17,7 +17,7 @@ use crate::{seek::SeekError, values::Unread};
 
 #[derive(Debug)]
 pub enum Refusal {
-    /// Another sink serves the partition.
+    /// Another sink serves the partition, or this one can't tell yet what was shown of it: the question is asked again.
     Moved,
     Error(Box<(Code, ErrorBody)>),
 }

@@ -69,7 +69,7 @@ pub async fn state(
     let shard = shard_of_thread(&shared, &tenant, &thread_id)?;
     let (state, known) = known_or_stored(&shared, &shard, &tenant, &thread_id).await?;
     if checkpoint_id.is_some() || subgraphs || !ns.is_empty() {
-        written(&shard, &tenant, &thread_id).await;
+        written(&shard, &tenant, &thread_id).await?;
     }
     let mut reading = Reading::new(&shared, &shard, &state);
     let found = match checkpoint_id {
@@ -128,7 +128,7 @@ pub async fn history(
         metadata.map(|text| serde_json::from_str(&text).map_err(bad)).transpose()?;
     let shard = shard_of_thread(&shared, &tenant, &thread_id)?;
     let (state, _) = known_or_stored(&shared, &shard, &tenant, &thread_id).await?;
-    written(&shard, &tenant, &thread_id).await;
+    written(&shard, &tenant, &thread_id).await?;
     let limit = limit.unwrap_or(HISTORY_DEFAULT).clamp(1, HISTORY_MAX) as usize;
     let mut reading = Reading::new(&shared, &shard, &state);
     let nothing = Outcomes::new();
@@ -213,6 +213,7 @@ async fn newest(shared: &Shared, tenant: &str, thread_id: &str) -> Result<(Threa
     Ok((state, checkpoint))
 }
 
+/// The partition in memory that a thread lives in, when it knows all that was ever shown of the thread.
 fn shard_of_thread(shared: &Shared, tenant: &str, thread_id: &str) -> Result<Arc<Mutex<Shard>>, Refusal> {
     let partitions = shared.live.partitions();
     if partitions == 0 {
@@ -220,13 +221,14 @@ fn shard_of_thread(shared: &Shared, tenant: &str, thread_id: &str) -> Result<Arc
     }
     let key = Key::thread(tenant, thread_id);
     match shared.live.place(partition_for(key.as_str().as_bytes(), partitions)) {
+        Place::Here(shard) if lock(&shard).is_behind(&key) => Err(Refusal::Moved),
         Place::Here(shard) => Ok(shard),
         Place::Elsewhere => Err(Refusal::Moved),
         Place::Nowhere => Err(Refusal::thread_not_found(thread_id)),
     }
 }
 
-/// From memory, unless the partition is behind what was written before.
+/// From memory, or from the store where nothing happened to the thread since.
 async fn known_or_stored(
     shared: &Shared,
     shard: &Mutex<Shard>,
@@ -260,19 +262,19 @@ async fn newest_row(shared: &Shared, state: &ThreadState) -> Result<Option<Check
     Ok(shared.deps.results.checkpoint(&owner, "", id).await?)
 }
 
-/// Waits, within bounds, until what a client may have seen of the thread can be read.
-async fn written(shard: &Mutex<Shard>, tenant: &str, thread_id: &str) {
+/// Waits until what a client may have seen of the thread can be read. Past the bound it is asked again, or told to be.
+async fn written(shard: &Mutex<Shard>, tenant: &str, thread_id: &str) -> Result<(), Refusal> {
     let name = (tenant.to_owned(), thread_id.to_owned());
     let deadline = Instant::now() + WRITTEN_WITHIN;
     loop {
         {
             let shard = lock(shard);
             if shard.threads.get(&name).is_none_or(|thread| thread.offset < shard.written) {
-                return;
+                return Ok(());
             }
         }
         if Instant::now() >= deadline {
-            return;
+            return Err(Refusal::Moved);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

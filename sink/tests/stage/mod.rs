@@ -1,6 +1,7 @@
 //! A log, a store and sinks over them, and runs to put on the log: real parts, synthetic records.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+mod faulty;
 mod run;
 
 use std::{
@@ -30,7 +31,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-pub use self::run::{NOW, Run};
+pub use self::{
+    faulty::Faulty,
+    run::{NOW, Run},
+};
 
 pub const PARTITIONS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
