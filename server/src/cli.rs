@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use node_workers::Serve;
 
 /// Runs LLM-agent graphs as an event-driven stream.
 #[derive(Parser)]
@@ -194,6 +195,16 @@ pub struct NodeWorkerArgs {
     /// Serve only this node
     #[arg(long, requires = "graph")]
     pub node: Option<String>,
+}
+
+impl NodeWorkerArgs {
+    pub fn serve(self) -> Serve {
+        match (self.graph, self.node) {
+            (Some(graph), Some(node)) => Serve::Node { graph, node },
+            (Some(graph), None) => Serve::Graph(graph),
+            (None, _) => Serve::All,
+        }
+    }
 }
 
 #[derive(Subcommand)]

@@ -28,7 +28,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    roles::Role,
+};
 
 /// What the binary does.
 pub fn command_line() -> ExitCode {
@@ -74,11 +77,11 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
     let metrics = telemetry.metrics.clone();
     let result = match command {
         Command::Dev(args) => dev::dev(config, args, metrics).await,
-        Command::Serve => roles::serve(config, metrics).await,
-        Command::Ingest => roles::ingest(config, metrics).await,
-        Command::Orchestrator => roles::orchestrator(config, metrics).await,
-        Command::NodeWorker(args) => roles::node_worker(config, args, metrics).await,
-        Command::Sink => roles::sink(config, metrics).await,
+        Command::Serve => roles::run(Role::All, config, metrics).await,
+        Command::Ingest => roles::run(Role::Ingest, config, metrics).await,
+        Command::Orchestrator => roles::run(Role::Orchestrator, config, metrics).await,
+        Command::NodeWorker(args) => roles::run(Role::NodeWorker(args.serve()), config, metrics).await,
+        Command::Sink => roles::run(Role::Sink, config, metrics).await,
         Command::Init { .. }
         | Command::Chat(_)
         | Command::Runs(_)

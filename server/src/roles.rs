@@ -1,62 +1,89 @@
-//! Each role as a process of its own, and the verbs that prepare the ground for them.
+//! What a process is: everything, or one role apart from the others; and the verbs that prepare the ground for them.
 
 use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
+use ingest::Ingest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use node_workers::Serve;
 
 use crate::{
-    cli::NodeWorkerArgs,
     config::{Config, StoreKind},
     parts,
     run::Process,
 };
 
-/// Everything in one process, as configured: on the embedded parts or on shared ones.
-pub async fn serve(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
-    let ingest = process.start_all()?;
-    process.serve_clients(ingest, process.node_store.router())?;
-    process.run_until_stopped().await
+/// What of the pipeline runs in a process.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Everything, as configured: on the embedded parts or on shared ones.
+    All,
+    /// HTTP in.
+    Ingest,
+    /// Folds runs and decides what runs next.
+    Orchestrator,
+    /// Works on nodes.
+    NodeWorker(Serve),
+    /// Writes results, serves streams and reads.
+    Sink,
 }
 
-pub async fn ingest(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    config.refuse_embedded("ingest")?;
-    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
-    let ingest = process.ingest(process.sinks_apart()?)?;
-    process.serve_clients(ingest, Router::new())?;
-    process.run_until_stopped().await
+impl Role {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::All => "serve",
+            Role::Ingest => "ingest",
+            Role::Orchestrator => "orchestrator",
+            Role::NodeWorker(_) => "node-worker",
+            Role::Sink => "sink",
+        }
+    }
+
+    /// Opens log and store; None where the process was told to stop before.
+    pub async fn open(&self, config: Config, metrics: PrometheusHandle) -> anyhow::Result<Option<Process>> {
+        if !matches!(self, Role::All) {
+            config.refuse_embedded(self.name())?;
+        }
+        Process::open(config, metrics).await
+    }
+
+    /// Starts its stages. Gives what publishes graphs, where clients are served.
+    pub fn start(self, process: &Process) -> anyhow::Result<Option<Ingest>> {
+        match self {
+            Role::All => {
+                let ingest = process.start_all()?;
+                process.serve_clients(ingest.clone(), process.node_store.router())?;
+                return Ok(Some(ingest));
+            }
+            Role::Ingest => {
+                let ingest = process.ingest(process.sinks_apart()?)?;
+                process.serve_clients(ingest.clone(), Router::new())?;
+                return Ok(Some(ingest));
+            }
+            Role::Orchestrator => {
+                process.start_orchestrator();
+                process.serve_role(Router::new())?;
+            }
+            Role::NodeWorker(serve) => {
+                process.start_node_workers(serve)?;
+                process.serve_role(process.node_store.router())?;
+            }
+            Role::Sink => {
+                let server = &process.config.server;
+                let address = server.advertise.clone().unwrap_or_else(|| format!("http://{}", server.listen));
+                let sink = process.start_sink(address);
+                process.serve_role(sink.router())?;
+            }
+        }
+        Ok(None)
+    }
 }
 
-pub async fn orchestrator(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    config.refuse_embedded("orchestrator")?;
-    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
-    process.start_orchestrator();
-    process.serve_role(Router::new())?;
-    process.run_until_stopped().await
-}
-
-pub async fn node_worker(config: Config, args: NodeWorkerArgs, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    config.refuse_embedded("node-worker")?;
-    let serve = match (args.graph, args.node) {
-        (Some(graph), Some(node)) => Serve::Node { graph, node },
-        (Some(graph), None) => Serve::Graph(graph),
-        (None, _) => Serve::All,
-    };
-    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
-    process.start_node_workers(serve)?;
-    process.serve_role(process.node_store.router())?;
-    process.run_until_stopped().await
-}
-
-pub async fn sink(config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
-    config.refuse_embedded("sink")?;
-    let address = config.server.advertise.clone().unwrap_or_else(|| format!("http://{}", config.server.listen));
-    let Some(process) = Process::open(config, metrics).await? else { return Ok(()) };
-    let sink = process.start_sink(address);
-    process.serve_role(sink.router())?;
+/// Is that role until the process is told to stop.
+pub async fn run(role: Role, config: Config, metrics: PrometheusHandle) -> anyhow::Result<()> {
+    let Some(process) = role.open(config, metrics).await? else { return Ok(()) };
+    role.start(&process)?;
     process.run_until_stopped().await
 }
 

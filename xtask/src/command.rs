@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::root;
+use crate::{
+    backends::{Backend, Server},
+    root,
+};
 
 pub struct Run {
     command: Command,
@@ -39,6 +42,14 @@ impl Run {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Tells it where these are.
+    pub fn servers(mut self, servers: &[(Backend, Server)]) -> Self {
+        for (backend, server) in servers {
+            self = self.env(backend.variable(), &server.address.to_string());
+        }
         self
     }
 

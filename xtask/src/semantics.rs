@@ -11,19 +11,32 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    backends::{Backend, Server},
     command, packages, root,
     test::{Session, cargo},
 };
 
 const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]; then --alone \
-                     (no pipeline), or options of `semantics-pipeline play`, such as --crash";
+                     (no pipeline), or options of `semantics-pipeline play`, such as --crash, or --on roles";
 
 /// What the suite draws: seed, number, kind. Another seed is another day's work, by hand: a case may touch a difference that
 /// no page names yet.
 const SUITE: [(&str, &str, &str); 2] = [("4001", "150", ""), ("4002", "150", "rich")];
 
-/// Fresh cases through the fold and through the pipeline, which is killed at random points of each.
+/// Of the recorded cases, what the suite plays on Kafka and a CQL store while one process after another is killed.
+const SHARED: [(&str, &str); 2] = [("cases", "roles"), ("rich", "kafka")];
+const SHARED_CASES: &str = "24";
+
+/// Cases through the fold and through the pipeline, which is killed at random points of each: a few recorded ones on Kafka
+/// and a CQL store, and fresh ones on the embedded parts.
 pub fn suite(session: &mut Session) -> Result<()> {
+    cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
+    for (name, on) in SHARED {
+        let file = format!("semantics/cases/{name}.jsonl.gz");
+        let options = ["play", &file, "--sample", SHARED_CASES, "--on", on, "--crash"];
+        command::program(PIPELINE, &options).servers(session.servers()).run()?;
+        session.passed();
+    }
     if let Err(error) = packages::require_python() {
         return session.skip("LangGraph itself", &format!("{error:#}"));
     }
@@ -34,6 +47,8 @@ pub fn suite(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
+const PIPELINE: &str = "target/debug/semantics-pipeline";
+
 pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
@@ -42,6 +57,14 @@ pub fn run(arguments: &[String]) -> Result<()> {
         [file, options @ ..] => hold(&fs::canonicalize(file).with_context(|| format!("no file {file}"))?, options),
         [] => bail!(USAGE),
     }
+}
+
+/// Kafka and Cassandra, where the cases are to be played there and nobody has said where they are.
+fn servers(options: &[&str]) -> Result<Vec<(Backend, Server)>> {
+    let shared = ["kafka", "roles"].iter().any(|on| options.windows(2).any(|pair| pair == ["--on", on]));
+    let missing = |backend: &Backend| shared && std::env::var_os(backend.variable()).is_none();
+    let wanted = [Backend::Kafka, Backend::Cassandra].into_iter().filter(missing);
+    wanted.map(|backend| Ok((backend, backend.start()?))).collect()
 }
 
 /// Prints `N passed, N failed, N excluded` for the fold and for the pipeline, and why cases failed.
@@ -54,7 +77,8 @@ fn hold(file: &Path, options: &[&str]) -> Result<()> {
     cargo(&["build", "--quiet", "--workspace", "--bins"]).run()?;
     let file = file.to_string_lossy();
     let alone = command::program("target/debug/semantics", &[&file]).run();
-    let whole = command::program("target/debug/semantics-pipeline", &["play", &file]).args(options).run();
+    let servers = servers(options)?;
+    let whole = command::program(PIPELINE, &["play", &file]).args(options).servers(&servers).run();
     alone.and(whole)
 }
 

@@ -26,8 +26,8 @@ pub const NAMES: [&str; 12] = [
     "kafka",
     "cql",
     "end-to-end",
-    "benches",
     "semantics",
+    "benches",
     "python",
     "docs",
 ];
@@ -51,13 +51,13 @@ pub const SUITES: [Suite; 12] = [
         needs: &[Backend::Kafka, Backend::Cassandra],
         run: end_to_end,
     },
-    Suite { name: NAMES[8], about: "each bench works, small and short", needs: &[], run: bench::smoke },
     Suite {
-        name: NAMES[9],
-        about: "fresh random graphs: LangGraph, the fold, and the whole pipeline killed in the middle",
-        needs: &[],
+        name: NAMES[8],
+        about: "LangGraph's cases: the fold and the whole pipeline killed in the middle, fresh ones and on Kafka and CQL",
+        needs: &[Backend::Kafka, Backend::Cassandra],
         run: semantics::suite,
     },
+    Suite { name: NAMES[9], about: "each bench works, small and short", needs: &[], run: bench::smoke },
     Suite {
         name: NAMES[10],
         about: "nodes in Python, and LangGraph graphs served as they are",

@@ -78,10 +78,7 @@ pub fn lint(_: &[String]) -> Result<()> {
 impl Session {
     /// Runs a `cargo test`, and adds what it counts to the sum.
     pub fn cargo_test(&mut self, arguments: &[&str]) -> Result<()> {
-        let mut run = cargo(&["test", "--workspace", "--no-fail-fast"]).args(arguments);
-        for (backend, server) in &self.servers {
-            run = run.env(backend.variable(), &server.address.to_string());
-        }
+        let mut run = cargo(&["test", "--workspace", "--no-fail-fast"]).args(arguments).servers(&self.servers);
         if let Ok(xtask) = std::env::current_exe() {
             run = run.env(BACKENDS_VARIABLE, &xtask.to_string_lossy());
         }
@@ -102,6 +99,10 @@ impl Session {
             bail!("cargo test did not succeed");
         }
         Ok(())
+    }
+
+    pub fn servers(&self) -> &[(Backend, Server)] {
+        &self.servers
     }
 
     /// Notes a check that is no test of cargo's.

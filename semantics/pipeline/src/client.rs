@@ -10,7 +10,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 const AGAIN: Duration = Duration::from_millis(50);
-const TRIES_MAX: usize = 400;
+/// Two minutes: on Kafka what a killed process had is another's when its sessions have ended.
+const TRIES_MAX: usize = 2_400;
 /// No run of a case takes nearly so long.
 const RUN_MAX: Duration = Duration::from_secs(60);
 const HISTORY_MAX: usize = 1_000;

@@ -1,9 +1,10 @@
 //! Plays cases of LangGraph's semantics on the whole pipeline, over HTTP: `semantics-pipeline FILE`. The pipeline is a
-//! child process, so that it can be killed; `cargo xtask semantics` starts this.
+//! child process, or one for each role, so that it can be killed; `cargo xtask semantics` starts this.
 
 mod arguments;
 mod calls;
 mod client;
+mod kills;
 mod node;
 mod play;
 mod process;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match arguments.verb {
                 Verb::Play(play) => wave::play_file(&play).await,
-                Verb::Serve { folder, listen } => serve::serve(folder, listen).await.map(|()| true),
+                Verb::Serve(serve) => serve::serve(serve).await.map(|()| true),
             }
         })
     });

@@ -13,13 +13,15 @@ use crate::{
     steps::{self, Streamed},
 };
 
-/// Why the pipeline and the recording of a case differ, or nothing. With `wait` runs are not streamed.
-pub async fn check(api: &Api, case: &Case, wait: bool) -> Result<(), String> {
+/// Why the pipeline and the recording of a case differ, or nothing. `graph` is what the case's own is published as. With
+/// `wait` runs are not streamed.
+pub async fn check(api: &Api, case: &Case, graph: &str, wait: bool) -> Result<(), String> {
     let unheard = |error: anyhow::Error| format!("{}: no answer: {error:#}", case.id);
     api.make_thread(&case.id).await.map_err(unheard)?;
     for (place, _, expected) in case.made() {
         let place_of = |why: String| format!("{}: {why}", case.place(place));
-        let called = make(api, case, place, wait).await.map_err(|error| place_of(format!("no answer: {error:#}")))?;
+        let called =
+            make(api, case, graph, place, wait).await.map_err(|error| place_of(format!("no answer: {error:#}")))?;
         let mut expected = expected.clone();
         if wait {
             expected["steps"] = json!([]);
@@ -29,7 +31,7 @@ pub async fn check(api: &Api, case: &Case, wait: bool) -> Result<(), String> {
     Ok(())
 }
 
-async fn make(api: &Api, case: &Case, place: usize, wait: bool) -> anyhow::Result<Called> {
+async fn make(api: &Api, case: &Case, graph: &str, place: usize, wait: bool) -> anyhow::Result<Called> {
     let (thread, call, key) = (&case.id, &case.calls[place], format!("{}-{place}", case.id));
     let at = match call.at {
         Some(at) => {
@@ -49,7 +51,7 @@ async fn make(api: &Api, case: &Case, place: usize, wait: bool) -> anyhow::Resul
             (Some(_), Some(state)) => questions(state),
             (Some(_), None) => questions(&latest(api, thread).await?),
         };
-        run(api, thread, &key, &calls::run(&case.id, call, checkpoint_id, &questions), wait).await?
+        run(api, thread, &key, &calls::run(graph, call, checkpoint_id, &questions), wait).await?
     };
     anyhow::ensure!(odd.is_none(), "an event that was not asked for: {odd:?}");
     let state = calls::snapshot(&latest(api, thread).await?);

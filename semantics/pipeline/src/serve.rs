@@ -1,34 +1,33 @@
-//! The pipeline itself: all stages in this process, and a node type that runs cases' programs.
-
-use std::{net::SocketAddr, path::PathBuf};
+//! The pipeline itself: all stages in this process or one role, and a node type that runs cases' programs.
 
 use anyhow::Context;
 use graph::spec::GraphSpec;
-use node_workers::NodeRegistry;
+use node_workers::{NodeRegistry, Serve as Nodes};
 use semantics::case::NODE_TYPE;
 use server::{
-    config::{Config, Log, Server},
-    embed::Embedded,
+    config::{Config, Log, LogKind, Secret, Server, Store, StoreKind},
+    embed::{Embedded, Role},
 };
 use tokio::sync::mpsc;
 
-use crate::node::{ExecutionBook, ProgramNode};
+use crate::{
+    arguments::{Part, Serve},
+    node::{ExecutionBook, ProgramNode},
+};
 
 /// What is said when clients are served.
 pub const READY: &str = "ready";
 /// What is said of a list of graphs that runs may name now.
 pub const PUBLISHED: &str = "published";
+/// Where Kafka and the CQL store are.
+const KAFKA: &str = "MILLSTREAM_TEST_KAFKA";
+const CQL: &str = "MILLSTREAM_TEST_CQL";
 
 /// Serves until standard input ends. Each line of it is a list of graphs, answered by a line.
-pub async fn serve(folder: PathBuf, listen: SocketAddr) -> anyhow::Result<()> {
-    let book = ExecutionBook::open(&folder.join("executions")).context("the book of executions")?;
+pub async fn serve(serve: Serve) -> anyhow::Result<()> {
+    let book = ExecutionBook::open(&serve.folder.join("executions")).context("the book of executions")?;
     let nodes = NodeRegistry::new().with_type(NODE_TYPE, move |settings| ProgramNode::new(settings, book.clone()));
-    let config = Config {
-        server: Server { listen, data_dir: folder.join("data"), drain_seconds: 1, ..Server::default() },
-        log: Log { create: true, partitions: 2, node_partitions: 1, ..Log::default() },
-        ..Config::default()
-    };
-    let embedded = Embedded::start(config, nodes).await?;
+    let embedded = Embedded::start_as(role(serve.part), config(&serve)?, nodes).await?;
     println!("{READY}");
     let mut lines = input();
     while let Some(line) = lines.recv().await {
@@ -39,6 +38,40 @@ pub async fn serve(folder: PathBuf, listen: SocketAddr) -> anyhow::Result<()> {
     }
     // Whoever started this is gone; what is written is all that may be asked for.
     std::process::exit(0);
+}
+
+fn role(part: Part) -> Role {
+    match part {
+        Part::All => Role::All,
+        Part::Ingest => Role::Ingest,
+        Part::Orchestrator => Role::Orchestrator,
+        Part::NodeWorker => Role::NodeWorker(Nodes::All),
+        Part::Sink => Role::Sink,
+    }
+}
+
+fn config(serve: &Serve) -> anyhow::Result<Config> {
+    let server = Server {
+        listen: serve.listen,
+        data_dir: serve.folder.join("data"),
+        drain_seconds: 1,
+        secret: Some(Secret::new("between-roles")),
+        ..Server::default()
+    };
+    let log = Log { create: true, partitions: 2, node_partitions: 1, ..Log::default() };
+    let Some(name) = &serve.shared else { return Ok(Config { server, log, ..Config::default() }) };
+    let address = |variable: &str| {
+        std::env::var(variable).with_context(|| format!("{variable} is not set: `cargo xtask backends up` says how"))
+    };
+    let log = Log { kind: LogKind::Kafka, brokers: Some(address(KAFKA)?), prefix: format!("{name}-"), ..log };
+    let store = Store {
+        kind: StoreKind::Scylla,
+        nodes: Some(address(CQL)?),
+        keyspace: name.clone(),
+        create: true,
+        ..Store::default()
+    };
+    Ok(Config { server, log, store, ..Config::default() })
 }
 
 /// The lines of standard input. A thread waits for them; it ends with the process.

@@ -1,10 +1,10 @@
-//! A file, in waves: the cases of a wave are played side by side on one pipeline, and the next wave has a new one, so that
-//! the number of live graphs stays bounded.
+//! A file, in waves: the cases of a wave are played side by side on one pipeline. An embedded one is made anew for the next
+//! wave, so that the number of live graphs stays bounded. On Kafka it stays, for a start costs seconds: there the cases of
+//! the next wave are new versions of the same graphs, so that they have the same topics and consumers.
 
 use std::{
     panic::AssertUnwindSafe,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -13,27 +13,34 @@ use semantics::{
     case::Case,
     tally::{self, Tally},
 };
+use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::{arguments::Play, client::Api, play, process::Pipeline, report};
+use crate::{
+    arguments::{On, Play},
+    client::Api,
+    kills::{Kills, Random},
+    play,
+    process::Pipeline,
+    report,
+};
 
-/// After a start the pipeline is killed within this time.
-const KILLED_AFTER_MS: std::ops::Range<u64> = 20..700;
-/// Then it is left to end what it has.
-const KILLS_MAX: usize = 6;
+const WAVE_EMBEDDED: usize = 48;
+const WAVE_SHARED: usize = 24;
 
 /// Whether every case passed.
 pub async fn play_file(play: &Play) -> anyhow::Result<bool> {
-    let (mut cases, excluded) = tally::load(&play.file);
-    let has = |case: &Case, word: &String| case.id == *word || case.flags.contains(word);
-    cases.retain(|case| play.only.is_empty() || play.only.iter().any(|word| has(case, word)));
-    cases.retain(|case| !play.without.iter().any(|word| has(case, word)));
-    cases.truncate(play.first.unwrap_or(usize::MAX));
+    let (cases, excluded) = chosen(play);
     let begun = Instant::now();
-    let mut random = Random(play.seed);
     let (mut tally, mut failed, mut crashes) = (Tally { excluded, ..Tally::default() }, Vec::new(), Crashes::default());
-    for wave in cases.chunks(play.wave.max(1)) {
-        let outcomes = play_wave(play, wave, &mut random, &mut crashes).await?;
+    let wave_max = play.wave.unwrap_or(if play.on == On::Embedded { WAVE_EMBEDDED } else { WAVE_SHARED });
+    let (mut random, mut stage) = (Random(play.seed), None);
+    for wave in cases.chunks(wave_max.max(1)) {
+        let mut on = match stage.take() {
+            Some(stage) => stage,
+            None => Stage::start(play.on).await?,
+        };
+        let outcomes = play_wave(play, wave, &mut on.pipeline, &mut random, &mut crashes).await?;
         for (case, outcome) in wave.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => tally.passed += 1,
@@ -45,12 +52,41 @@ pub async fn play_file(play: &Play) -> anyhow::Result<bool> {
         }
         let seconds = begun.elapsed().as_secs();
         eprintln!("{} of {} cases, {} failed, {seconds} s", tally.passed + failed.len(), cases.len(), failed.len());
+        stage = (play.on != On::Embedded).then_some(on);
     }
     report::print(&tally, &failed, &cases, play.show);
     if play.crash {
         println!("killed {} times; {} of {} cases lived through a kill", crashes.kills, crashes.hit, cases.len());
     }
     Ok(failed.is_empty())
+}
+
+/// The cases of the file that are asked for, and how many a named difference leaves out.
+fn chosen(play: &Play) -> (Vec<Case>, usize) {
+    let (mut cases, excluded) = tally::load(&play.file);
+    let has = |case: &Case, word: &String| case.id == *word || case.flags.contains(word);
+    cases.retain(|case| play.only.is_empty() || play.only.iter().any(|word| has(case, word)));
+    cases.retain(|case| !play.without.iter().any(|word| has(case, word)));
+    if let Some(count) = play.sample {
+        let mut random = Random(play.seed);
+        cases.sort_by_cached_key(|_| random.draw());
+        cases.truncate(count);
+    }
+    cases.truncate(play.first.unwrap_or(usize::MAX));
+    (cases, excluded)
+}
+
+/// A pipeline and its folder.
+struct Stage {
+    pipeline: Pipeline,
+    _folder: TempDir,
+}
+
+impl Stage {
+    async fn start(on: On) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the pipeline")?;
+        Ok(Stage { pipeline: Pipeline::start(on, folder.path()).await?, _folder: folder })
+    }
 }
 
 #[derive(Default)]
@@ -63,31 +99,30 @@ struct Crashes {
 async fn play_wave(
     play: &Play,
     wave: &[Case],
+    pipeline: &mut Pipeline,
     random: &mut Random,
     crashes: &mut Crashes,
 ) -> anyhow::Result<Vec<Result<(), String>>> {
-    let folder = tempfile::tempdir().context("a folder for the pipeline")?;
-    let mut pipeline = Pipeline::start(folder.path()).await?;
     let mut outcomes: Vec<Result<(), String>> = wave.iter().map(|_| Ok(())).collect();
-    let api = Api::new(pipeline.address, play.crash)?;
-    let kills = AtomicUsize::new(0);
+    let api = Api::new(pipeline.address(), play.crash)?;
+    let kills_made = AtomicUsize::new(0);
     let mut running = FuturesUnordered::new();
     for (place, case) in wave.iter().enumerate() {
-        if let Err(error) = pipeline.publish(&case.graph.compile(&case.id).specs).await {
+        if let Err(error) = pipeline.publish(&case.graph.compile(&graph_name(place)).specs).await {
             outcomes[place] = Err(format!("{}: {error:#}", case.id));
         }
     }
     for (place, case) in wave.iter().enumerate().filter(|(place, _)| outcomes[*place].is_ok()) {
-        let (api, kills) = (&api, &kills);
+        let (api, kills_made) = (&api, &kills_made);
         running.push(async move {
-            let before = kills.load(Ordering::Relaxed);
-            let outcome = AssertUnwindSafe(play::check(api, case, play.wait)).catch_unwind().await;
+            let before = kills_made.load(Ordering::Relaxed);
+            let graph = graph_name(place);
+            let outcome = AssertUnwindSafe(play::check(api, case, &graph, play.wait)).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| Err(format!("{}: panic", case.id)));
-            (place, outcome, kills.load(Ordering::Relaxed) > before)
+            (place, outcome, kills_made.load(Ordering::Relaxed) > before)
         });
     }
-    let mut left = if play.crash { KILLS_MAX } else { 0 };
-    let mut kill_at = Instant::now() + random.within(KILLED_AFTER_MS);
+    let mut kills = if play.crash { Kills::on(play.on, random) } else { Kills::none() };
     loop {
         tokio::select! {
             ended = running.next() => match ended {
@@ -97,12 +132,11 @@ async fn play_wave(
                 }
                 None => break,
             },
-            () = tokio::time::sleep_until(kill_at), if left > 0 => {
-                left -= 1;
-                kills.fetch_add(1, Ordering::Relaxed);
+            () = tokio::time::sleep_until(kills.next), if !kills.is_over() => {
+                kills_made.fetch_add(1, Ordering::Relaxed);
                 crashes.kills += 1;
-                pipeline.crash().await?;
-                kill_at = Instant::now() + random.within(KILLED_AFTER_MS);
+                pipeline.crash(random.draw()).await?;
+                kills.made(random);
             }
         }
     }
@@ -112,15 +146,7 @@ async fn play_wave(
     Ok(outcomes)
 }
 
-/// The same points from the same seed.
-struct Random(u64);
-
-impl Random {
-    fn within(&mut self, range: std::ops::Range<u64>) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Duration::from_millis(range.start + (mixed ^ (mixed >> 31)) % (range.end - range.start))
-    }
+/// Of the case at that place of its wave.
+fn graph_name(place: usize) -> String {
+    format!("case-{place}")
 }
