@@ -108,7 +108,8 @@ pub trait Blobs: Send + Sync {
 /// What became of runs. Sink.
 #[async_trait]
 pub trait Results: Send + Sync {
-    /// Writes of many runs; the rows of one run go in one request.
+    /// Writes of many runs; the rows of one run go in one request. Where it is cut off, an update is found only when all
+    /// that was given with it, for any of the runs, is there.
     async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<()>;
     async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>>;
     /// Updates numbered above `after`, in order.

@@ -36,6 +36,7 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::DeletesAreForgotten, "where_a_thread_was_deleted_is_known"),
     (Flaw::UndoneRunsLeaveHistory, "a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
+    (Flaw::UpdatesBeforeTheRest, "an_update_is_found_when_all_that_was_written_with_it_is"),
 ];
 
 #[tokio::test]

@@ -104,7 +104,8 @@ pub const CASES: &[Case] = cases! {
         updates_come_in_order
         updates_begin_after_a_number
         repeated_updates_are_read_once
-        a_long_run_is_read_in_pieces;
+        a_long_run_is_read_in_pieces
+        an_update_is_found_when_all_that_was_written_with_it_is;
     lists:
         runs_are_newest_first
         runs_are_listed_by_user

@@ -1,6 +1,18 @@
 //! Updates of a run: in order, from a number on, each once.
 
-use super::bench::{Bench, Outcome, same, update};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Context, Poll},
+};
+
+use graph::envelope::Key;
+
+use super::bench::{Bench, Outcome, holds, same, update, write_of};
+use crate::rows::RunWrite;
+
+/// No store takes so many steps for one run.
+const STEPS_MAX: usize = 200;
 
 pub(super) async fn updates_come_in_order(bench: &mut Bench<'_>) -> Outcome {
     let run = bench.run(1);
@@ -53,4 +65,46 @@ pub(super) async fn a_long_run_is_read_in_pieces(bench: &mut Bench<'_>) -> Outco
     }
     same!(bench.store.updates(&run.tenant, run.run_id, after, 100).await?, [], "what follows the end");
     Ok(())
+}
+
+/// A process that died while it wrote takes an update that it finds for one of which nothing is missing.
+pub(super) async fn an_update_is_found_when_all_that_was_written_with_it_is(bench: &mut Bench<'_>) -> Outcome {
+    for steps in 1..STEPS_MAX {
+        let (run, thread) = (bench.run(steps as u64), bench.thread(&format!("t {steps}"), steps as u64));
+        let checkpoint = bench.checkpoint(&Key::thread(&run.tenant, &thread.thread_id), "", steps as u64);
+        let write = RunWrite {
+            updates: vec![update(1)],
+            run: Some(run.clone()),
+            thread: Some(thread.clone()),
+            checkpoints: vec![checkpoint.clone()],
+            ..write_of(&run)
+        };
+        let ended = cut(steps, bench.store.write(vec![write].into())).await;
+        if !bench.store.updates(&run.tenant, run.run_id, 0, 1).await?.is_empty() {
+            let what = format!("of a write that was cut off after {steps} steps");
+            same!(bench.store.run(&run.tenant, run.run_id).await?, Some(run.clone()), "the run {what}");
+            same!(bench.store.thread(&run.tenant, &thread.thread_id).await?, Some(thread), "the thread {what}");
+            let found = bench.store.checkpoint(&checkpoint.owner, "", checkpoint.checkpoint_id).await?;
+            same!(found, Some(checkpoint), "the checkpoint {what}");
+        }
+        if let Some(ended) = ended {
+            return Ok(ended?);
+        }
+    }
+    holds!(false, "a write took more than {STEPS_MAX} steps");
+    Ok(())
+}
+
+/// Polls a future so often, and drops it where it isn't done by then.
+async fn cut<T>(mut polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context: &mut Context<'_>| {
+        polls -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

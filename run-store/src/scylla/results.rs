@@ -83,7 +83,7 @@ impl ScyllaStore {
     async fn write_all(&self, runs: &[RunWrite]) -> Result<(), StoreError> {
         check_sizes(runs, self.cell_bytes_max)?;
         stream::iter(runs.iter().map(Ok))
-            .try_for_each_concurrent(RUNS_IN_FLIGHT_MAX, |run| self.write_run(run))
+            .try_for_each_concurrent(RUNS_IN_FLIGHT_MAX, |run| self.write_all_but_updates(run))
             .await?;
         // Threads apart: several runs of a call may bring the same one, and the servers would mix equal positions.
         stream::iter(newest_threads(runs).into_iter().map(Ok))
@@ -91,11 +91,15 @@ impl ScyllaStore {
                 self.put_thread(row).await?;
                 self.list_thread(row).await
             })
+            .await?;
+        // Whoever reads the log again after a crash writes nothing for an update that is here.
+        stream::iter(runs.iter().map(Ok))
+            .try_for_each_concurrent(RUNS_IN_FLIGHT_MAX, |run| self.put_updates(&run.tenant, run.run_id, &run.updates))
             .await
     }
 
-    async fn write_run(&self, write: &RunWrite) -> Result<(), StoreError> {
-        let RunWrite { tenant, run_id, updates, run, thread: _, checkpoints, usage } = write;
+    async fn write_all_but_updates(&self, write: &RunWrite) -> Result<(), StoreError> {
+        let RunWrite { tenant: _, run_id: _, updates: _, run, thread: _, checkpoints, usage } = write;
         let run = async {
             let Some(row) = run else { return Ok(()) };
             self.put_run(row).await?;
@@ -107,8 +111,7 @@ impl ScyllaStore {
             }
             Ok(())
         };
-        let updates = self.put_updates(tenant, *run_id, updates);
-        tokio::try_join!(run, updates, self.put_checkpoints(checkpoints), usage)?;
+        tokio::try_join!(run, self.put_checkpoints(checkpoints), usage)?;
         Ok(())
     }
 

@@ -44,6 +44,7 @@ pub enum Flaw {
     UsageCountedTwice,
     BeforeIsIncluded,
     HalfABatchWritten,
+    UpdatesBeforeTheRest,
     LastArchivedCounts,
     OneArchiveForAll,
     HistoryOutlivesItsThread,

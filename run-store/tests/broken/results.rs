@@ -29,6 +29,13 @@ impl Results for BrokenStore {
             Some(Flaw::OlderViewWins) => {
                 runs.iter_mut().flat_map(|run| &mut run.run).for_each(|row| row.position = self.last_position());
             }
+            Some(Flaw::UpdatesBeforeTheRest) => {
+                let mut updates = runs.clone();
+                updates.iter_mut().for_each(|run| {
+                    (run.run, run.thread, run.checkpoints) = (None, None, Vec::new());
+                });
+                self.inner.write(updates.into()).await?;
+            }
             Some(Flaw::HalfABatchWritten) if runs.len() > 1 => runs.truncate(runs.len() / 2),
             _ => {}
         }
