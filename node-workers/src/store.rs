@@ -69,7 +69,7 @@ impl TaskStore<'_> {
         self.put_with(Put { namespace: owned(namespace), key: key.to_owned(), value, ttl_ms: None }).await
     }
 
-    /// As [`TaskStore::put`], with a time to live.
+    /// As [`TaskStore::put`], with a time to live. What a search by meaning looks at is what the store's own index says.
     pub async fn put_with(&self, put: Put) -> Result<(), TaskError> {
         self.inner().put(self.tenant, put).await.map_err(failed)
     }
@@ -97,9 +97,13 @@ fn owned(labels: &[&str]) -> Namespace {
 
 /// What is asked wrongly stays wrong; a store that is away may come back.
 fn failed(error: ItemsError) -> TaskError {
-    match error {
+    match &error {
         // LangGraph's stores raise it.
-        ItemsError::Refused(says) => failure::of_kind(failure::node_failed(says), "ValueError"),
+        ItemsError::Refused(says) => failure::of_kind(failure::node_failed(says.as_str()), "ValueError"),
         ItemsError::Store(error) => failure::retryable(format!("the long-term store: {error}")),
+        ItemsError::Embedding(why) => {
+            let error = failure::retryable(format!("the long-term store: {error}"));
+            TaskError { retryable: why.retryable, ..error }
+        }
     }
 }

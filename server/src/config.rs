@@ -13,7 +13,7 @@ pub use self::sections::*;
 
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
-const LISTS: [&str; 1] = ["server.cors"];
+const LISTS: [&str; 2] = ["server.cors", "embedding.fields"];
 /// An idle owner of a partition speaks up a little more often.
 const IDLE_WORD_SECONDS: u64 = 5;
 
@@ -27,6 +27,7 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Aliases that graphs name.
     pub models: BTreeMap<String, Model>,
+    pub embedding: Embedding,
     pub workers: Workers,
     pub auth: Auth,
     pub limits: Limits,

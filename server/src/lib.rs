@@ -22,6 +22,7 @@ mod graph_test;
 mod graphs;
 mod init;
 mod keys;
+mod models;
 mod trial;
 
 use std::process::ExitCode;

@@ -5,29 +5,20 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use event_log::ProgressBoard;
-use graph::{
-    spec::ModelAlias,
-    world::{Clock, Random},
-};
+use graph::world::{Clock, Random};
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
-use node_workers::{
-    CallContent, ModelRegistry, NodeRegistry, NodeStore, Serve,
-    models::{
-        openai::{OpenAi, OpenAiSettings},
-        scripted::Scripted,
-    },
-};
+use node_workers::{CallContent, NodeRegistry, NodeStore, Serve};
 use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::{Config, LogKind, OPENAI, SCRIPTED},
-    opening,
+    config::{Config, LogKind},
+    models, opening,
     parts::Parts,
     reach::Reach,
     readiness::Dependencies,
@@ -42,7 +33,6 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 /// row without a sync on the embedded log, and some milliseconds of a broker on Kafka.
 const COMMIT_EMBEDDED: Duration = Duration::from_millis(50);
 const COMMIT_KAFKA: Duration = Duration::from_millis(200);
-const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// What all roles are built from.
 pub struct Process {
@@ -92,7 +82,7 @@ impl Process {
             models.await;
             anyhow::Ok(())
         });
-        let store = LongTermStore::new(parts.store.clone(), clock.clone());
+        let store = LongTermStore::new(parts.store.clone(), clock.clone()).with_index(models::index(&config)?);
         let node_store = node_store(&config, store.clone(), clock.clone(), &*random);
         Ok(Some(Process {
             config,
@@ -156,7 +146,7 @@ impl Process {
             ..node_workers::Config::default()
         };
         let http = node_workers::http_client()?;
-        let models = Arc::new(models(&self.config, &http)?);
+        let models = Arc::new(models::registry(&self.config, &http)?);
         let named = self.config.models.values().filter_map(|model| Some(model.target.split_once('/')?.0.to_owned()));
         self.needs.add_models(Arc::clone(&models), named.collect(), self.config.ready.model);
         let deps = node_workers::Deps {
@@ -329,34 +319,4 @@ fn node_store(config: &Config, store: LongTermStore, clock: Arc<dyn Clock>, rand
         None => [random.uuid(), random.uuid()].map(uuid::Uuid::into_bytes).concat(),
     };
     NodeStore::new(store, clock, &secret, config.store_address().as_deref())
-}
-
-/// A provider owns key and address, an alias only names a model of it.
-fn models(config: &Config, http: &reqwest::Client) -> anyhow::Result<ModelRegistry> {
-    let mut registry = ModelRegistry::new().provider(Scripted::default());
-    for (name, provider) in &config.providers {
-        let base_url = match (&provider.base_url, name.as_str()) {
-            (_, SCRIPTED) => bail!("[providers.{SCRIPTED}] can't be set: the scripted model is in the program"),
-            (Some(base_url), _) => base_url.clone(),
-            (None, OPENAI) => OPENAI_URL.to_owned(),
-            (None, _) => bail!("[providers.{name}] needs a base_url, up to and with /v1"),
-        };
-        let key = provider.api_key.as_ref().map(|key| key.inner());
-        registry = registry.provider(OpenAi::new(OpenAiSettings::new(name, base_url, key), http.clone()));
-    }
-    for (alias, model) in &config.models {
-        let (provider, _) = model
-            .target
-            .split_once('/')
-            .with_context(|| format!("[models.{alias}] use = {:?} is no <provider>/<model>", model.target))?;
-        if provider != SCRIPTED && !config.providers.contains_key(provider) {
-            bail!(
-                "[models.{alias}] use = {:?} names a provider that isn't there; add [providers.{provider}] with its \
-                 base_url",
-                model.target
-            );
-        }
-        registry = registry.alias(alias, ModelAlias { target: model.target.clone(), fallback: Vec::new() });
-    }
-    Ok(registry)
 }

@@ -1,11 +1,11 @@
-//! `/store`: the long-term store, as the clients' `store` uses it. No embedding is configured anywhere, so `query` and
-//! `index` do what they do on a LangGraph store without an index: nothing.
+//! `/store`: the long-term store, as the clients' `store` uses it. Where no embedding is configured `query` and `index` do
+//! what they do on a LangGraph store without an index: nothing.
 
 use axum::{body::Body, extract::State, response::IntoResponse};
 use graph::envelope::Millis;
 use http::{Method, StatusCode};
 use run_store::{
-    items::{self, ItemsError, ListNamespaces, Search, rfc3339},
+    items::{self, Indexed, ItemsError, ListNamespaces, Search, rfc3339},
     rows::Namespace,
 };
 use schemars::{JsonSchema, SchemaGenerator};
@@ -72,8 +72,7 @@ struct ItemPut {
     namespace: Option<Namespace>,
     key: Option<String>,
     value: Option<Map<String, Value>>,
-    /// False, or the paths that a search by meaning looks at. Nothing does yet.
-    #[allow(dead_code, reason = "what has another shape is refused; nothing is indexed")]
+    /// False, or the paths that a search by meaning looks at, such as `text` or `notes[*].text`.
     index: Option<Index>,
     /// Minutes that it lives after it was put, or read last.
     ttl: Option<f64>,
@@ -81,7 +80,6 @@ struct ItemPut {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "what has another shape is refused; nothing is indexed")]
 enum Index {
     Whether(bool),
     Paths(Vec<String>),
@@ -111,8 +109,7 @@ struct ItemSearch {
     /// 10 unless told.
     limit: Option<usize>,
     offset: Option<usize>,
-    /// By meaning: without an embedding it is left out, as LangGraph's stores do.
-    #[allow(dead_code, reason = "no embedding is configured")]
+    /// What is near to this in meaning comes first. Without an embedding it is left out, as LangGraph's stores do.
     query: Option<String>,
     /// Whether the time of what is found begins anew; yes unless told.
     refresh_ttl: Option<bool>,
@@ -159,13 +156,13 @@ struct NamespacesFound {
 
 impl From<items::Item> for Item {
     fn from(item: items::Item) -> Self {
-        let items::Item { namespace, key, value, created_at, updated_at } = item;
+        let items::Item { namespace, key, value, created_at, updated_at, score: _ } = item;
         Item { namespace, key, value, created_at: rfc3339(created_at), updated_at: rfc3339(updated_at) }
     }
 }
 
 async fn put(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
-    let ItemPut { namespace, key, value, index: _, ttl } = body::compatible(&ingest.config, request).await?;
+    let ItemPut { namespace, key, value, index, ttl } = body::compatible(&ingest.config, request).await?;
     let put = items::Put {
         namespace: namespace.unwrap_or_default(),
         key: given(key, "key")?,
@@ -173,7 +170,12 @@ async fn put(State(ingest): State<Ingest>, asked: Asked, request: http::Request<
         // Down to a millisecond; what is 0 or less is refused as such.
         ttl_ms: ttl.map(|minutes| (minutes * MINUTE_MS).ceil() as Millis),
     };
-    ingest.in_store(ingest.deps.store.put(&asked.caller.tenant, put)).await?;
+    let indexed = match index {
+        None | Some(Index::Whether(true)) => Indexed::AsConfigured,
+        Some(Index::Whether(false)) => Indexed::Nothing,
+        Some(Index::Paths(paths)) => Indexed::Fields(paths),
+    };
+    ingest.in_store(ingest.deps.store.put_indexed(&asked.caller.tenant, put, &indexed)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -199,17 +201,18 @@ async fn delete(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
 
 async fn search(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
     let wanted = body::compatible::<ItemSearch>(&ingest.config, request).await?;
-    let ItemSearch { namespace_prefix, filter, limit, offset, query: _, refresh_ttl } = wanted;
+    let ItemSearch { namespace_prefix, filter, limit, offset, query, refresh_ttl } = wanted;
     let default = Search::default();
     let search = Search {
         prefix: namespace_prefix.unwrap_or_default(),
         filter: filter.unwrap_or_default(),
+        query,
         limit: limit.unwrap_or(default.limit),
         offset: offset.unwrap_or(default.offset),
         refresh_ttl: refresh_ttl.unwrap_or(default.refresh_ttl),
     };
     let found = ingest.in_store(ingest.deps.store.search(&asked.caller.tenant, search)).await?;
-    let items = found.into_iter().map(|item| ItemFound { item: item.into(), score: None }).collect();
+    let items = found.into_iter().map(|item| ItemFound { score: item.score, item: item.into() }).collect();
     Ok(json_of(&ItemsFound { items }))
 }
 
@@ -234,6 +237,10 @@ impl Ingest {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(ItemsError::Refused(says))) => Err(unprocessable(Refusal::new(Code::InvalidValue, says))),
             Ok(Err(ItemsError::Store(error))) => Err(error.into()),
+            Ok(Err(error @ ItemsError::Embedding(_))) => {
+                tracing::warn!(%error, "an item has no vector");
+                Err(Refusal::new(Code::StoreUnavailable, format!("{error}; nothing was stored or searched")))
+            }
             Err(_) => Err(Refusal::store_slow()),
         }
     }

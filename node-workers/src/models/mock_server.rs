@@ -12,22 +12,51 @@ use axum::{
     },
     routing::{get, post},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt, stream};
 use graph::task::Usage;
+use run_store::items::Words;
 use serde_json::{Value, json};
 
 use super::{Answer, Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, ModelSettings, scripted::Scripted};
 
-/// `POST /v1/chat/completions` (streamed or not) and `GET /v1/models`.
+/// `POST /v1/chat/completions` (streamed or not), `POST /v1/embeddings` and `GET /v1/models`.
 pub fn mock_model_router() -> Router {
     Router::new()
         .route("/v1/chat/completions", post(complete))
+        .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .with_state(Arc::new(Scripted::default()))
 }
 
 async fn models() -> Json<Value> {
     Json(json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "millstream"}]}))
+}
+
+/// Texts are near that share words. `dimensions` numbers, 64 unless told; as base64 where that is asked for.
+async fn embed(Json(body): Json<Value>) -> Response {
+    let texts: Vec<&str> = match body.get("input") {
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(texts)) if texts.iter().all(Value::is_string) => {
+            texts.iter().filter_map(Value::as_str).collect()
+        }
+        Some(_) | None => {
+            return refuse(&ModelError::new(Cause::BadRequest, "input: give a text or a list of texts"));
+        }
+    };
+    let dims = body.get("dimensions").and_then(Value::as_u64).filter(|dims| (1..=4_096).contains(dims));
+    let words = Words { dims: dims.unwrap_or(64) as usize };
+    let in_base64 = body.get("encoding_format").is_some_and(|format| format == "base64");
+    let embedding = |text: &str| match in_base64 {
+        true => STANDARD.encode(words.vector(text).iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>()).into(),
+        false => json!(words.vector(text)),
+    };
+    let one =
+        |(index, text): (usize, &&str)| json!({"object": "embedding", "index": index, "embedding": embedding(text)});
+    let data: Vec<Value> = texts.iter().enumerate().map(one).collect();
+    let tokens: u64 = texts.iter().map(|text| graph::expression::estimated_tokens(text)).sum();
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    Json(json!({"object": "list", "data": data, "model": body.get("model"), "usage": usage})).into_response()
 }
 
 async fn complete(State(scripted): State<Arc<Scripted>>, Json(body): Json<Value>) -> Response {

@@ -5,9 +5,10 @@
 
 mod answer;
 mod ask;
+mod embeddings;
 mod refusal;
 
-pub use self::refusal::retry_after;
+pub use self::{embeddings::OpenAiEmbeddings, refusal::retry_after};
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

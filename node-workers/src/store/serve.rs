@@ -11,13 +11,13 @@ use axum::{
 use graph::envelope::Millis;
 use run_store::{
     LongTermStore, StoreError,
-    items::{Item, ItemsError, ListNamespaces, Put, Search, rfc3339},
+    items::{Indexed, Item, ItemsError, ListNamespaces, Put, Search, rfc3339},
 };
 use schemas::{
     error::{Code, ErrorBody},
     node_api::{
-        StoreAnswer, StoreAsk, StoreDelete, StoreGet, StoreItem, StoreListNamespaces, StoreOp, StorePut, StoreResult,
-        StoreSearch,
+        StoreAnswer, StoreAsk, StoreDelete, StoreGet, StoreIndex, StoreItem, StoreListNamespaces, StoreOp, StorePut,
+        StoreResult, StoreSearch,
     },
 };
 
@@ -64,16 +64,22 @@ async fn done(store: &LongTermStore, tenant: &str, op: StoreOp) -> Result<StoreR
             let found = store.get(tenant, &namespace, &key, refresh_ttl.unwrap_or(true)).await?;
             result.item = found.map(shown);
         }
-        StoreOp::Put(StorePut { namespace, key, value, index: _, ttl_ms }) => {
+        StoreOp::Put(StorePut { namespace, key, value, index, ttl_ms }) => {
             let ttl_ms = ttl_ms.map(|ttl| Millis::try_from(ttl).unwrap_or(Millis::MAX));
-            store.put(tenant, Put { namespace, key, value, ttl_ms }).await?;
+            let indexed = match index {
+                None | Some(StoreIndex::Whether(true)) => Indexed::AsConfigured,
+                Some(StoreIndex::Whether(false)) => Indexed::Nothing,
+                Some(StoreIndex::Paths(paths)) => Indexed::Fields(paths),
+            };
+            store.put_indexed(tenant, Put { namespace, key, value, ttl_ms }, &indexed).await?;
         }
         StoreOp::Delete(StoreDelete { namespace, key }) => store.delete(tenant, &namespace, &key).await?,
-        StoreOp::Search(StoreSearch { prefix, query: _, filter, limit, offset, refresh_ttl }) => {
+        StoreOp::Search(StoreSearch { prefix, query, filter, limit, offset, refresh_ttl }) => {
             let default = Search::default();
             let search = Search {
                 prefix,
                 filter: filter.unwrap_or_default(),
+                query,
                 limit: limit.map_or(default.limit, |limit| limit as usize),
                 offset: offset.map_or(default.offset, |offset| offset as usize),
                 refresh_ttl: refresh_ttl.unwrap_or(default.refresh_ttl),
@@ -96,9 +102,9 @@ async fn done(store: &LongTermStore, tenant: &str, op: StoreOp) -> Result<StoreR
 }
 
 fn shown(item: Item) -> StoreItem {
-    let Item { namespace, key, value, created_at, updated_at } = item;
+    let Item { namespace, key, value, created_at, updated_at, score } = item;
     let (created_at, updated_at) = (rfc3339(created_at), rfc3339(updated_at));
-    StoreItem { namespace, key, value, created_at, updated_at, score: None }
+    StoreItem { namespace, key, value, created_at, updated_at, score }
 }
 
 /// Operations before the `n`-th were done.
@@ -106,7 +112,7 @@ fn failed(n: usize, error: &ItemsError) -> Response {
     let code = match error {
         ItemsError::Refused(_) => Code::InvalidValue,
         ItemsError::Store(StoreError::TooLarge { .. }) => Code::RequestTooLarge,
-        ItemsError::Store(_) => {
+        ItemsError::Store(_) | ItemsError::Embedding(_) => {
             tracing::warn!(%error, "the store refused a node's call");
             Code::StoreUnavailable
         }

@@ -26,6 +26,7 @@ use node_workers::{Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeS
 use run_store::{
     Blobs, Items, LongTermStore, Specs,
     embedded::{self, EmbeddedStore},
+    items::{Index, Words},
     rows::SpecRow,
     values::put_values,
 };
@@ -108,7 +109,9 @@ impl Bench {
     }
 
     pub fn node_store(&self, address: Option<&str>) -> NodeStore {
+        let index = Index::new(Arc::new(Words { dims: 24 }), 24, vec!["first".to_owned()]);
         let store = LongTermStore::new(Arc::clone(&self.store) as Arc<dyn Items>, Arc::new(WallClock));
+        let store = store.with_index(Some(index));
         NodeStore::new(store, Arc::new(WallClock), b"shared", address)
     }
 

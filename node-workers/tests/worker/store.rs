@@ -32,7 +32,7 @@ async fn service(State(seen): State<Seen>, Json(ask): Json<NodeAsk>) -> Json<Val
     put["value"] = json!({"first": "Ada", "age": 36});
     let asked = json!([
         {"put": put}, {"get": name},
-        {"search": {"prefix": ["users"], "filter": {"age": {"$gt": 30}}, "query": "who?"}},
+        {"search": {"prefix": ["users"], "filter": {"age": {"$gt": 30}}, "query": "who is ada?"}},
         {"list_namespaces": {"max_depth": 1}}, {"delete": name}, {"get": name}, {"put": put},
     ]);
     let (status, answer) = ops(&access, asked).await;
@@ -74,6 +74,7 @@ async fn a_service_reads_what_it_wrote_within_its_task() {
     assert_eq!(results.len(), 7);
     assert_eq!(results[1]["item"]["value"], json!({"first": "Ada", "age": 36}));
     assert_eq!(results[2]["items"][0]["key"], "name");
+    assert!(results[2]["items"][0]["score"].as_f64().is_some_and(|score| score > 0.5), "{out}");
     assert_eq!(results[3]["namespaces"], json!([["users"]]));
     for written in [0, 4, 5, 6] {
         assert_eq!(results[written], json!({}));

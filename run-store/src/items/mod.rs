@@ -3,7 +3,10 @@
 
 mod filter;
 mod found;
+mod meaning;
 mod names;
+mod paths;
+mod words;
 
 use std::sync::{
     Arc,
@@ -14,9 +17,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::{envelope::Millis, world::Clock};
 use serde_json::{Map, Value};
 
+pub use self::meaning::{EmbedError, Embedder, Index, Indexed};
+pub use self::words::Words;
 use self::{
     filter::Filter,
     found::{First, Names},
+    meaning::{Nearest, packed, read_value},
     names::{check_item, check_labels, check_namespace},
 };
 use crate::{
@@ -43,6 +49,9 @@ pub enum ItemsError {
     Refused(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing was stored or searched.
+    #[error("the embedding model: {0}")]
+    Embedding(#[from] EmbedError),
 }
 
 type Result<T> = std::result::Result<T, ItemsError>;
@@ -54,6 +63,8 @@ pub struct Item {
     pub value: Map<String, Value>,
     pub created_at: Micros,
     pub updated_at: Micros,
+    /// Of a search by meaning: the cosine, where the item has a vector.
+    pub score: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +82,8 @@ pub struct Search {
     pub prefix: Namespace,
     /// What items hold, by key: a value, or an object of operators (`$eq`, `$ne`, `$gt`, `$gte`, `$lt`, `$lte`).
     pub filter: Map<String, Value>,
+    /// Items whose meaning is near to this come first, those without a vector last. Without an index it is left out.
+    pub query: Option<String>,
     pub limit: usize,
     pub offset: usize,
     /// Whether the time of what is found begins anew.
@@ -79,7 +92,7 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Search { prefix: Vec::new(), filter: Map::new(), limit: 10, offset: 0, refresh_ttl: true }
+        Search { prefix: Vec::new(), filter: Map::new(), query: None, limit: 10, offset: 0, refresh_ttl: true }
     }
 }
 
@@ -106,24 +119,40 @@ pub struct LongTermStore {
     items: Arc<dyn Items>,
     clock: Arc<dyn Clock>,
     last: Arc<AtomicI64>,
+    index: Option<Index>,
 }
 
 impl LongTermStore {
     pub fn new(items: Arc<dyn Items>, clock: Arc<dyn Clock>) -> Self {
-        LongTermStore { items, clock, last: Arc::default() }
+        LongTermStore { items, clock, last: Arc::default(), index: None }
+    }
+
+    /// Lets it search by meaning. What was put before has no vectors.
+    pub fn with_index(self, index: Option<Index>) -> Self {
+        LongTermStore { index, ..self }
     }
 
     pub async fn put(&self, tenant: &str, put: Put) -> Result<()> {
+        self.put_indexed(tenant, put, &Indexed::default()).await
+    }
+
+    /// As [`put`](Self::put), with what a search by meaning looks at.
+    pub async fn put_indexed(&self, tenant: &str, put: Put, indexed: &Indexed) -> Result<()> {
         let Put { namespace, key, value, ttl_ms } = put;
         check_namespace(&namespace)?;
         check_item(&namespace, &key)?;
         if ttl_ms.is_some_and(|ttl| !(1..=TTL_MS_MAX).contains(&ttl)) {
             return Err(ItemsError::Refused("ttl: must be above 0; leave it out to keep the item".into()));
         }
+        let value = Value::Object(value);
+        let vectors = match &self.index {
+            Some(index) => index.vectors(indexed, &value).await?,
+            None => Vec::new(),
+        };
         let at = self.tick();
         let row = ItemRow {
             item: ItemKey { tenant: tenant.to_owned(), namespace, key },
-            value: Value::Object(value).to_string().into(),
+            value: packed(&value, &vectors),
             created_at: at,
             updated_at: at,
             ttl_ms,
@@ -150,13 +179,18 @@ impl LongTermStore {
         Ok(self.items.delete_item(&item, self.tick()).await?)
     }
 
-    /// In the order in which namespaces got their oldest item, and then items were made.
+    /// In the order in which namespaces got their oldest item, and then items were made; by meaning, the nearest first.
     pub async fn search(&self, tenant: &str, search: Search) -> Result<Vec<Item>> {
-        let Search { prefix, filter, limit, offset, refresh_ttl } = search;
+        let Search { prefix, filter, query, limit, offset, refresh_ttl } = search;
         check_labels(&prefix)?;
         let filter = Filter::read(&filter)?;
         let now = self.clock.now();
-        let mut first = First::new(offset.saturating_add(limit));
+        let most = offset.saturating_add(limit);
+        let mut nearest = match (&self.index, query.filter(|query| !query.is_empty())) {
+            (Some(index), Some(query)) => Some(Nearest::new(index.vector(&query).await?, most)),
+            (None, _) | (_, None) => None,
+        };
+        let mut first = First::new(most);
         let mut after = None;
         loop {
             let page = self.items.items(tenant, &prefix, after.as_ref(), PAGE, now).await?;
@@ -164,20 +198,24 @@ impl LongTermStore {
             after = Some(last.item.clone());
             for row in page {
                 let holds = filter.is_empty() || filter.holds(&value_of(&row)?).map_err(|wrong| wrong.of(&row.item))?;
-                first.add(row, holds);
+                let has_score = nearest.as_mut().is_some_and(|nearest| nearest.add(&row, holds));
+                first.add(row, holds && !has_score);
             }
-            if first.bytes() > FOUND_BYTES_MAX {
+            if first.bytes() + nearest.as_ref().map_or(0, Nearest::bytes) > FOUND_BYTES_MAX {
                 let says = format!("more than {FOUND_BYTES_MAX} bytes were found: ask for fewer items with `limit`");
                 return Err(ItemsError::Refused(says));
             }
         }
-        let found: Vec<ItemRow> = first.rows().skip(offset).collect();
+        let scored = nearest.into_iter().flat_map(Nearest::rows).map(|(score, row)| (Some(score), row));
+        let all = scored.chain(first.rows().map(|row| (None, row)));
+        let found: Vec<(Option<f64>, ItemRow)> = all.skip(offset).take(limit).collect();
         if refresh_ttl {
-            let mortal: Vec<ItemRow> = found.iter().filter(|row| row.ttl_ms.is_some()).cloned().collect();
+            let rows = found.iter().map(|(_, row)| row);
+            let mortal: Vec<ItemRow> = rows.filter(|row| row.ttl_ms.is_some()).cloned().collect();
             let refreshed = mortal.into_iter().map(|row| async move { self.refresh(&row, now).await });
             stream::iter(refreshed).buffer_unordered(REFRESHED_AT_ONCE).try_collect::<()>().await?;
         }
-        found.into_iter().map(read).collect()
+        found.into_iter().map(|(score, row)| Ok(Item { score, ..read(row)? })).collect()
     }
 
     /// In order.
@@ -219,12 +257,12 @@ impl LongTermStore {
 fn read(row: ItemRow) -> Result<Item> {
     let value = value_of(&row)?;
     let ItemRow { item: ItemKey { tenant: _, namespace, key }, created_at, updated_at, .. } = row;
-    Ok(Item { namespace, key, value, created_at, updated_at })
+    Ok(Item { namespace, key, value, created_at, updated_at, score: None })
 }
 
 fn value_of(row: &ItemRow) -> Result<Map<String, Value>> {
     let unreadable = |error| corrupt(format!("the item {:?} is no JSON object: {error}", row.item.key));
-    Ok(serde_json::from_slice(&row.value).map_err(unreadable)?)
+    Ok(read_value(&row.value).map_err(unreadable)?)
 }
 
 /// RFC 3339, UTC, as LangGraph writes it.

@@ -119,6 +119,24 @@ impl Default for Store {
     }
 }
 
+/// Search by meaning in the long-term store.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Embedding {
+    /// `<provider>/<model>`, such as `openai/text-embedding-3-small`, or `scripted/words`. None: nothing is searched so.
+    pub model: Option<String>,
+    /// Numbers of one of its vectors.
+    pub dims: usize,
+    /// Paths of an item that are looked at, unless its `index` says others; `$` is all of it.
+    pub fields: Vec<String>,
+}
+
+impl Default for Embedding {
+    fn default() -> Self {
+        Embedding { model: None, dims: 1536, fields: vec!["$".to_owned()] }
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workers {

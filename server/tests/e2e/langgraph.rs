@@ -2,13 +2,16 @@
 
 use std::{path::PathBuf, process::Command};
 
-use crate::process::{dev, folder};
+use crate::{
+    model::CountingModel,
+    process::{dev_with, folder},
+};
 
 /// The version whose parser and reconnects these addresses are held to.
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 11] = [
+const CHECKS: [&str; 12] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -19,6 +22,7 @@ const CHECKS: [&str; 11] = [
     "forgets_threads",
     "undoes_runs",
     "keeps_and_finds_items",
+    "finds_by_meaning",
     "nodes_reach_the_store",
 ];
 
@@ -26,7 +30,8 @@ const CHECKS: [&str; 11] = [
 async fn the_published_sdk_finds_what_it_expects() {
     let Some(python) = python() else { return };
     let folder = folder();
-    let server = dev(folder.path(), &[]).await;
+    let model = CountingModel::start().await;
+    let server = dev_with(folder.path(), &[], &embedding(&model)).await;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/langgraph_client.py");
     let url = server.url("");
     let ran = tokio::task::spawn_blocking(move || Command::new(python).arg(script).arg(url).output());
@@ -34,6 +39,16 @@ async fn the_published_sdk_finds_what_it_expects() {
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "after {said}:\n{}\n{}", String::from_utf8_lossy(&ran.stderr), server.said());
     assert_eq!(said.lines().collect::<Vec<_>>(), CHECKS);
+}
+
+/// The store's index, by a model over HTTP.
+fn embedding(model: &CountingModel) -> [(&'static str, String); 4] {
+    [
+        ("MILLSTREAM__PROVIDERS__MOCK__BASE_URL", model.base_url.clone()),
+        ("MILLSTREAM__EMBEDDING__MODEL", "mock/words".to_owned()),
+        ("MILLSTREAM__EMBEDDING__DIMS", "64".to_owned()),
+        ("MILLSTREAM__EMBEDDING__FIELDS", "text".to_owned()),
+    ]
 }
 
 /// A Python with the SDK, made once. None where it can't be had, which CI counts as a failure.

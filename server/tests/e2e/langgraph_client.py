@@ -401,6 +401,19 @@ async def keeps_and_finds_items(client) -> None:
     assert await found(["soon"], refresh_ttl=False) == ["read"]
 
 
+async def finds_by_meaning(client) -> None:
+    store, facts = client.store, ["facts"]
+    await store.put_item(facts, "pets", {"text": "Ada has a cat and two dogs"})
+    await store.put_item(facts, "food", {"text": "Bob likes apple pie"})
+    await store.put_item(facts, "hidden", {"text": "which cat and dogs"}, index=False)
+    await store.put_item(facts, "titled", {"title": "dogs"}, index=["title"])
+    found = (await store.search_items(facts, query="which cat and dogs?"))["items"]
+    assert [item["key"] for item in found] == ["pets", "titled", "food", "hidden"], found
+    assert [round(item["score"], 3) for item in found[:2]] == [0.567, 0.5] and found[3]["score"] is None, found
+    (near,) = (await store.search_items(facts, query="pie", limit=1))["items"]
+    assert near["key"] == "food", near
+
+
 async def nodes_reach_the_store(client) -> None:
     thread = (await client.threads.create())["thread_id"]
     values = await client.runs.wait(thread, "keeper", input={"log": []})
@@ -437,6 +450,7 @@ async def main() -> None:
         forgets_threads,
         undoes_runs,
         keeps_and_finds_items,
+    finds_by_meaning,
         nodes_reach_the_store,
     ]:
         await check(client)

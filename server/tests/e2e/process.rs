@@ -125,11 +125,15 @@ pub fn folder() -> TempDir {
 
 /// `millstream dev` in `folder`, ready.
 pub async fn dev(folder: &Path, extra: &[&str]) -> Process {
+    dev_with(folder, extra, &[]).await
+}
+
+pub async fn dev_with(folder: &Path, extra: &[&str], environment: &[(&str, String)]) -> Process {
     let address = free_address();
     let data = folder.join("data");
     let mut arguments = vec!["dev", "--data-dir", data.to_str().expect("a path in UTF-8")];
     arguments.extend_from_slice(extra);
-    let mut process = Process::start(&arguments, &[], address, folder);
+    let mut process = Process::start(&arguments, environment, address, folder);
     process.wait_until_ready().await;
     process
 }

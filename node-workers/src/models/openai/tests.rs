@@ -2,7 +2,9 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use axum::response::IntoResponse;
 use graph::task::Usage;
+use run_store::items::{Embedder, Words};
 use serde_json::json;
 
 use super::*;
@@ -169,6 +171,36 @@ fn messages_as_openai_wants_them() {
         ])
     );
     assert_eq!(body["stream_options"], json!({"include_usage": true}));
+}
+
+#[tokio::test]
+async fn embeddings_are_asked_for_and_asked_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let refusals = Arc::new(std::sync::Mutex::new(vec![429, 503]));
+    let serving = tokio_util::task::TaskTracker::new();
+    let refuse = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| {
+        let refused = refusals.lock().unwrap().pop();
+        async move {
+            match refused {
+                Some(status) => axum::http::StatusCode::from_u16(status).unwrap().into_response(),
+                None => next.run(request).await,
+            }
+        }
+    });
+    let router = mock_model_router().layer(refuse);
+    serving.spawn(async move { axum::serve(listener, router).await });
+    let of = |address: String| {
+        OpenAiEmbeddings::new(OpenAiSettings::new("mock", address, Some("key".into())), "words", reqwest::Client::new())
+    };
+    let texts = ["red apple".to_owned(), "Green".to_owned()];
+    let words = Words { dims: 64 };
+    let vectors = of(format!("http://{address}/v1/")).embed(&texts).await.unwrap();
+    assert_eq!(vectors, texts.map(|text| words.vector(&text)), "after a 503 and a 429");
+    let error = of(format!("http://{address}/none")).embed(&["x".to_owned()]).await.unwrap_err();
+    assert!(!error.retryable && error.message.starts_with("mock/words: 404"), "{error}");
+    let error = of("http://127.0.0.1:1/v1".to_owned()).embed(&["x".to_owned()]).await.unwrap_err();
+    assert!(error.retryable && error.message.contains("can't be reached"), "{error}");
 }
 
 /// The scripted model over HTTP answers what it answers in process.

@@ -1,0 +1,200 @@
+//! Search by meaning against what LangGraph's own store does (recorded/record_meaning.py), and what may go wrong with it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use graph::{envelope::Millis, world::Clock};
+use run_store::{
+    EmbeddedStore,
+    items::{EmbedError, Embedder, Index, Indexed, Item, ItemsError, LongTermStore, Put, Search, Words},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// As record_meaning.py.
+const WORDS: Words = Words { dims: 24 };
+
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Millis {
+        1_763_721_600_000
+    }
+}
+
+struct Stage {
+    backend: Arc<EmbeddedStore>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Stage { backend: EmbeddedStore::open(folder.path(), Default::default()).await.unwrap(), _folder: folder }
+    }
+
+    fn store(&self, embedder: impl Embedder, fields: &[&str]) -> LongTermStore {
+        let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let index = Index::new(Arc::new(embedder), WORDS.dims, fields);
+        self.plain().with_index(Some(index))
+    }
+
+    fn plain(&self) -> LongTermStore {
+        LongTermStore::new(self.backend.clone(), Arc::new(StoppedClock))
+    }
+}
+
+fn put(key: &str, value: Value) -> Put {
+    let Value::Object(value) = value else { panic!("an item is an object") };
+    Put { namespace: vec!["a".into()], key: key.into(), value, ttl_ms: None }
+}
+
+fn asked(query: &str) -> Search {
+    Search { query: Some(query.into()), ..Search::default() }
+}
+
+fn keys(found: &[Item]) -> Vec<&str> {
+    found.iter().map(|item| item.key.as_str()).collect()
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    fields: Vec<String>,
+    puts: Vec<Told>,
+    search: Asked,
+    gives: Vec<Given>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    namespace: Vec<String>,
+    key: String,
+    value: Map<String, Value>,
+    #[serde(default)]
+    index: Value,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    prefix: Vec<String>,
+    query: String,
+    filter: Map<String, Value>,
+    limit: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Given {
+    key: String,
+    score: Option<f64>,
+}
+
+#[tokio::test]
+async fn it_finds_what_langgraphs_own_store_finds() {
+    let cases: Vec<Recorded> = serde_json::from_str(include_str!("recorded/meaning.json")).unwrap();
+    let stage = Stage::new().await;
+    let mut scored = 0;
+    for (n, Recorded { fields, puts, search, gives }) in cases.into_iter().enumerate() {
+        let store = stage.store(WORDS, &fields.iter().map(String::as_str).collect::<Vec<_>>());
+        let tenant = format!("tenant-{n}");
+        for Told { namespace, key, value, index } in puts {
+            let indexed = match index {
+                Value::Null => Indexed::AsConfigured,
+                Value::Bool(_) => Indexed::Nothing,
+                fields => Indexed::Fields(serde_json::from_value(fields).unwrap()),
+            };
+            store.put_indexed(&tenant, Put { namespace, key, value, ttl_ms: None }, &indexed).await.unwrap();
+        }
+        let Asked { prefix, query, filter, limit } = search;
+        let search = Search { prefix, query: Some(query), filter, limit, ..Search::default() };
+        let found = store.search(&tenant, search).await.unwrap();
+        assert_eq!(
+            keys(&found),
+            gives.iter().map(|given| given.key.as_str()).collect::<Vec<_>>(),
+            "case {n}: {gives:?}"
+        );
+        for (item, given) in found.iter().zip(&gives) {
+            let near = item.score.zip(given.score).is_some_and(|(got, expected)| (got - expected).abs() < 1e-5);
+            assert!(near || (item.score.is_none() && given.score.is_none()), "case {n}: {item:?}, not {given:?}");
+            scored += usize::from(near);
+        }
+    }
+    assert!(scored > 200, "{scored} had a score");
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_from_the_nearest_to_what_has_no_vector() {
+    let stage = Stage::new().await;
+    let store = stage.store(WORDS, &["text"]);
+    for (key, text) in [("far", "blue plum"), ("near", "red apple"), ("half", "red pear")] {
+        store.put("acme", put(key, json!({"text": text}))).await.unwrap();
+    }
+    for key in ["x", "y"] {
+        store.put("acme", put(key, json!({"n": 1}))).await.unwrap();
+    }
+    let all = ["near", "half", "far", "x", "y"];
+    assert_eq!(keys(&store.search("acme", asked("a red apple")).await.unwrap()), all);
+    for offset in 0..6 {
+        let page = Search { offset, limit: 2, ..asked("a red apple") };
+        let found = store.search("acme", page).await.unwrap();
+        assert_eq!(keys(&found), all[offset.min(5)..(offset + 2).min(5)]);
+    }
+    // What is put anew is looked at anew.
+    store.put("acme", put("far", json!({"text": "a red apple"}))).await.unwrap();
+    assert_eq!(keys(&store.search("acme", asked("a red apple")).await.unwrap())[0], "far");
+    store.put_indexed("acme", put("far", json!({"text": "a red apple"})), &Indexed::Nothing).await.unwrap();
+    assert_eq!(store.search("acme", asked("a red apple")).await.unwrap()[2].score, None);
+}
+
+#[tokio::test]
+async fn an_item_is_the_same_with_and_without_an_index() {
+    let stage = Stage::new().await;
+    let (with, without) = (stage.store(WORDS, &["$"]), stage.plain());
+    with.put("acme", put("k", json!({"text": "red"}))).await.unwrap();
+    let item = without.get("acme", &["a".into()], "k", true).await.unwrap().unwrap();
+    assert_eq!(Value::Object(item.value), json!({"text": "red"}));
+    without.put("acme", put("l", json!({"text": "red"}))).await.unwrap();
+    let found = without.search("acme", asked("red")).await.unwrap();
+    assert!(found.iter().all(|item| item.score.is_none()) && keys(&found) == ["k", "l"], "{found:?}");
+    let found = with.search("acme", asked("red")).await.unwrap();
+    assert_eq!(found.iter().map(|item| item.score.is_some()).collect::<Vec<_>>(), [true, false]);
+    // An empty query asks nothing.
+    assert_eq!(with.search("acme", asked("")).await.unwrap()[0].score, None);
+}
+
+/// Gives what it is told to, and counts how often it is asked.
+struct Odd(Result<Vec<Vec<f32>>, EmbedError>, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Embedder for Odd {
+    async fn embed(&self, _texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn without_a_vector_nothing_is_stored_and_the_reason_is_told() {
+    let stage = Stage::new().await;
+    let away = EmbedError { message: "can't be reached".into(), retryable: true };
+    for (gives, says) in [
+        (Err(away.clone()), "can't be reached"),
+        (Ok(vec![]), "0 vectors of 1 texts"),
+        (Ok(vec![vec![1.0; 3]]), "have 3 numbers, and embedding.dims says 24"),
+    ] {
+        let store = stage.store(Odd(gives, Arc::default()), &["text"]);
+        let told = store.put("acme", put("k", json!({"text": "red"}))).await.unwrap_err();
+        assert!(matches!(&told, ItemsError::Embedding(error) if error.message.contains(says)), "{told}");
+        assert!(store.search("acme", asked("red")).await.is_err());
+        assert_eq!(store.get("acme", &["a".into()], "k", true).await.unwrap(), None);
+    }
+    let many: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    let asks = Arc::new(AtomicUsize::new(0));
+    let store = stage.store(Odd(Err(away), asks.clone()), &["texts[*]"]);
+    let told = store.put("acme", put("k", json!({"texts": many}))).await.unwrap_err().to_string();
+    assert!(told.contains("300 texts, and 256 are the most"), "{told}");
+    store.put("acme", put("k", json!({"n": 1}))).await.unwrap();
+    assert_eq!(asks.load(Ordering::Relaxed), 0, "without a text nobody is asked");
+}
