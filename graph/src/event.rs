@@ -99,6 +99,9 @@ pub struct Edit {
     /// The checkpoint that the first superstep is applied to; the newest where None.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_id: Option<Uuid>,
+    /// The namespace of the subgraph that is edited; empty for the thread's own graph.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checkpoint_ns: String,
     /// Each makes a checkpoint; the updates of one are applied together.
     pub supersteps: Vec<Vec<StateUpdate>>,
     /// The edit's id was claimed by an idempotency key: a repeat of it edits nothing.

@@ -17,6 +17,7 @@ use crate::{
     ids::LastCheckpoint,
     step_task::{Stand, StepTasks},
     task::{Call, TaskId, Usage},
+    update::OuterCheckpoint,
 };
 
 /// Ids of ended runs and of edits that a key remembers, so that a repeat of their request starts nothing.
@@ -112,6 +113,9 @@ pub(crate) struct Editing {
     pub supersteps: Vec<Vec<UpdateAs>>,
     /// The checkpoint that it begins at.
     pub from: GraphLoop,
+    /// Where the graphs stand that it is in, outermost first: it may be a subgraph's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<OuterCheckpoint>,
     /// The checkpoints of its first supersteps.
     pub made: Vec<GraphLoop>,
     /// What programs are asked for the next one.

@@ -127,6 +127,10 @@ impl ThreadState {
                     self.view.inner.clear();
                     (self.view.values, self.view.next) = (None, None);
                 }
+                // A subgraph has moved on: what it held beyond its checkpoint is of the one before.
+                Happened::StepDone(checkpoint) => {
+                    self.view.inner.remove(&checkpoint.ns);
+                }
                 // What a command wrote is stored with the checkpoint.
                 Happened::Continued(continued) if self.view.checkpoint_id == Some(continued.checkpoint_id) => {
                     self.view.next = None;
@@ -142,7 +146,6 @@ impl ThreadState {
                 Happened::Started(_) => self.begin(run_id),
                 Happened::Queued(_)
                 | Happened::Continued(_)
-                | Happened::StepDone(_)
                 | Happened::Paused(_)
                 | Happened::Edited(_)
                 | Happened::Spent { .. } => {}

@@ -16,13 +16,13 @@ use super::{
 use crate::{
     envelope::Envelope,
     event::Edit,
-    graph_loop::{Found, GraphLoop, Wanted},
     state::{Editing, UpdateAs},
     step_task::StepTask,
-    update::{Edited, Happened, RunError, RunStatus, Update},
+    update::{Checkpointed, Edited, Happened, RunError, RunStatus, Update},
 };
 
 mod asked;
+mod place;
 mod superstep;
 
 impl Fold<'_> {
@@ -56,10 +56,10 @@ impl Fold<'_> {
         if edit.supersteps.is_empty() || edit.supersteps.iter().any(Vec::is_empty) {
             return Err(invalid_value("ValueError", "No updates provided"));
         }
-        let from = self.edited(envelope, edit)?;
+        let (from, parents) = self.edited(envelope, edit)?;
         let updates = |superstep: &Vec<_>| superstep.iter().map(UpdateAs::of).collect();
         let supersteps = edit.supersteps.iter().map(updates).collect();
-        Ok(Editing { supersteps, from, made: Vec::new(), tasks: BTreeMap::new() })
+        Ok(Editing { supersteps, from, parents, made: Vec::new(), tasks: BTreeMap::new() })
     }
 
     /// Makes the checkpoints of the edit, up to one for which programs have to be asked: gives for what.
@@ -90,44 +90,35 @@ impl Fold<'_> {
 
     /// Every checkpoint is made: the last one is where the thread stands.
     fn complete(&mut self, envelope: &Arc<Envelope>, editing: Editing) -> Vec<Happened> {
-        let Editing { from, mut made, .. } = editing;
+        let Editing { from, parents, mut made, .. } = editing;
         let graph = self.graphs.graph(&from.head.graph.hash);
         made.iter_mut().for_each(|at| graph.iter().for_each(|graph| at.bind(graph)));
-        let step = |at| graph.as_ref().map(|graph| checkpointed(graph, at, false, BTreeMap::new()));
+        let step = |at| {
+            let done = checkpointed(graph.as_ref()?, at, false, BTreeMap::new());
+            Some(Checkpointed { parents: parents.clone(), ..done })
+        };
         let steps = made.iter().filter_map(step).map(|done| Happened::StepDone(Box::new(done)));
         let mut happened: Vec<Happened> = steps.collect();
         let last = made.pop();
         let id = last.as_ref().map(|at| at.head.id);
-        // An earlier checkpoint lies in the archive already.
-        let root = self.state.root.take().filter(|root| root.has_begun()).map(|root| *root);
-        for mut checkpoint in root.into_iter().chain(made) {
+        let before = match from.is_root() {
+            // An earlier checkpoint lies in the archive already.
+            true => self.state.root.take().filter(|root| root.has_begun()).map(|root| *root),
+            // Nobody goes back to what a single call of a subgraph was.
+            false => Some(from).filter(|from| self.state.memories.contains_key(&from.ns)),
+        };
+        let made = made.into_iter().filter(|at| at.is_root() || before.is_some());
+        for mut checkpoint in before.clone().into_iter().chain(made) {
             checkpoint.tasks.retain(|_, task| task.is_touched());
             let envelope = envelope.clone();
             self.commands.push(Command::Archive { envelope, checkpoint: Box::new(checkpoint) });
         }
-        self.state.root = last.map(Box::new);
+        match last {
+            Some(inner) if !inner.is_root() => self.put_inside(inner),
+            last => self.state.root = last.map(Box::new),
+        }
         happened.push(Happened::Edited(Box::new(Edited { checkpoint_id: id, ..Edited::default() })));
         happened
-    }
-
-    /// The checkpoint that the edit begins at.
-    fn edited(&self, envelope: &Arc<Envelope>, edit: &Edit) -> Result<GraphLoop, RunError> {
-        let root = self.state.root.as_deref();
-        match edit.checkpoint_id {
-            Some(id) if root.is_none_or(|root| root.head.id != id) => {
-                match self.recalled.get(&Wanted::Checkpoint(id)) {
-                    Some(Found::There(found)) => Ok(GraphLoop::clone(found)),
-                    Some(Found::Lost(reason)) => Err(value_missing(reason)),
-                    Some(Found::Nothing) | None => Err(unknown_checkpoint(id)),
-                }
-            }
-            Some(_) | None => Ok(root.cloned().unwrap_or_else(|| {
-                let mut empty = GraphLoop::empty(String::new(), Arc::new(envelope.graph.clone()), envelope.rules);
-                // The first edit of an empty thread is its step 0.
-                empty.head.step = -1;
-                empty
-            })),
-        }
     }
 }
 

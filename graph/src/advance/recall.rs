@@ -19,6 +19,7 @@ pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Op
     }
     match event {
         Event::Requested(request) => wanted_at(state, request.checkpoint_id?, true, recalled),
+        Event::StateEdited(edit) if !edit.checkpoint_ns.is_empty() => None,
         Event::StateEdited(edit) => wanted_at(state, edit.checkpoint_id?, false, recalled),
         Event::TaskFinished(_)
         | Event::TaskKept { .. }

@@ -3,6 +3,7 @@
 
 mod edits;
 mod edits_ask;
+mod edits_inside;
 mod ends;
 mod interrupts;
 mod multitask;

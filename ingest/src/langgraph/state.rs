@@ -141,13 +141,13 @@ async fn edit(
         body::parse_compatible::<StateEdit>(&bytes)?;
     check_thread_id(&thread).map_err(unprocessable)?;
     let (in_checkpoint, ns) = named(checkpoint.as_ref())?;
-    refuse_if(!ns.is_empty(), "checkpoint.checkpoint_ns")?;
     let id = checkpoint_id.as_deref().map(command::checkpoint_id).transpose().map_err(unprocessable)?;
     let steps = supersteps
         .unwrap_or_else(|| vec![Superstep { updates: vec![SuperstepUpdate { values, as_node, command: None }] }]);
     let graph = ingest.graph_of_thread(&asked, &thread).await?;
-    let made = ingest.edit_thread(&asked, &thread, &graph, id.or(in_checkpoint), steps, claim.as_ref()).await?;
-    let checkpoint = json!({"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": made});
+    let at = (id.or(in_checkpoint), ns.as_str());
+    let made = ingest.edit_thread(&asked, &thread, &graph, at, steps, claim.as_ref()).await?;
+    let checkpoint = json!({"thread_id": thread, "checkpoint_ns": ns, "checkpoint_id": made});
     Ok(json_of(&json!({"checkpoint": checkpoint, "configurable": checkpoint, "checkpoint_id": made})))
 }
 
@@ -164,20 +164,21 @@ impl Ingest {
         }
     }
 
-    /// Appends an edit and waits until it is made: the id of its last checkpoint.
+    /// Appends an edit at a checkpoint of a namespace, and waits until it is made: the id of its last checkpoint.
     pub(super) async fn edit_thread(
         &self,
         asked: &Asked,
         thread: &str,
         graph: &Graph,
-        checkpoint_id: Option<Uuid>,
+        (checkpoint_id, ns): (Option<Uuid>, &str),
         steps: Vec<Superstep>,
         claim: Option<&ClaimedKey>,
     ) -> Result<String, Refusal> {
         let superstep = |step: Superstep| step.updates.into_iter().map(|update| update_of(graph, update)).collect();
         let supersteps = steps.into_iter().map(superstep).collect::<Result<Vec<_>, _>>()?;
         let version = GraphRef { name: graph.name.clone(), hash: graph.hash.clone() };
-        let edit = Edit { checkpoint_id, supersteps, claimed: claim.is_some(), ..Edit::default() };
+        let checkpoint_ns = ns.to_owned();
+        let edit = Edit { checkpoint_id, checkpoint_ns, supersteps, claimed: claim.is_some(), ..Edit::default() };
         let event = Event::StateEdited(Box::new(edit));
         let ended = self.change_thread(asked, thread, version, event, claim).await?;
         let view = View::of(&ended)?;

@@ -94,7 +94,7 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
         };
         let made = ingest.make_thread(&asked, &thread, metadata).await?;
         let Some(graph) = graph else { return Ok(json_of(&made)) };
-        ingest.edit_thread(&asked, &thread, &graph, None, supersteps, None).await?;
+        ingest.edit_thread(&asked, &thread, &graph, (None, ""), supersteps, None).await?;
         return ingest.thread(&asked, &thread).await;
     }
     match create.if_exists.unwrap_or_default() {

@@ -239,7 +239,10 @@ async fn a_states_edit_is_a_record_of_its_thread() {
         json!({"supersteps": [{"updates": [{"values": null, "as_node": "__end__"}]}, {"updates": [{"values": {}}]}]});
     stage.post(path, two).await.expect(200);
     let inside = json!({"values": {}, "checkpoint": {"checkpoint_ns": "sub:1"}});
-    assert!(stage.post(path, inside).await.expect(501).text.contains("checkpoint_ns"));
+    let made = stage.post(path, inside).await.expect(200).json();
+    assert_eq!(made["checkpoint"]["checkpoint_ns"], "sub:1");
+    let (_, last) = stage.records().await.pop().expect("a record");
+    assert!(matches!(&last.event, Event::StateEdited(edit) if edit.checkpoint_ns == "sub:1"), "{last:?}");
 }
 
 #[tokio::test]

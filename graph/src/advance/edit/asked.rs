@@ -21,7 +21,8 @@ impl Fold<'_> {
     /// The thread is the edit's until these are answered.
     pub(super) fn await_answers(&mut self, envelope: &Arc<Envelope>, editing: Editing, asks: Vec<StepTask>) {
         // Its tasks are of the version that the thread stands at.
-        let head = &editing.from.head;
+        let root = self.state.root.as_deref().filter(|_| !editing.from.is_root());
+        let head = root.map_or(&editing.from.head, |root| &root.head);
         let envelope = match *head.graph == envelope.graph && head.rules == envelope.rules {
             true => envelope.clone(),
             false => Arc::new(Envelope {
