@@ -17,6 +17,7 @@ use crate::{
     graph::ChannelDef,
     message::{self, Slot},
     reduce,
+    reducers::Reducer,
 };
 
 /// How a channel treats writes.
@@ -88,6 +89,8 @@ pub(crate) enum Fold {
 pub(crate) enum Own {
     /// Over `left` and `right`, write by write.
     Cel(Arc<Expression>),
+    /// The binary's, write by write.
+    Rust(Reducer),
     /// A program's: it is asked by a worker before the step is applied.
     Http,
 }
@@ -96,8 +99,9 @@ impl PartialEq for Own {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Own::Cel(one), Own::Cel(other)) => one.text() == other.text(),
+            (Own::Rust(one), Own::Rust(other)) => one == other,
             (Own::Http, Own::Http) => true,
-            (Own::Cel(_), Own::Http) | (Own::Http, Own::Cel(_)) => false,
+            (Own::Cel(_) | Own::Rust(_) | Own::Http, _) => false,
         }
     }
 }
@@ -301,21 +305,20 @@ impl Channel {
             Joining::Replaced(value) => return Ok(Some(Change::Set(Content::Value(value)))),
             Joining::Joined { left, values } => (left, values),
         };
-        let Own::Cel(reducer) = own else {
-            return Err(UpdateError::value(format!(
-                "At key '{name}': a program joins its writes, and none can be asked here; replace the value with \
-                 {{\"__overwrite__\": …}}"
-            )));
-        };
-        let (nothing, context) = (ChannelValues::new(), Value::Null);
         let mut joined = Value::clone(left);
         for right in values {
-            let items = [("left", &joined), ("right", &**right)];
-            let scope = Scope { items: &items, ..Scope::new(&nothing, &context) };
-            joined = reducer.evaluate(&scope).map_err(|error| UpdateError {
-                kind: "ReducerError",
-                message: format!("At key '{name}': {}", error.message),
-            })?;
+            let next = match own {
+                Own::Cel(reducer) => evaluated(reducer, &joined, right),
+                Own::Rust(reducer) => reducer.join(&joined, right),
+                Own::Http => {
+                    return Err(UpdateError::value(format!(
+                        "At key '{name}': a program joins its writes, and none can be asked here; replace the value \
+                         with {{\"__overwrite__\": …}}"
+                    )));
+                }
+            };
+            joined =
+                next.map_err(|why| UpdateError { kind: "ReducerError", message: format!("At key '{name}': {why}") })?;
         }
         Ok(Some(Change::Set(Content::Value(Arc::new(joined)))))
     }
@@ -442,6 +445,13 @@ impl Channel {
         self.finished |= changed;
         changed
     }
+}
+
+fn evaluated(reducer: &Expression, left: &Value, right: &Value) -> Result<Value, String> {
+    let (nothing, context) = (ChannelValues::new(), Value::Null);
+    let items = [("left", left), ("right", right)];
+    let scope = Scope { items: &items, ..Scope::new(&nothing, &context) };
+    reducer.evaluate(&scope).map_err(|error| error.message)
 }
 
 /// What the channel holds, and the writes after it; None where no program is needed.

@@ -15,6 +15,7 @@ use crate::{
     expression::Expression,
     mapping::Mapping,
     reads::{Reads, channels_read},
+    reducers::Reducers,
     spec::{ChannelSpec, END, EdgeSpec, GraphSpec, Limits, Memory, NodeKind, Reducer, START, SubgraphNode},
 };
 
@@ -98,8 +99,6 @@ pub(crate) struct ChannelDef {
 pub enum GraphError {
     #[error("edge from {from:?} to {to:?} names a node that the graph doesn't have")]
     UnknownNode { from: String, to: String },
-    #[error("channel {channel:?}: the reducer {reducer} is not built yet")]
-    Reducer { channel: String, reducer: &'static str },
     #[error("channel {channel:?}: {message}")]
     OwnReducer { channel: String, message: String },
     #[error("node {node:?}: {message}")]
@@ -109,11 +108,16 @@ pub enum GraphError {
 }
 
 impl Graph {
+    /// Without reducers of a binary's own.
     pub fn new(spec: GraphSpec) -> Result<Self, GraphError> {
+        Graph::with_reducers(spec, &Reducers::default())
+    }
+
+    pub fn with_reducers(spec: GraphSpec, reducers: &Reducers) -> Result<Self, GraphError> {
         let hash = spec.hash();
         let mut graph = Graph {
             hash,
-            channels: state_channels(&spec)?,
+            channels: state_channels(&spec, reducers)?,
             nodes: BTreeMap::new(),
             subgraphs: Vec::new(),
             asks_reducers: false,
@@ -311,12 +315,12 @@ fn condition(from: &str, message: String) -> GraphError {
     GraphError::Condition { from: from.to_owned(), message }
 }
 
-fn state_channels(spec: &GraphSpec) -> Result<ByName<ChannelDef>, GraphError> {
+fn state_channels(spec: &GraphSpec, reducers: &Reducers) -> Result<ByName<ChannelDef>, GraphError> {
     let mut channels = ByName::default();
     for (name, channel) in &spec.channels {
         let listed = |names: &Option<Vec<String>>| names.as_ref().is_none_or(|names| names.contains(name));
         let def = ChannelDef {
-            kind: kind_of(name, &channel.reducer)?,
+            kind: kind_of(name, &channel.reducer, reducers)?,
             start: start_of(channel),
             state: true,
             input: listed(&spec.input),
@@ -328,8 +332,7 @@ fn state_channels(spec: &GraphSpec) -> Result<ByName<ChannelDef>, GraphError> {
     Ok(channels)
 }
 
-fn kind_of(channel: &str, reducer: &Reducer) -> Result<Kind, GraphError> {
-    let not_built = |reducer| GraphError::Reducer { channel: channel.to_owned(), reducer };
+fn kind_of(channel: &str, reducer: &Reducer, reducers: &Reducers) -> Result<Kind, GraphError> {
     Ok(match reducer {
         Reducer::Last => Kind::Last,
         Reducer::Any => Kind::Any,
@@ -349,7 +352,7 @@ fn kind_of(channel: &str, reducer: &Reducer) -> Result<Kind, GraphError> {
             }
         },
         Reducer::Http(_) => Kind::Own(Own::Http),
-        Reducer::Rust(_) => return Err(not_built("rust")),
+        Reducer::Rust(name) => Kind::Own(Own::Rust(reducers.named(name))),
     })
 }
 
@@ -358,11 +361,14 @@ fn start_of(channel: &ChannelSpec) -> Option<Arc<Value>> {
     if let Some(default) = &channel.default {
         return Some(Arc::new(default.clone()));
     }
-    let fold = match (&channel.reducer, kind_of("", &channel.reducer).ok()?) {
-        (_, Kind::Fold(fold)) => fold,
+    let fold = match &channel.reducer {
         // Its type alone says where it starts.
-        (Reducer::Cel(_), _) if channel.schema.is_some() => Fold::Sum,
-        _ => return None,
+        Reducer::Cel(_) | Reducer::Rust(_) if channel.schema.is_some() => Fold::Sum,
+        Reducer::Cel(_) | Reducer::Rust(_) | Reducer::Http(_) => return None,
+        reducer => match kind_of("", reducer, &Reducers::default()).ok()? {
+            Kind::Fold(fold) => fold,
+            _ => return None,
+        },
     };
     let declared = channel.schema.as_ref().and_then(|schema| schema.get("type"));
     let empty = match (declared, fold) {

@@ -34,6 +34,7 @@ pub mod graph_loop;
 mod mapping;
 mod prepare;
 mod reduce;
+pub mod reducers;
 mod snapshot;
 mod step_task;
 mod twin;

@@ -66,7 +66,8 @@ impl CompiledGraph {
         let nodes = spec.nodes.iter().map(|node| (node.name.clone(), CompiledNode::new(node, &spec, parts))).collect();
         let messages = spec.channels.iter().filter(|(_, channel)| channel.reducer == Reducer::Messages);
         let messages = messages.map(|(name, _)| Arc::from(name.as_str())).collect();
-        let graph = Graph::new(spec).map_err(|error| failure::internal(error.to_string()))?;
+        let graph =
+            Graph::with_reducers(spec, parts.nodes.reducers()).map_err(|error| failure::internal(error.to_string()))?;
         Ok(CompiledGraph { graph, nodes, messages })
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use event_log::{EventLog, ProgressBoard};
-use graph::world::Clock;
+use graph::{reducers::Reducers, world::Clock};
 use run_store::{Archive, Blobs, Specs, States};
 use schemas::topic::Names;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub prefetch_bytes_max: usize,
     /// Whether a node's topic may be made when a run first needs it, and how.
     pub create_topics: Option<NodeTopics>,
+    /// Of the binary's own.
+    pub reducers: Reducers,
 }
 
 /// How a node's topic is made.
@@ -61,6 +63,7 @@ impl Default for Config {
             progress_idle_every: Duration::from_secs(4),
             prefetch_bytes_max: 16 << 20,
             create_topics: None,
+            reducers: Reducers::default(),
         }
     }
 }

@@ -25,12 +25,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Serves partitions of `runs` until `shutdown`. What fails is given up, recovered and tried again; only what a
 /// repeat can't mend (a record of a newer version, a log that lost records) is returned.
 pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
-    let graphs = Arc::new(GraphCache::new(
-        Arc::clone(&deps.specs),
-        Arc::clone(&deps.log),
-        deps.names.clone(),
-        config.create_topics,
-    ));
+    let graphs = Arc::new(GraphCache::new(Arc::clone(&deps.specs), Arc::clone(&deps.log), deps.names.clone(), &config));
     let poisoned = Poisoned::default();
     let mut backoff = BACKOFF_MIN;
     while !shutdown.is_cancelled() {

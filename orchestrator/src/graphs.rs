@@ -9,12 +9,16 @@ use event_log::{Class, EventLog, LogError, TopicSpec};
 use graph::{
     envelope::Lane,
     graph::{Graph, Graphs},
+    reducers::Reducers,
     spec::GraphSpec,
 };
 use run_store::Specs;
 use schemas::topic::Names;
 
-use crate::{config::NodeTopics, error::Error};
+use crate::{
+    config::{Config, NodeTopics},
+    error::Error,
+};
 
 /// What a run needs to know of its graph version.
 pub struct Loaded {
@@ -30,6 +34,7 @@ pub struct GraphCache {
     log: Arc<dyn EventLog>,
     names: Names,
     create_topics: Option<NodeTopics>,
+    reducers: Reducers,
 }
 
 impl Graphs for GraphCache {
@@ -39,8 +44,9 @@ impl Graphs for GraphCache {
 }
 
 impl GraphCache {
-    pub fn new(specs: Arc<dyn Specs>, log: Arc<dyn EventLog>, names: Names, create_topics: Option<NodeTopics>) -> Self {
-        GraphCache { loaded: RwLock::default(), specs, log, names, create_topics }
+    pub fn new(specs: Arc<dyn Specs>, log: Arc<dyn EventLog>, names: Names, config: &Config) -> Self {
+        let (create_topics, reducers) = (config.create_topics, config.reducers.clone());
+        GraphCache { loaded: RwLock::default(), specs, log, names, create_topics, reducers }
     }
 
     pub fn get(&self, hash: &str) -> Option<Arc<Loaded>> {
@@ -62,7 +68,7 @@ impl GraphCache {
             let partitions = self.topic_partitions(&topic).await?;
             topics.insert(place.to_owned(), (Arc::from(topic), partitions));
         }
-        let graph = Graph::new(spec).map_err(|error| unreadable(error.to_string()))?;
+        let graph = Graph::with_reducers(spec, &self.reducers).map_err(|error| unreadable(error.to_string()))?;
         let loaded = Arc::new(Loaded { graph: Arc::new(graph), topics });
         self.loaded.write().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned(), Arc::clone(&loaded));
         Ok(Some(loaded))

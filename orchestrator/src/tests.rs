@@ -214,7 +214,8 @@ async fn a_partition_that_was_lost_and_comes_back_is_served() {
     let stage = Stage::new().await;
     let shutdown = CancellationToken::new();
     let (config, deps) = (config(), stage.deps());
-    let graphs = GraphCache::new(Arc::clone(&deps.specs), Arc::clone(&deps.log), deps.names.clone(), None);
+    let graphs =
+        GraphCache::new(Arc::clone(&deps.specs), Arc::clone(&deps.log), deps.names.clone(), &Config::default());
     let (graphs, poisoned) = (Arc::new(graphs), Poisoned::default());
     let mut member = Member::join(&config, &deps, &graphs, &poisoned).await.unwrap();
     let assigned = loop {

@@ -5,7 +5,10 @@
 //! use node_workers::NodeRegistry;
 //! use server::{config::Config, embed::Embedded};
 //!
-//! let nodes = NodeRegistry::new().with_function("shout", |input| Ok(serde_json::json!({"answer": input["question"]})));
+//! let nodes = NodeRegistry::new()
+//!     .with_function("shout", |input| Ok(serde_json::json!({"answer": input["question"]})))
+//!     // For channels that say `reducer: {rust: last_two}`.
+//!     .with_reducer("last_two", |left, right| Ok(serde_json::json!([left[1], right])));
 //! let embedded = Embedded::start(Config::default(), nodes).await?;
 //! // Publish graphs by `embedded.publish`, or over HTTP.
 //! embedded.run_until_stopped().await

@@ -116,6 +116,7 @@ impl Process {
                 partitions: self.config.log.node_partitions,
                 retention: self.node_retention(),
             }),
+            reducers: self.nodes.reducers().clone(),
             ..orchestrator::Config::default()
         };
         let deps = orchestrator::Deps {

@@ -87,7 +87,7 @@ impl Trial {
     pub fn new(spec: &GraphSpec, deps: AloneDeps) -> anyhow::Result<Self> {
         let mut graphs = BTreeMap::new();
         for spec in &deps.graphs {
-            graphs.insert(spec.hash(), Arc::new(Graph::new(spec.clone())?));
+            graphs.insert(spec.hash(), Arc::new(Graph::with_reducers(spec.clone(), deps.nodes.reducers())?));
         }
         let graph = GraphRef { name: spec.name.clone(), hash: spec.hash() };
         let clock = Arc::clone(&deps.clock);

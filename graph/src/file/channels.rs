@@ -117,7 +117,7 @@ fn reducer(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<R
     }
 }
 
-/// `{cel: ...}` over `left` and `right`, or `{http: {url, headers}}`.
+/// `{cel: ...}` over `left` and `right`, `{rust: name}`, or `{http: {url, headers}}`.
 fn own_reducer(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Option<Reducer> {
     let fields = reader.fields(node, what, &["cel", "rust", "http"])?;
     let forms: Vec<&str> = fields.names().map(|key| key.name.as_str()).collect();
@@ -132,12 +132,9 @@ fn own_reducer(reader: &mut Reader, node: &Node, what: &str, path: &str) -> Opti
             let known = reader.fields(http, &format!("`http` of {what}"), &["url", "headers"])?;
             reader.call(&known, what, http.place, &format!("{path}/reducer")).map(Reducer::Http)
         }
-        ["rust"] => {
-            reader.not_built_yet(node.place, "a reducer in `rust`");
-            None
-        }
+        ["rust"] => reader.text(fields.get("rust")?, &format!("`rust` of {what}")).map(Reducer::Rust),
         _ => {
-            let hint = "write `{cel: \"left + right\"}` or `{http: {url: ...}}`";
+            let hint = "write `{cel: \"left + right\"}`, `{rust: name}` or `{http: {url: ...}}`";
             reader.missing(node.place, what, "cel", hint);
             None
         }

@@ -288,7 +288,7 @@ fn channel() -> Value {
                             {"enum": REDUCERS},
                             object(&[], json!({
                                 "cel": described("Over left and right.", reference("cel")),
-                                "rust": described("Not built yet.", text()),
+                                "rust": described("The name of one that the binary brings along.", text()),
                                 "http": reference("call"),
                             })),
                         ],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use graph::{
     graph::Graph,
+    reducers::Reducers,
     spec::GraphSpec,
     task::{Destination, Reduction, TaskError, TaskResult, Work},
     update::RunStatus,
@@ -236,4 +237,41 @@ fn a_program_says_where_to_go_after_a_graph_in_a_node() {
     rig.finish(&run, to(&task, "b"));
     rig.finish_node(&run, "b");
     rig.check_end(&run, RunStatus::Success, None, json!(["a", "b"]));
+}
+
+#[test]
+fn a_binarys_own_reducer_joins_in_the_fold() {
+    let longest = |left: &Value, right: &Value| match (left.as_str(), right.as_str()) {
+        (Some(_), Some("panic")) => panic!("as asked"),
+        (Some(left), Some(right)) => Ok(json!(if right.len() > left.len() { right } else { left })),
+        _ => Err(format!("{right} is no text")),
+    };
+    let reducers = Reducers::default().with("longest", longest);
+    let channels =
+        json!({"text": {"schema": {"type": "string"}, "reducer": {"rust": "longest"}}, "log": {"reducer": "append"}});
+    let edges = json!([plain(&["START"], "a"), plain(&["START"], "b")]);
+    let spec = spec(channels, &["a", "b"], edges);
+    for (written, reducers_missing, status, code) in [
+        (json!("the longest"), false, RunStatus::Success, None),
+        (json!(7), false, RunStatus::Error, Some("invalid_update")),
+        (json!("panic"), false, RunStatus::Error, Some("invalid_update")),
+        (json!("the longest"), true, RunStatus::Error, Some("invalid_update")),
+    ] {
+        let reducers = if reducers_missing { &Reducers::default() } else { &reducers };
+        let mut rig = Rig::of(Graph::with_reducers(spec.clone(), reducers).unwrap());
+        let run = rig.invoke(json!({"text": "given"}));
+        // Without the reducer the input can't be joined.
+        let tasks = if reducers_missing { vec![] } else { vec![("b", written.clone()), ("a", json!("short"))] };
+        for (node, value) in tasks {
+            let task = rig.task(node);
+            rig.finish(&run, wrote(&task, "text", value));
+        }
+        let ended = rig.ended(&run).expect("an end");
+        assert_eq!((ended.status, ended.error.as_ref().map(|error| error.code.as_str())), (status, code), "{ended:?}");
+        let says = ended.error.as_ref().map_or("", |error| &error.message);
+        assert!(!reducers_missing || says.contains("no reducer longest: register it"), "{says}");
+        if status == RunStatus::Success {
+            assert_eq!(ended.output.as_ref().unwrap()["text"], written);
+        }
+    }
 }

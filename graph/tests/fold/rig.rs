@@ -82,8 +82,16 @@ impl Rig {
         Rig::keyed(spec, None)
     }
 
+    /// A graph with what its binary brings along.
+    pub fn of(graph: Graph) -> Self {
+        Rig::with(Arc::new(graph), Some("t"))
+    }
+
     fn keyed(spec: GraphSpec, thread: Option<&str>) -> Self {
-        let graph = Arc::new(Graph::new(spec).expect("a graph"));
+        Rig::with(Arc::new(Graph::new(spec).expect("a graph")), thread)
+    }
+
+    fn with(graph: Arc<Graph>, thread: Option<&str>) -> Self {
         let mut rig = Rig {
             graphs: Catalog(BTreeMap::from([(graph.hash().to_owned(), graph.clone())])),
             graph,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use graph::{spec::RustNode, task::TaskError};
+use graph::{reducers::Reducers, spec::RustNode, task::TaskError};
 use serde_json::Value;
 
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop};
@@ -15,6 +15,7 @@ type Make = dyn Fn(&Value) -> Result<Arc<dyn Node>, String> + Send + Sync;
 #[derive(Clone, Default)]
 pub struct NodeRegistry {
     types: BTreeMap<String, Arc<Make>>,
+    reducers: Reducers,
 }
 
 impl NodeRegistry {
@@ -47,6 +48,21 @@ impl NodeRegistry {
         function: impl Fn(Value) -> Result<Value, TaskError> + Send + Sync + 'static,
     ) -> Self {
         self.with_node(name, Function(function))
+    }
+
+    /// A reducer for channels that say `reducer: {rust: NAME}`: see [`Reducers::with`]. It joins in the fold, so
+    /// orchestrators need it too.
+    pub fn with_reducer(
+        mut self,
+        name: impl Into<String>,
+        join: impl Fn(&Value, &Value) -> Result<Value, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.reducers = self.reducers.with(name, join);
+        self
+    }
+
+    pub fn reducers(&self) -> &Reducers {
+        &self.reducers
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
