@@ -68,6 +68,9 @@ pub struct Request {
     /// What becomes of this run when the thread is busy.
     #[serde(default)]
     pub multitask: Multitask,
+    /// The run begins so much later than it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ms: Option<Millis>,
     /// The thread was made by this request: no state needs to be looked up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_thread: bool,
@@ -180,4 +183,6 @@ pub enum TimerKind {
     Kept(TaskId),
     /// A task that was given back is issued anew.
     Retry(TaskId),
+    /// The run was asked for with a delay, and may begin now.
+    Begin,
 }

@@ -167,7 +167,7 @@ pub(crate) struct Stood {
     pub memories: BTreeMap<String, GraphLoop>,
 }
 
-/// A run that waits for its turn on its thread.
+/// A run that waits for its time, or for its turn on its thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Waiting {
     pub(crate) envelope: Arc<Envelope>,
@@ -175,6 +175,16 @@ pub struct Waiting {
     pub(crate) requested_at: Millis,
     pub(crate) number: u64,
     pub(crate) deadline: Armed,
+    /// Of a run that was asked for with a delay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) delay: Option<Delay>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Delay {
+    pub begin: Armed,
+    /// The timer has fired.
+    pub over: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -238,7 +248,7 @@ impl KeyState {
         self.live.as_ref().map(|run| &run.envelope)
     }
 
-    /// The runs that wait, the next one first.
+    /// The runs that wait, in the order that they were asked for.
     pub fn waiting(&self) -> impl Iterator<Item = &Arc<Envelope>> {
         self.waiting.iter().map(|waiting| &waiting.envelope)
     }
@@ -251,8 +261,13 @@ impl KeyState {
     /// Every timer that is armed, and when it is due.
     pub fn timers(&self) -> impl Iterator<Item = (&Timer, Millis)> {
         let live = self.live.iter().flat_map(|run| &run.timers);
-        let waiting = self.waiting.iter().map(|waiting| &waiting.deadline);
-        live.chain(waiting).map(|armed| (&armed.timer, armed.due))
+        let deadlines = self.waiting.iter().map(|waiting| &waiting.deadline);
+        let delays = self
+            .waiting
+            .iter()
+            .filter(|waiting| !waiting.is_ready())
+            .filter_map(|waiting| waiting.delay.as_ref().map(|delay| &delay.begin));
+        live.chain(deadlines).chain(delays).map(|armed| (&armed.timer, armed.due))
     }
 
     /// The tasks whose result is awaited: run, task and issue.
@@ -290,6 +305,18 @@ impl KeyState {
     }
 }
 
+impl Waiting {
+    /// It may begin as soon as nothing else runs on its thread.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.delay.as_ref().is_none_or(|delay| delay.over)
+    }
+
+    /// When its turn is: the ready one that could have begun first comes first.
+    pub(crate) fn turn(&self) -> Millis {
+        self.delay.as_ref().map_or(self.requested_at, |delay| delay.begin.due)
+    }
+}
+
 impl Run {
     pub(crate) fn arm(&mut self, kind: TimerKind, due: Millis) {
         self.generation += 1;
@@ -308,7 +335,7 @@ impl Run {
     pub(crate) fn disarm_task(&mut self, task: TaskId) {
         self.timers.retain(|armed| match &armed.timer.kind {
             TimerKind::Kept(id) | TimerKind::Retry(id) => *id != task,
-            TimerKind::Deadline => true,
+            TimerKind::Deadline | TimerKind::Begin => true,
         });
     }
 

@@ -82,7 +82,7 @@ pub struct IssuedTask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum Happened {
-    /// The run is known and waits for its turn on its thread.
+    /// The run is known and waits for its time, or for its turn on its thread.
     Queued(QueuedRun),
     /// The run began.
     Started(StartedRun),
@@ -107,7 +107,11 @@ pub enum Happened {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueuedRun {
     /// The run that it waits behind.
-    pub behind: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Uuid>,
+    /// It was asked for with a delay: when it may begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Millis>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<Value>>,
 }

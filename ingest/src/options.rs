@@ -21,6 +21,7 @@ const TAG_CHARS_MAX: usize = 128;
 const THREAD_CHARS_MAX: usize = 255;
 const RECURSION_LIMIT_MAX: u32 = 1_000_000;
 const PRIORITY_MAX: i32 = 1_000;
+const AFTER_SECONDS_MAX: f64 = 366.0 * 24.0 * 3_600.0;
 
 /// What a request's `config` says of the run as a whole.
 #[derive(Clone, Debug, Default)]
@@ -88,10 +89,18 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
         checkpoint_id: _,
         interrupt_before: _,
         interrupt_after: _,
-        after_seconds,
+        after_seconds: _,
     } = body;
-    refuse_if(webhook.is_some(), "webhook")?;
-    refuse_if(after_seconds.is_some(), "after_seconds")
+    refuse_if(webhook.is_some(), "webhook")
+}
+
+/// How much later than now a run is to begin.
+pub(crate) fn after_ms(seconds: Option<f64>) -> Result<Option<Millis>, Refusal> {
+    let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) else { return Ok(None) };
+    if seconds > AFTER_SECONDS_MAX {
+        return Err(invalid("after_seconds", "after_seconds: a run begins within 366 days, 31622400 seconds"));
+    }
+    Ok(Some((seconds * 1_000.0).ceil() as Millis))
 }
 
 pub(crate) fn refuse_if(given: bool, option: &str) -> Result<(), Refusal> {

@@ -225,6 +225,7 @@ fn new_run(graph: Arc<Graph>, body: CreateRun, claim: Option<ClaimedKey>) -> Res
         checkpoint_id,
         context,
         multitask: body.multitask,
+        after_ms: options::after_ms(body.after_seconds)?,
         interrupt_before: body.interrupt_before,
         interrupt_after: body.interrupt_after,
         ..Request::default()

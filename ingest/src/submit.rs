@@ -156,7 +156,8 @@ impl Ingest {
         let envelope = Envelope {
             lane: options.lane,
             priority: options.priority,
-            deadline: options.deadline(&self.config, &graph, now),
+            // The time that a run takes doesn't begin before it does.
+            deadline: options.deadline(&self.config, &graph, now) + request.after_ms.unwrap_or_default(),
             metadata: options.metadata,
             tags: options.tags,
             ..self.envelope(asked, user, run_id, thread, version, now)

@@ -13,13 +13,13 @@ use crate::{
     graph::{DEFAULT_RECURSION_LIMIT, Graph},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     message,
-    state::{Armed, Began, Run, WAITING_RUNS_MAX, Waiting},
+    state::{Armed, Began, Delay, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
     task::Usage,
     update::{Happened, QueuedRun, RunError, RunStatus, StartedRun},
 };
 
-/// The first timer of every run.
+/// Of the first timers of every run.
 const DEADLINE_GENERATION: u32 = 1;
 
 /// Where a run begins.
@@ -38,46 +38,59 @@ impl Fold<'_> {
         if let Some(reason) = &request.missing {
             return self.refuse(envelope, request, value_missing(reason));
         }
-        let Some(live) = self.state.live_run() else {
-            return self.begin(envelope.clone(), request, self.at, 0);
-        };
-        let behind = self.state.waiting.back().map_or(live.run_id, |last| last.envelope.run_id);
+        let idle = self.state.is_idle();
         match request.multitask {
-            Multitask::Enqueue if self.state.waiting.len() < WAITING_RUNS_MAX => self.queue(envelope, request, behind),
-            Multitask::Enqueue => self.refuse(envelope, request, too_many_wait()),
-            Multitask::Reject => self.refuse(envelope, request, busy()),
-            Multitask::Interrupt | Multitask::Rollback => {
+            Multitask::Enqueue if self.state.waiting.len() < WAITING_RUNS_MAX => {}
+            Multitask::Enqueue => return self.refuse(envelope, request, too_many_wait()),
+            Multitask::Reject if !idle => return self.refuse(envelope, request, busy()),
+            Multitask::Interrupt | Multitask::Rollback if !idle => {
                 self.make_way(request.multitask == Multitask::Rollback);
-                self.line_up(envelope, request, 0);
+                // What ended goes out before this run begins.
+                if request.after_ms.is_none() {
+                    self.line_up(envelope, request, 0);
+                    return;
+                }
             }
+            Multitask::Reject | Multitask::Interrupt | Multitask::Rollback => {}
+        }
+        // Runs whose time hasn't come hold up nobody.
+        match self.state.live.is_some() || request.after_ms.is_some() {
+            true => self.queue(envelope, request),
+            false => self.begin(envelope.clone(), request, self.at, 0),
         }
     }
 
-    fn queue(&mut self, envelope: &Arc<Envelope>, request: &Request, behind: uuid::Uuid) {
-        self.line_up(envelope, request, 1);
-        let queued = Happened::Queued(QueuedRun { behind, input: request.input.clone() });
+    fn queue(&mut self, envelope: &Arc<Envelope>, request: &Request) {
+        let ahead = self.state.waiting.iter().rfind(|waiting| waiting.is_ready()).map(|ahead| &ahead.envelope);
+        let behind = ahead.or(self.state.live_run()).map(|ahead| ahead.run_id);
+        let due = self.line_up(envelope, request, 1);
+        let queued = Happened::Queued(QueuedRun { behind, due, input: request.input.clone() });
         self.tell(envelope, Some(1), RunStatus::Pending, queued);
     }
 
-    /// `number` is that of the run's last update.
-    fn line_up(&mut self, envelope: &Arc<Envelope>, request: &Request, number: u64) {
-        let timer = Timer { run_id: envelope.run_id, kind: TimerKind::Deadline, generation: DEADLINE_GENERATION };
+    /// `number` is that of the run's last update. Gives when a run may begin that was asked for with a delay.
+    fn line_up(&mut self, envelope: &Arc<Envelope>, request: &Request, number: u64) -> Option<Millis> {
+        let timer = |kind| Timer { run_id: envelope.run_id, kind, generation: DEADLINE_GENERATION };
+        let due = request.after_ms.map(|after| self.at.saturating_add(after));
+        let begin = due.map(|due| Armed { timer: timer(TimerKind::Begin), due });
         self.state.waiting.push_back(Waiting {
             envelope: envelope.clone(),
             request: Box::new(request.clone()),
             requested_at: self.at,
             number,
-            deadline: Armed { timer, due: envelope.deadline },
+            deadline: Armed { timer: timer(TimerKind::Deadline), due: envelope.deadline },
+            delay: begin.map(|begin| Delay { begin, over: false }),
         });
+        due
     }
 
     /// Begins the run that has waited longest, and the one after it where that ends at once. Gives what a run lacks that
     /// begins at a checkpoint of the past.
     pub(super) fn begin_waiting(&mut self) -> Option<Wanted> {
         while self.state.live.is_none()
-            && let Some(waiting) = self.state.waiting.pop_front()
+            && let Some(waiting) = self.next_in_turn().and_then(|place| self.state.waiting.remove(place))
         {
-            let Waiting { envelope, request, requested_at, number, deadline: _ } = waiting;
+            let Waiting { envelope, request, requested_at, number, deadline: _, delay: _ } = waiting;
             if let Some(id) = request.checkpoint_id
                 && let Some(wanted) = recall::wanted_at(&self.state, id, true, &self.at_hand(id))
             {
@@ -87,6 +100,11 @@ impl Fold<'_> {
             self.flush(RunStatus::Running);
         }
         None
+    }
+
+    fn next_in_turn(&self) -> Option<usize> {
+        let ready = self.state.waiting.iter().enumerate().filter(|(_, waiting)| waiting.is_ready());
+        ready.min_by_key(|(place, waiting)| (waiting.turn(), *place)).map(|(place, _)| place)
     }
 
     fn begin(&mut self, envelope: Arc<Envelope>, request: &Request, requested_at: Millis, number: u64) {

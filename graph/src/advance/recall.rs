@@ -12,12 +12,14 @@ use crate::{
     state::KeyState,
 };
 
-/// The first checkpoint that folding `event` takes and that isn't at hand. What waits for a live run needs nothing yet.
+/// The first checkpoint that folding `event` takes and that isn't at hand. What waits for a live run, or for its time, needs
+/// nothing yet.
 pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Option<Wanted> {
     if state.live.is_some() {
         return None;
     }
     match event {
+        Event::Requested(request) if request.after_ms.is_some() => None,
         Event::Requested(request) => wanted_at(state, request.checkpoint_id?, true, recalled),
         Event::StateEdited(edit) if !edit.checkpoint_ns.is_empty() => None,
         Event::StateEdited(edit) => wanted_at(state, edit.checkpoint_id?, false, recalled),

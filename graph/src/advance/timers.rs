@@ -72,6 +72,16 @@ impl Fold<'_> {
         if let Some(place) = self.state.waiting.iter().position(|waiting| waiting.deadline.timer == *timer) {
             return self.end_waiting(place, Ending::timeout());
         }
+        if let Some(delay) = self
+            .state
+            .waiting
+            .iter_mut()
+            .filter_map(|waiting| waiting.delay.as_mut())
+            .find(|delay| delay.begin.timer == *timer)
+        {
+            delay.over = true;
+            return;
+        }
         let armed = self.is_live(timer.run_id) && self.live().is_some_and(|run| run.disarm(timer));
         if !armed {
             return;
@@ -79,6 +89,7 @@ impl Fold<'_> {
         match &timer.kind {
             TimerKind::Deadline => self.end(Ending::timeout()),
             TimerKind::Kept(id) | TimerKind::Retry(id) => self.issue_again(*id),
+            TimerKind::Begin => {}
         }
     }
 

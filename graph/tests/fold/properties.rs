@@ -36,6 +36,7 @@ enum Move {
         multitask: Multitask,
         claimed: bool,
         limit: u32,
+        delay: Option<i64>,
     },
     /// A command: an answer, an update, a goto, or several of them; from an earlier checkpoint too.
     Command {
@@ -92,9 +93,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     ];
     let which = 0usize..1_000;
     let one = prop_oneof![
-        4 => (any::<bool>(), multitask, any::<bool>(), 1u32..8).prop_map(|(input, multitask, claimed, limit)| Move::Request {
-            input, multitask, claimed, limit
-        }),
+        4 => (any::<bool>(), multitask, any::<bool>(), 1u32..8, prop_oneof![3 => Just(None), 1 => (0i64..40).prop_map(Some)])
+            .prop_map(|(input, multitask, claimed, limit, delay)| Move::Request {
+                input, multitask, claimed, limit, delay
+            }),
         1 => which.clone().prop_map(Move::Repeat),
         20 => (which.clone(), how).prop_map(|(task, how)| Move::Finish(task, how)),
         4 => which.clone().prop_map(Move::Late),
@@ -159,11 +161,12 @@ impl Play {
         let open = self.open();
         let pick = |index: &usize| (!open.is_empty()).then(|| open[index % open.len()].clone());
         match next {
-            Move::Request { input, multitask, claimed, limit } => {
+            Move::Request { input, multitask, claimed, limit, delay } => {
                 let input =
                     input.then(|| Arc::new(json!({"log": ["in"], "messages": [{"role": "user", "content": "hi"}]})));
                 let config = RunConfig { recursion_limit: Some(*limit), ..RunConfig::default() };
-                let request = Request { input, config, multitask: *multitask, claimed: *claimed, ..Request::default() };
+                let (multitask, claimed, after_ms) = (*multitask, *claimed, *delay);
+                let request = Request { input, config, multitask, claimed, after_ms, ..Request::default() };
                 let run = self.rig.envelope();
                 self.requests.push((run.clone(), request.clone()));
                 self.fold(&run, Event::Requested(Box::new(request)));
@@ -273,8 +276,12 @@ impl Play {
         let armed = &timers[index % timers.len()];
         let timer = Timer { generation: armed.generation.wrapping_sub(older), ..armed.clone() };
         let run = self.requests.iter().find(|(run, _)| run.run_id == timer.run_id).expect("a run").0.clone();
-        let commands = self.fold(&run, Event::TimerDue { timer });
-        assert_eq!(commands.is_empty(), older > 0, "a timer fires if it is armed as it is");
+        let commands = self.fold(&run, Event::TimerDue { timer: timer.clone() });
+        let armed = self.rig.state().timers().any(|(armed, _)| *armed == timer);
+        assert!(!armed, "a timer that fires is armed no more");
+        // A run whose time has come may have to wait for its turn.
+        let waits = timer.kind == TimerKind::Begin && older == 0;
+        assert!(waits || commands.is_empty() == (older > 0), "a timer fires if it is armed as it is");
     }
 
     /// Records of runs and tasks that nobody knows.
@@ -459,7 +466,7 @@ proptest! {
     fn the_order_of_results_does_not_count(order in prop::collection::vec(0usize..1_000, 1..80)) {
         let ended = |order: &[usize]| {
             let mut play = Play::new();
-            play.step(&Move::Request { input: true, multitask: Multitask::Enqueue, claimed: false, limit: 30 });
+            play.step(&Move::Request { input: true, multitask: Multitask::Enqueue, claimed: false, limit: 30, delay: None });
             let mut order = order.iter().cycle();
             for _ in 0..DRAIN_EVENTS_MAX {
                 let open = play.open();
@@ -482,7 +489,13 @@ proptest! {
 fn a_replay_gives_the_same_bytes() {
     let mut play = Play::new();
     for index in 0..40 {
-        play.step(&Move::Request { input: index % 3 > 0, multitask: Multitask::Enqueue, claimed: true, limit: 6 });
+        play.step(&Move::Request {
+            input: index % 3 > 0,
+            multitask: Multitask::Enqueue,
+            claimed: true,
+            limit: 6,
+            delay: None,
+        });
         play.step(&Move::Finish(index * 7, How::Writes));
         play.step(&Move::Finish(index * 5, if index % 4 == 0 { How::Fails } else { How::Sends }));
         play.step(&Move::GiveBack(index, 3));
@@ -520,7 +533,7 @@ fn no_issue_of_an_undone_run_that_went_back_is_given_again() {
         Move::Finish(0, How::Conflicts),
         back.clone(),
         Move::Finish(0, How::Asks),
-        Move::Request { input: false, multitask: Multitask::Rollback, claimed: false, limit: 1 },
+        Move::Request { input: false, multitask: Multitask::Rollback, claimed: false, limit: 1, delay: None },
         back,
     ] {
         play.step(&next);

@@ -22,7 +22,7 @@ fn a_second_request_waits_for_its_turn() {
     let mut rig = Rig::new(chain());
     let (first, second) = (rig.invoke(json!({})), rig.invoke(json!({"log": ["again"]})));
     let Happened::Queued(queued) = rig.happened(&second)[0] else { panic!("it waits") };
-    assert_eq!(queued.behind, first.run_id);
+    assert_eq!((queued.behind, queued.due), (Some(first.run_id), None));
     assert_eq!(rig.state().waiting().count(), 1);
     rig.finish_node(&first, "a");
     let commands = rig.finish_node(&first, "b");

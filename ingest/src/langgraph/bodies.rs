@@ -164,6 +164,7 @@ pub(crate) struct RunCreate {
     pub multitask_strategy: Option<graph::event::Multitask>,
     /// `reject` (404) or `create`, where the thread doesn't exist.
     pub if_not_exists: Option<IfNotExists>,
+    /// The run is pending until then.
     pub after_seconds: Option<f64>,
     pub on_disconnect: Option<OnDisconnect>,
     pub on_completion: Option<OnCompletion>,
@@ -274,7 +275,6 @@ impl RunCreate {
 
     pub fn refuse_unbuilt(&self) -> Result<(), Refusal> {
         refuse_if(self.webhook.is_some(), "webhook")?;
-        refuse_if(self.after_seconds.is_some_and(|seconds| seconds > 0.0), "after_seconds")?;
         refuse_if(self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()), "feedback_keys")?;
         refuse_if(self.durability == Some(Durability::Exit), "durability: exit")?;
         refuse_if(self.checkpoint_during == Some(false), "checkpoint_during: false")?;

@@ -29,7 +29,7 @@ use crate::{
     ingest::Ingest,
     input::{self, Unknown},
     layers::Asked,
-    options::{check_thread_id, refuse_if},
+    options::{self, check_thread_id, refuse_if},
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
     runs::{Cancelled, json_of},
@@ -145,6 +145,7 @@ pub(super) async fn prepare_stream(
             checkpoint_id: create.checkpoint().map_err(unprocessable)?,
             context: Arc::new(context),
             multitask: create.multitask_strategy.unwrap_or_default(),
+            after_ms: options::after_ms(create.after_seconds).map_err(unprocessable)?,
             interrupt_before: OneOrMore::all(create.interrupt_before.take()),
             interrupt_after: OneOrMore::all(create.interrupt_after.take()),
             ..Request::default()

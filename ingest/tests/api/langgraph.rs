@@ -120,7 +120,6 @@ async fn mistakes_have_langgraphs_words() {
     check("/runs/wait", json!({"assistant_id": "support"}), 422, "input").await;
     for (option, value) in [
         ("webhook", json!("http://x")),
-        ("after_seconds", json!(1)),
         ("durability", json!("exit")),
         ("stream_mode", json!(["values", "events"])),
         ("checkpoint", json!({"checkpoint_ns": "sub:1"})),
@@ -129,9 +128,12 @@ async fn mistakes_have_langgraphs_words() {
         body[option] = value;
         check(&path, body, 501, option).await;
     }
-    for (option, value) in
-        [("checkpoint_id", json!("x")), ("stream_mode", json!("valuse")), ("command", json!({"goto": 5}))]
-    {
+    for (option, value) in [
+        ("checkpoint_id", json!("x")),
+        ("stream_mode", json!("valuse")),
+        ("command", json!({"goto": 5})),
+        ("after_seconds", json!(1e9)),
+    ] {
         let mut body = run("x");
         body[option] = value;
         check(&path, body, 422, option).await;
@@ -213,6 +215,28 @@ async fn a_run_that_asked_is_answered_by_its_address() {
     let ended = format!("/graphs/support/runs/{}/resume", answered["run_id"].as_str().unwrap());
     let refused = stage.post(&ended, json!({"answer": 1})).await.expect(400);
     assert!(refused.text.contains("asks nothing"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_run_begins_after_a_delay_and_has_its_time_from_then_on() {
+    let stage = Stage::new().await;
+    let id = thread(&stage).await;
+    let at_once = stage.post(&format!("/threads/{id}/runs"), run("x")).await.expect(200).json();
+    assert_eq!(at_once["status"], "pending");
+    let begins = last_request(&stage).await;
+    assert_eq!(begins.after_ms, None);
+    for path in [format!("/threads/{id}/runs"), "/runs".to_owned()] {
+        let mut body = run("x");
+        body["after_seconds"] = json!(2.5);
+        stage.post(&path, body).await.expect(200);
+        let (_, record) = stage.records().await.pop().unwrap();
+        let Event::Requested(request) = &record.event else { panic!("{record:?}") };
+        assert_eq!(request.after_ms, Some(2_500));
+        assert_eq!(record.envelope.deadline - record.at, 24 * 3_600 * 1_000 + 2_500);
+    }
+    let body = json!({"input": {"messages": "x"}, "after_seconds": 1});
+    stage.post("/graphs/support/runs", body).await.expect(202);
+    assert_eq!(last_request(&stage).await.after_ms, Some(1_000));
 }
 
 #[tokio::test]

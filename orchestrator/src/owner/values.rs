@@ -140,6 +140,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             repeat: request.repeat,
             new_thread: request.new_thread,
             multitask: request.multitask,
+            after_ms: request.after_ms,
             missing: Some(message),
             ..Request::default()
         })),

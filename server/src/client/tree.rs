@@ -39,7 +39,11 @@ impl Tree {
 
     fn happened(&mut self, happened: &Happened, at: Millis) {
         match happened {
-            Happened::Queued(queued) => self.line(1, &format!("queued behind run {}", queued.behind)),
+            Happened::Queued(queued) => {
+                let due = queued.due.map(|due| format!(", to begin after {} ms", due - self.began));
+                let behind = queued.behind.map(|run| format!(" behind run {run}"));
+                self.line(1, &format!("queued{}{}", behind.unwrap_or_default(), due.unwrap_or_default()));
+            }
             Happened::Started(started) => {
                 let input =
                     started.input.as_ref().map_or_else(String::new, |input| format!("  input {}", short(input)));

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     model::CountingModel,
@@ -80,6 +80,37 @@ async fn a_stream_that_comes_back_after_a_kill_misses_nothing() {
         .collect();
     assert_eq!(finished, ["prepare", "answer", "finish"], "each node once, none missing");
     assert_eq!(rest.last().map(|event| event.name.as_str()), Some("final"));
+}
+
+#[tokio::test]
+async fn a_run_that_was_asked_for_with_a_delay_begins_after_a_kill_once() {
+    let folder = folder();
+    let model = CountingModel::start().await;
+    let mut server = dev_with(&model, "?latency=10&tokens=4", folder.path()).await;
+    let input = json!({"messages": [{"role": "user", "content": "a b"}]});
+    let mut addresses = Vec::new();
+    // One falls due while the server is away, one long after it is back.
+    for after_seconds in [2.0, 9.0] {
+        let body = json!({"input": input, "mode": "background", "after_seconds": after_seconds});
+        let (status, run) = post(&server, "/graphs/chat/runs", &body).await;
+        assert_eq!((status, run["status"].as_str()), (202, Some("pending")), "{run}");
+        addresses.push(format!("/graphs/chat/runs/{}", run["run_id"].as_str().unwrap()));
+    }
+    server.restart();
+    server.wait_until_ready().await;
+    let pending: Value = reqwest::get(server.url(&addresses[1])).await.unwrap().json().await.unwrap();
+    assert_eq!(pending["status"], "pending", "{pending}");
+    for address in &addresses {
+        let response = reqwest::get(server.url(&format!("{address}/stream"))).await.unwrap();
+        let (events, done) = read_events(response).await;
+        assert!(done, "{events:?}");
+        let ended: Value = reqwest::get(server.url(address)).await.unwrap().json().await.unwrap();
+        assert_eq!(ended["status"], "success", "{ended}");
+    }
+    for address in &addresses {
+        let updates = reqwest::get(server.url(&format!("{address}/updates"))).await.unwrap().text().await.unwrap();
+        assert_eq!(updates.matches(r#""type":"started""#).count(), 1, "it began once: {updates}");
+    }
 }
 
 /// Reads events without waiting for the end.

@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 12] = [
+const CHECKS: [&str; 13] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -21,6 +21,7 @@ const CHECKS: [&str; 12] = [
     "cancels_and_refuses",
     "forgets_threads",
     "undoes_runs",
+    "begins_later",
     "keeps_and_finds_items",
     "finds_by_meaning",
     "nodes_reach_the_store",

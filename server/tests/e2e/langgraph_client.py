@@ -336,6 +336,30 @@ async def undoes_runs(client) -> None:
     assert len(await client.threads.get_history(thread, limit=10)) == 4
 
 
+async def begins_later(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    later = await client.runs.create(thread, "steps", input={"log": ["later"]}, after_seconds=2)
+    assert later["status"] == "pending", later
+    assert (await client.runs.get(thread, later["run_id"]))["status"] == "pending"
+    assert (await client.threads.get(thread))["status"] == "busy"
+    await refused(client.runs.create(thread, "steps", input={}, multitask_strategy="reject"), 409)
+    now = await client.runs.wait(thread, "steps", input={"log": ["now"]})
+    assert now["log"] == ["now", "a", "b"], "who comes later and has no delay begins at once"
+    (pending,) = await client.runs.list(thread, status="pending")
+    assert pending["run_id"] == later["run_id"]
+    assert (await client.runs.join(thread, later["run_id"]))["log"] == ["now", "a", "b", "later", "a", "b"]
+    alone = await client.runs.wait(None, "steps", input={"log": ["alone"]}, after_seconds=1)
+    assert alone["log"] == ["alone", "a", "b"], alone
+
+    never = await client.runs.create(thread, "steps", input={"log": ["never"]}, after_seconds=3600)
+    await client.runs.cancel(thread, never["run_id"], wait=True)
+    assert (await client.runs.get(thread, never["run_id"]))["status"] == "interrupted"
+    given_up = await client.runs.create(thread, "steps", input={"log": ["never"]}, after_seconds=3600)
+    over = await client.runs.wait(thread, "steps", input={"log": ["over"]}, multitask_strategy="interrupt")
+    assert over["log"][-3:] == ["over", "a", "b"], over
+    assert (await client.runs.get(thread, given_up["run_id"]))["status"] == "interrupted"
+
+
 async def until_seen(client, thread: str, word: str) -> None:
     for _ in range(100):
         if word in ((await client.threads.get_state(thread))["values"] or {}).get("log", []):
@@ -449,6 +473,7 @@ async def main() -> None:
         cancels_and_refuses,
         forgets_threads,
         undoes_runs,
+        begins_later,
         keeps_and_finds_items,
     finds_by_meaning,
         nodes_reach_the_store,

@@ -51,7 +51,7 @@ impl Model {
 fn updates() -> Vec<Arc<UpdateRecord>> {
     let first = Run::of("default", Some("t"), 1, 0);
     let second = Run::of("default", Some("t"), 2 << 32, 0);
-    let queued = Happened::Queued(QueuedRun { behind: first.id, input: None });
+    let queued = Happened::Queued(QueuedRun { behind: Some(first.id), due: None, input: None });
     let renumbered = |number: u64, mut record: UpdateRecord| {
         record.update.number = Some(number);
         record
