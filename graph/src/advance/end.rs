@@ -21,28 +21,39 @@ use crate::{
 pub(super) struct Ending {
     pub status: RunStatus,
     error: Option<RunError>,
+    /// As if the run had never been.
+    undone: bool,
 }
 
 impl Ending {
+    fn with(status: RunStatus, error: Option<RunError>) -> Self {
+        Ending { status, error, undone: false }
+    }
+
+    /// Of a run that waits: the live one takes its thread back.
+    pub fn undone() -> Self {
+        Ending { undone: true, ..Ending::cancelled() }
+    }
+
     pub fn success() -> Self {
-        Ending { status: RunStatus::Success, error: None }
+        Ending::with(RunStatus::Success, None)
     }
 
     pub fn error(error: RunError) -> Self {
-        Ending { status: RunStatus::Error, error: Some(error) }
+        Ending::with(RunStatus::Error, Some(error))
     }
 
     pub fn interrupted() -> Self {
-        Ending { status: RunStatus::Interrupted, error: None }
+        Ending::with(RunStatus::Interrupted, None)
     }
 
     pub fn cancelled() -> Self {
-        Ending { status: RunStatus::Cancelled, error: None }
+        Ending::with(RunStatus::Cancelled, None)
     }
 
     pub fn timeout() -> Self {
         let message = "the run did not end before its deadline";
-        Ending { status: RunStatus::Timeout, error: Some(plain("run_timeout", message)) }
+        Ending::with(RunStatus::Timeout, Some(plain("run_timeout", message)))
     }
 
     pub fn internal(message: &str) -> Self {
@@ -51,7 +62,7 @@ impl Ending {
 
     /// The end of a run that never touched its thread.
     pub fn without_state(self) -> Ended {
-        let Ending { status, error } = self;
+        let Ending { status, error, undone } = self;
         Ended {
             status,
             output: None,
@@ -61,7 +72,7 @@ impl Ending {
             values: None,
             inner: BTreeMap::new(),
             usage: Usage::default(),
-            rolled_back: false,
+            rolled_back: undone,
         }
     }
 }
@@ -120,11 +131,11 @@ impl Fold<'_> {
     }
 
     fn ended(&mut self, graph: &Graph, ending: Ending, usage: Usage) -> Ended {
-        let Ending { status, error } = ending;
+        let Ending { status, error, undone: _ } = ending;
         // What a lost state shows is not what the run had.
         let known = self.state.lost.is_none();
         let Some(root) = self.state.root.as_deref().filter(|root| known && root.has_begun()) else {
-            return Ended { usage, ..Ending { status, error }.without_state() };
+            return Ended { usage, ..Ending::with(status, error).without_state() };
         };
         // Writes that conflict are kept and seen by no one.
         let pending = snapshot::with_pending(graph, root).ok().flatten();

@@ -76,15 +76,14 @@ fn works_on_the_past(state: &KeyState) -> Option<Wanted> {
 impl Fold<'_> {
     /// Ends every run of the thread for one that doesn't wait: as interrupted, or as if they had never been.
     pub(super) fn make_way(&mut self, rollback: bool) {
-        let ending = || if rollback { Ending::cancelled() } else { Ending::interrupted() };
         while !self.state.waiting.is_empty() {
-            self.end_waiting(0, ending());
+            self.end_waiting(0, if rollback { Ending::undone() } else { Ending::interrupted() });
         }
         // An edit is no run: it is over soon.
         if self.is_editing() {
             return;
         }
-        if rollback { self.roll_back() } else { self.end(ending()) }
+        if rollback { self.roll_back() } else { self.end(Ending::interrupted()) }
     }
 
     /// Undoes the live run.

@@ -97,7 +97,7 @@ impl Fold<'_> {
         if rollback && self.is_live(run_id) {
             return self.roll_back();
         }
-        self.end_run(run_id, Ending::cancelled());
+        self.end_run(run_id, if rollback { Ending::undone() } else { Ending::cancelled() });
     }
 
     pub(super) fn fail_run(&mut self, run_id: Uuid, message: &str) {

@@ -74,9 +74,21 @@ fn a_request_that_rolls_back_begins_where_the_undone_run_began() {
     let ended = end(&rig, &undone);
     assert_eq!((ended.status, ended.rolled_back), (RunStatus::Cancelled, true));
     assert_eq!(json!(ended.values), json!({"log": ["a", "b"]}));
-    assert_eq!(end(&rig, &waiting).status, RunStatus::Cancelled);
+    let ended = end(&rig, &waiting);
+    assert_eq!((ended.status, ended.rolled_back), (RunStatus::Cancelled, true), "it goes as well");
     finish_all(&mut rig, &next);
     rig.check_end(&next, RunStatus::Success, None, json!(["a", "b", "x", "a", "b"]));
+}
+
+#[test]
+fn a_run_that_waits_is_undone_alone() {
+    let mut rig = Rig::new(chain());
+    let (live, waiting, kept) = (rig.invoke(json!({})), rig.invoke(json!({})), rig.invoke(json!({})));
+    rig.fold(&waiting, cancelled(true));
+    rig.fold(&kept, cancelled(false));
+    assert_eq!((end(&rig, &waiting).rolled_back, end(&rig, &kept).rolled_back), (true, false));
+    finish_all(&mut rig, &live);
+    rig.check_end(&live, RunStatus::Success, None, json!(["a", "b"]));
 }
 
 #[test]

@@ -324,6 +324,18 @@ async def undoes_runs(client) -> None:
     assert len(history) == 8, [one["values"] for one in history]
 
     thread = (await client.threads.create())["thread_id"]
+    busy = await client.runs.create(thread, "slow", input={"log": ["busy"]})
+    waits = [await client.runs.create(thread, "steps", input={"log": ["waits"]}, after_seconds=n) for n in [0, 3600]]
+    alone = await client.runs.create(thread, "steps", input={"log": ["waits"]})
+    await client.runs.cancel(thread, alone["run_id"], wait=True, action="rollback")
+    await refused(client.runs.get(thread, alone["run_id"]), 404)
+    instead = await client.runs.create(thread, "steps", input={"log": ["over"]}, multitask_strategy="rollback")
+    assert (await client.runs.join(thread, instead["run_id"]))["log"] == ["over", "a", "b"]
+    for gone in [busy, *waits]:
+        await refused(client.runs.get(thread, gone["run_id"]), 404)
+    assert [run["run_id"] for run in await client.runs.list(thread)] == [instead["run_id"]]
+
+    thread = (await client.threads.create())["thread_id"]
     await client.runs.wait(thread, "steps", input={"log": ["in"]})
     before = await client.threads.get_state(thread)
     run = await client.runs.create(thread, "slow", input={"log": ["undone"]})
