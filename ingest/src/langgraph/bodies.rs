@@ -24,6 +24,8 @@ pub(crate) fn register(generator: &mut SchemaGenerator) {
     generator.subschema_for::<StateEdit>();
     generator.subschema_for::<StateAsked>();
     generator.subschema_for::<ThreadCreate>();
+    generator.subschema_for::<ThreadsPrune>();
+    generator.subschema_for::<Pruned>();
     generator.subschema_for::<Thread>();
     generator.subschema_for::<History>();
     generator.subschema_for::<RunCreate>();
@@ -69,6 +71,31 @@ pub(crate) struct Thread {
     pub config: Map<String, Value>,
     pub values: Option<Value>,
     pub interrupts: Map<String, Value>,
+}
+
+/// Body of `POST /threads/prune`.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(crate) struct ThreadsPrune {
+    /// At most 1,000; those that don't exist are passed over.
+    #[serde(default)]
+    pub thread_ids: Vec<String>,
+    /// `keep_latest` is not built yet.
+    pub strategy: Option<PruneStrategy>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PruneStrategy {
+    /// As `DELETE /threads/{thread_id}` for each.
+    #[default]
+    Delete,
+    // The thread and its newest checkpoint stay.
+    KeepLatest,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Pruned {
+    pub pruned_count: usize,
 }
 
 /// Body of `POST /threads/{thread_id}/history`.

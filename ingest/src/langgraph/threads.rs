@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     TAG,
-    bodies::{History, IfExists, Thread, ThreadCreate},
+    bodies::{History, IfExists, PruneStrategy, Pruned, Thread, ThreadCreate, ThreadsPrune},
     state::named,
 };
 use crate::{
@@ -38,6 +38,8 @@ use crate::{
 const BLOB: &str = "thread";
 const HISTORY_LIMIT_DEFAULT: u32 = 1;
 const HISTORY_LIMIT_MAX: u32 = 1_000;
+/// Threads that one request deletes.
+const PRUNED_MAX: usize = 1_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -53,6 +55,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Run, Method::DELETE, "/threads/{thread_id}", delete)
             .says(TAG, "Deletes a thread, and ends its runs.")
             .bare(204, "Nothing of it is left but what it cost."),
+        route(Scope::Run, Method::POST, "/threads/prune", prune)
+            .says(TAG, "Deletes threads, and ends their runs.")
+            .takes(Media::Json("ThreadsPrune"))
+            .answers(200, "How many there were.", Media::Json("Pruned")),
         route(Scope::Read, Method::GET, "/threads/{thread_id}/history", history)
             .says(TAG, "A thread's states, newest first.")
             .query(&[("limit", "At most so many; 1 unless told."), ("before", "Only states before this checkpoint.")])
@@ -112,6 +118,25 @@ async fn delete(State(ingest): State<Ingest>, At(thread): At<String>, asked: Ask
     check_thread_id(&thread).map_err(unprocessable)?;
     ingest.delete_thread(&asked, &thread).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// One after the other: what was deleted before a failure stays deleted, and the same request goes on from there.
+async fn prune(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
+    let ThreadsPrune { thread_ids, strategy } = body::compatible::<ThreadsPrune>(&ingest.config, request).await?;
+    refuse_if(strategy == Some(PruneStrategy::KeepLatest), "strategy: keep_latest")?;
+    if thread_ids.len() > PRUNED_MAX {
+        return Err(unprocessable(Refusal::new(Code::InvalidValue, "thread_ids: at most 1000 at once")));
+    }
+    thread_ids.iter().try_for_each(|thread| check_thread_id(thread)).map_err(unprocessable)?;
+    let mut pruned_count = 0;
+    for thread in &thread_ids {
+        match ingest.delete_thread(&asked, thread).await {
+            Ok(()) => pruned_count += 1,
+            Err(refusal) if refusal.code() == Code::ThreadNotFound => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(json_of(&Pruned { pruned_count }))
 }
 
 #[derive(Deserialize)]

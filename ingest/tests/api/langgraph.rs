@@ -240,6 +240,25 @@ async fn a_run_begins_after_a_delay_and_has_its_time_from_then_on() {
 }
 
 #[tokio::test]
+async fn threads_are_pruned_one_by_one() {
+    let stage = Stage::new().await;
+    for thread in ["t", "u", "kept"] {
+        let run = json!({"input": {"messages": "x"}, "mode": "wait", "thread_id": thread});
+        stage.post("/graphs/support/runs", run).await.expect(200);
+    }
+    let prune = json!({"thread_ids": ["t", "nobody", "u"]});
+    assert_eq!(stage.post("/threads/prune", prune.clone()).await.expect(200).json(), json!({"pruned_count": 2}));
+    for (thread, status) in [("t", 404), ("u", 404), ("kept", 200)] {
+        stage.get(&format!("/threads/{thread}")).await.expect(status);
+    }
+    assert_eq!(stage.post("/threads/prune", prune).await.expect(200).json(), json!({"pruned_count": 0}));
+    let other = json!({"thread_ids": ["kept"], "strategy": "keep_latest"});
+    assert!(stage.post("/threads/prune", other).await.expect(501).text.contains("keep_latest"));
+    let many: Vec<String> = (0..1_001).map(|n| format!("t{n}")).collect();
+    stage.post("/threads/prune", json!({"thread_ids": many})).await.expect(422);
+}
+
+#[tokio::test]
 async fn a_states_edit_is_a_record_of_its_thread() {
     let stage = Stage::new().await;
     let path = "/threads/t/state";

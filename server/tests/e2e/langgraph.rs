@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -20,6 +20,7 @@ const CHECKS: [&str; 13] = [
     "fails_as_langgraph_does",
     "cancels_and_refuses",
     "forgets_threads",
+    "prunes_threads",
     "undoes_runs",
     "begins_later",
     "keeps_and_finds_items",

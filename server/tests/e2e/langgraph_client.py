@@ -308,6 +308,18 @@ async def forgets_threads(client) -> None:
     await refused(client.threads.get(made), 404)
 
 
+async def prunes_threads(client) -> None:
+    threads = [(await client.threads.create())["thread_id"] for _ in range(3)]
+    for thread in threads[1:]:
+        await client.runs.wait(thread, "steps", input={"log": ["in"]})
+    nobody = "00000000-0000-4000-8000-000000000000"
+    assert await client.threads.prune([*threads[:2], nobody]) == {"pruned_count": 2}
+    for thread in threads[:2]:
+        await refused(client.threads.get(thread), 404)
+    assert (await client.threads.get_state(threads[2]))["values"]["log"] == ["in", "a", "b"]
+    await refused(client.threads.prune(threads[2:], strategy="keep_latest"), 501)
+
+
 async def undoes_runs(client) -> None:
     thread = (await client.threads.create())["thread_id"]
     await client.runs.wait(thread, "steps", input={"log": ["in"]})
@@ -484,6 +496,7 @@ async def main() -> None:
         fails_as_langgraph_does,
         cancels_and_refuses,
         forgets_threads,
+        prunes_threads,
         undoes_runs,
         begins_later,
         keeps_and_finds_items,
