@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use super::{BrokenStore, Flaw};
 
+/// More than a write of the store beneath takes.
+const YIELDS: usize = 20;
+
 #[async_trait]
 impl Results for BrokenStore {
     async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
@@ -35,6 +38,10 @@ impl Results for BrokenStore {
                     (run.run, run.thread, run.checkpoints) = (None, None, Vec::new());
                 });
                 self.inner.write(updates.into()).await?;
+                // Whoever stops here sees them alone, however quick the rest would be.
+                for _ in 0..YIELDS {
+                    tokio::task::yield_now().await;
+                }
             }
             Some(Flaw::HalfABatchWritten) if runs.len() > 1 => runs.truncate(runs.len() / 2),
             _ => {}
