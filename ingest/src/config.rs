@@ -34,8 +34,11 @@ pub struct Config {
     pub append_timeout: Duration,
     /// How long the store may take; beyond it 503 `store_unavailable`.
     pub store_timeout: Duration,
-    /// How long a sink may take to answer with headers; beyond it 503 `store_unavailable`.
+    /// How long the sink of a partition is looked for while that moves; beyond it 503 `store_unavailable`.
     pub sink_timeout: Duration,
+    /// How long a sink that was found may take to answer with headers, which a page of large states needs; beyond it 503
+    /// `store_unavailable`.
+    pub answer_timeout: Duration,
     /// How long `mode: wait` waits; beyond it 504 `wait_timeout`, and the run goes on.
     pub wait_timeout: Duration,
     /// How long a read of a run that was made this moment waits for the sink to hear of it.
@@ -70,6 +73,7 @@ impl Config {
             append_timeout: Duration::from_secs(10),
             store_timeout: Duration::from_secs(5),
             sink_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(30),
             wait_timeout: Duration::from_secs(55),
             fresh_run_wait: Duration::from_secs(2),
             run_deadline: Duration::from_secs(24 * 3600),

@@ -40,13 +40,13 @@ impl Ingest {
         event_log::partition_for(Key::thread(tenant, thread).as_str().as_bytes(), self.config.runs_partitions)
     }
 
-    /// The head of the sink's answer, whatever its status. A sink that can't be found is looked for again until
-    /// `sink_timeout`: a moving partition has none for a moment.
+    /// The head of the sink's answer, whatever its status. A sink that can't be found is looked for again for
+    /// `sink_timeout`: a moving partition has none for a moment. One that was found has `answer_timeout`.
     pub(crate) async fn sink(&self, asked: &Asked, partition: Option<u32>, path: &str) -> Result<Response, Refusal> {
         let deadline = Instant::now() + self.config.sink_timeout;
         loop {
             let call = self.deps.sinks.call(partition, question(asked, path));
-            match tokio::time::timeout_at(deadline, call).await {
+            match tokio::time::timeout(self.config.answer_timeout, call).await {
                 Ok(Ok(response)) if response.status() != MOVED_STATUS => return Ok(response),
                 Ok(_) if Instant::now() + RETRY_PAUSE < deadline => tokio::time::sleep(RETRY_PAUSE).await,
                 Ok(Err(error)) => return Err(error.into()),

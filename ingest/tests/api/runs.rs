@@ -1,5 +1,7 @@
 //! `/graphs/{name}/runs`.
 
+use std::time::Duration;
+
 use graph::{envelope::Lane, event::Event, ids};
 use serde_json::{Value, json};
 
@@ -203,11 +205,23 @@ async fn a_moving_sink_is_looked_for_again() {
     stage.post("/graphs/support/runs", hello("wait")).await.expect(200);
     *stage.sinks.moved_for.lock().unwrap() = 2;
     stage.post("/graphs/support/runs", hello("wait")).await.expect(200);
-    let stage = Stage::with(|config| config.sink_timeout = std::time::Duration::from_millis(60)).await;
+    let stage = Stage::with(|config| config.sink_timeout = Duration::from_millis(60)).await;
     *stage.sinks.down_for.lock().unwrap() = 1_000;
     let reply = stage.post("/graphs/support/runs", hello("wait")).await.expect(503);
     assert_eq!((reply.code(), reply.header("retry-after")), ("store_unavailable".to_owned(), "1"));
     assert!(stage.records().await.is_empty(), "nothing is accepted that could not be answered");
+}
+
+#[tokio::test]
+async fn a_slow_sink_is_waited_for_longer_than_one_that_moves() {
+    let short = Duration::from_millis(60);
+    let stage = Stage::with(|config| config.sink_timeout = short).await;
+    *stage.sinks.slow.lock().unwrap() = short * 3;
+    stage.get("/graphs/support/runs").await.expect(200);
+    let stage = Stage::with(|config| config.answer_timeout = short).await;
+    *stage.sinks.slow.lock().unwrap() = short * 3;
+    let reply = stage.get("/graphs/support/runs").await.expect(503);
+    assert_eq!((reply.code(), reply.header("retry-after")), ("store_unavailable".to_owned(), "1"));
 }
 
 #[tokio::test]

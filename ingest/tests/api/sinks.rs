@@ -36,6 +36,8 @@ pub struct TestSinks {
     pub down_for: Mutex<u32>,
     /// So many calls find one that does not serve the partition any more.
     pub moved_for: Mutex<u32>,
+    /// What each answer takes.
+    pub slow: Mutex<Duration>,
     /// The next stream ends at once, since its partition moves.
     pub moves_stream: Mutex<bool>,
 }
@@ -47,6 +49,7 @@ impl TestSinks {
             calls: Mutex::new(Vec::new()),
             down_for: Mutex::new(0),
             moved_for: Mutex::new(0),
+            slow: Mutex::new(Duration::ZERO),
             moves_stream: Mutex::new(false),
         });
         for partition in 0..PARTITIONS {
@@ -166,6 +169,8 @@ impl Sinks for TestSinks {
         let path = request.uri().path_and_query().unwrap().to_string();
         self.calls.lock().unwrap().push((partition, path));
         let tenant = request.headers()[TENANT_HEADER].to_str().unwrap().to_owned();
+        let slow = *self.slow.lock().unwrap();
+        tokio::time::sleep(slow).await;
         Ok(self.answer(request.uri().path(), request.uri().query().unwrap_or_default(), &tenant).await)
     }
 }
