@@ -221,23 +221,25 @@ impl<'a> Fold<'a> {
     /// Lets the live run work on its loop; the run ends with what that gives.
     fn turn(&mut self, work: impl FnOnce(&mut Turn<'_>, &mut GraphLoop) -> Option<step::End>) {
         let Some(mut root) = self.state.root.take() else { return };
-        let end = self.state.live.as_deref_mut().and_then(|run| {
-            let mut turn = Turn {
-                graphs: self.graphs,
-                at: self.at,
-                last_checkpoint: &mut self.state.last_checkpoint,
-                memories: &mut self.state.memories,
-                newest: &mut self.state.newest,
-                run,
-                draft: &mut self.draft,
-                path: Vec::new(),
-            };
-            work(&mut turn, &mut root)
-        });
+        let end = self.live_turn().and_then(|mut turn| work(&mut turn, &mut root));
         self.state.root = Some(root);
         if let Some(end) = end {
             self.end_with(end);
         }
+    }
+
+    /// A turn of the live run, at the thread's own graph.
+    fn live_turn(&mut self) -> Option<Turn<'_>> {
+        Some(Turn {
+            graphs: self.graphs,
+            at: self.at,
+            last_checkpoint: &mut self.state.last_checkpoint,
+            memories: &mut self.state.memories,
+            newest: &mut self.state.newest,
+            run: self.state.live.as_deref_mut()?,
+            draft: &mut self.draft,
+            path: Vec::new(),
+        })
     }
 
     fn is_live(&self, run_id: Uuid) -> bool {

@@ -15,7 +15,7 @@ use crate::{
     spec::Memory,
     task::{Destination, Handled, Interrupt, Reduction, TaskError, TaskId, TaskPath, TaskResult, Work},
     update::{IssuedTask, TaskDone},
-    writes::Writes,
+    writes::{self, Writes},
 };
 
 /// What the name of a task begins with that handles the failure of the node named behind it.
@@ -100,7 +100,7 @@ pub(crate) enum Stand {
 pub(crate) struct Finished {
     pub execution: Uuid,
     pub attempt: u32,
-    #[serde(default, skip_serializing_if = "no_writes")]
+    #[serde(default, skip_serializing_if = "writes::nothing")]
     pub writes: Arc<Writes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goto: Vec<Destination>,
@@ -109,10 +109,6 @@ pub(crate) struct Finished {
     /// A condition failed after the node had written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch_error: Option<TaskError>,
-}
-
-fn no_writes(writes: &Arc<Writes>) -> bool {
-    writes.is_empty()
 }
 
 impl Finished {

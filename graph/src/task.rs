@@ -11,7 +11,7 @@ use crate::{
     by_name::ChannelValues,
     envelope::{GraphRef, Millis},
     spec::START,
-    writes::Writes,
+    writes::{self, Writes},
 };
 
 /// LangGraph's task id (see [`crate::ids::pull_task_id`]): the same on every replay.
@@ -72,10 +72,6 @@ impl Task {
     }
 }
 
-fn no_writes(writes: &Arc<Writes>) -> bool {
-    writes.is_empty()
-}
-
 fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
 }
@@ -127,7 +123,7 @@ pub struct TaskResult {
     pub attempt: u32,
     pub node: String,
     /// Channel and value in the order written; `{"__overwrite__": v}` bypasses the reducer.
-    #[serde(default, skip_serializing_if = "no_writes")]
+    #[serde(default, skip_serializing_if = "writes::nothing")]
     pub writes: Arc<Writes>,
     /// Where the node itself said to go (LangGraph's `Command(goto=…)`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -162,7 +158,7 @@ fn is_zero(number: &u32) -> bool {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ParentCommand {
-    #[serde(default, skip_serializing_if = "no_writes")]
+    #[serde(default, skip_serializing_if = "writes::nothing")]
     pub writes: Arc<Writes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goto: Vec<Destination>,

@@ -11,6 +11,10 @@ use crate::graph::Graph;
 /// Channel and value in the order written; `{"__overwrite__": v}` bypasses the reducer.
 pub type Writes = Vec<(Arc<str>, Arc<Value>)>;
 
+pub(crate) fn nothing(writes: &Arc<Writes>) -> bool {
+    writes.is_empty()
+}
+
 /// A task's writes to the state as LangGraph's `updates` show them: an object, or a list of objects where a channel was
 /// written twice.
 #[derive(Clone, Debug, PartialEq)]

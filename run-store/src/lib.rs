@@ -7,6 +7,7 @@ pub mod contract;
 pub mod embedded;
 pub mod error;
 pub mod items;
+pub mod layer;
 pub mod metrics;
 mod namespace;
 mod packed;

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use graph::envelope::{Key, Millis};
+use graph::envelope::Key;
 use run_store::{
     Results, StoreError,
-    rows::{
-        CheckpointRow, Page, PageRequest, RunFilter, RunRow, RunWrite, ThreadFilter, ThreadRow, UpdateRow, UsageBy,
-        UsageSum,
-    },
+    layer::ResultsLayer,
+    rows::{CheckpointRow, Page, PageRequest, RunFilter, RunRow, RunWrite, UpdateRow},
 };
 use uuid::Uuid;
 
@@ -19,7 +17,11 @@ use super::{BrokenStore, Flaw};
 const YIELDS: usize = 20;
 
 #[async_trait]
-impl Results for BrokenStore {
+impl ResultsLayer for BrokenStore {
+    fn inner(&self) -> Result<&dyn Results, StoreError> {
+        Ok(&*self.inner)
+    }
+
     async fn write(&self, runs: Arc<Vec<RunWrite>>) -> Result<(), StoreError> {
         let mut runs = Arc::unwrap_or_clone(runs);
         self.remembered.lock().unwrap().tenants.extend(runs.iter().map(|run| run.tenant.clone()));
@@ -47,10 +49,6 @@ impl Results for BrokenStore {
             _ => {}
         }
         self.inner.write(runs.into()).await
-    }
-
-    async fn run(&self, tenant: &str, run_id: Uuid) -> Result<Option<RunRow>, StoreError> {
-        self.inner.run(tenant, run_id).await
     }
 
     async fn updates(&self, tenant: &str, run_id: Uuid, after: u64, limit: u32) -> Result<Vec<UpdateRow>, StoreError> {
@@ -85,19 +83,6 @@ impl Results for BrokenStore {
         Ok(found)
     }
 
-    async fn thread(&self, tenant: &str, thread_id: &str) -> Result<Option<ThreadRow>, StoreError> {
-        self.inner.thread(tenant, thread_id).await
-    }
-
-    async fn threads(
-        &self,
-        tenant: &str,
-        filter: &ThreadFilter,
-        page: &PageRequest,
-    ) -> Result<Page<ThreadRow>, StoreError> {
-        self.inner.threads(tenant, filter, page).await
-    }
-
     async fn checkpoints(
         &self,
         owner: &Key,
@@ -108,19 +93,5 @@ impl Results for BrokenStore {
         let before =
             if self.is(Flaw::BeforeIsIncluded) { before.map(|id| Uuid::from_u128(id.as_u128() + 1)) } else { before };
         self.inner.checkpoints(owner, ns, before, limit).await
-    }
-
-    async fn checkpoint(&self, owner: &Key, ns: &str, id: Uuid) -> Result<Option<CheckpointRow>, StoreError> {
-        self.inner.checkpoint(owner, ns, id).await
-    }
-
-    async fn usage(
-        &self,
-        tenant: &str,
-        by: &[UsageBy],
-        since: Millis,
-        until: Millis,
-    ) -> Result<Vec<UsageSum>, StoreError> {
-        self.inner.usage(tenant, by, since, until).await
     }
 }

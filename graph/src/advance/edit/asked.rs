@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     advance::{
-        Fold, Turn,
+        Fold,
         reduction::{joined_by, undecided},
         step::node_failure,
         timers::GivenBack,
@@ -54,17 +54,7 @@ impl Fold<'_> {
         let Some(graph) = self.graphs.graph(&at.head.graph.hash) else { return };
         at.bind(&graph);
         at.tasks.insert(id, task);
-        let Some(run) = self.state.live.as_deref_mut() else { return };
-        let mut turn = Turn {
-            graphs: self.graphs,
-            at: self.at,
-            last_checkpoint: &mut self.state.last_checkpoint,
-            memories: &mut self.state.memories,
-            newest: &mut self.state.newest,
-            run,
-            draft: &mut self.draft,
-            path: Vec::new(),
-        };
+        let Some(mut turn) = self.live_turn() else { return };
         turn.issue(&graph, &mut at, id);
         // Nobody watches an edit.
         self.draft.issued.clear();
