@@ -183,6 +183,8 @@ pub enum TimerKind {
     Kept(TaskId),
     /// A task that was given back is issued anew.
     Retry(TaskId),
+    /// A node that is a graph takes longer than it may.
+    Timeout(TaskId),
     /// The run was asked for with a delay, and may begin now.
     Begin,
 }

@@ -244,6 +244,18 @@ impl GraphLoop {
         self.tasks.values_mut().for_each(|task| task.drop_untracked(&graph));
     }
 
+    /// Nobody waits for what runs in it any more, though its run goes on. Gives the tasks that were under way.
+    pub(crate) fn abandon(&mut self) -> Vec<TaskId> {
+        let mut left = Vec::new();
+        for task in self.tasks.values_mut().filter(|task| task.stand.is_under_way()) {
+            left.push(task.id);
+            task.rest();
+            left.extend(task.inner.iter_mut().flat_map(|inner| inner.abandon()));
+        }
+        self.tasks.retain(|_, task| task.reduces.is_none());
+        left
+    }
+
     /// Every task of the step runs again. Handlers go; the tasks whose failures they handled keep the number of their last
     /// issue, so that none is issued twice under one.
     pub(crate) fn forget_results(&mut self) {

@@ -334,7 +334,7 @@ impl Run {
     /// Takes down what waits for a task.
     pub(crate) fn disarm_task(&mut self, task: TaskId) {
         self.timers.retain(|armed| match &armed.timer.kind {
-            TimerKind::Kept(id) | TimerKind::Retry(id) => *id != task,
+            TimerKind::Kept(id) | TimerKind::Retry(id) | TimerKind::Timeout(id) => *id != task,
             TimerKind::Deadline | TimerKind::Begin => true,
         });
     }

@@ -95,6 +95,12 @@ pub(crate) enum Stand {
     },
 }
 
+impl Stand {
+    pub fn is_under_way(&self) -> bool {
+        matches!(self, Stand::Open | Stand::Delayed | Stand::Inside)
+    }
+}
+
 /// What a finished task wrote: kept until its step is applied, by a later run too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finished {

@@ -7,7 +7,7 @@ use super::{
     step::{End, failure, node_failure},
 };
 use crate::{
-    envelope::GraphRef,
+    envelope::{Envelope, GraphRef},
     graph::Graph,
     graph_loop::GraphLoop,
     snapshot,
@@ -158,19 +158,8 @@ impl Fold<'_> {
 
     /// Tells the workers of tasks whose result nobody waits for.
     pub(super) fn cancel_open(&mut self) {
-        /// The hash of the subgraph that declares the node, and its name.
-        type Declared = (Option<String>, Arc<str>);
         let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
-        let mut open: BTreeMap<Declared, (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
-        for (at, task) in root.open_tasks() {
-            let graph = at.declares();
-            let hash = graph.as_ref().map(|graph| graph.hash.clone());
-            open.entry((hash, task.node.clone())).or_insert_with(|| (graph, Vec::new())).1.push(task.id);
-        }
-        for ((_, node), (graph, tasks)) in open {
-            let cancel = Command::Cancel { envelope: run.envelope.clone(), graph, node: node.to_string(), tasks };
-            self.draft.commands.push(cancel);
-        }
+        self.draft.commands.extend(cancels(&run.envelope, root));
     }
 
     /// A thread keeps where it stands and what tasks of an unfinished step have finished.
@@ -217,4 +206,23 @@ fn remember_all(
             memories.insert(memory.ns.clone(), memory);
         }
     }
+}
+
+/// What tells the workers that nobody waits for the tasks that are open in a loop and in those inside.
+pub(super) fn cancels(envelope: &Arc<Envelope>, at: &GraphLoop) -> impl Iterator<Item = Command> {
+    /// The hash of the subgraph that declares the node, and its name.
+    type Declared = (Option<String>, Arc<str>);
+    let mut open: BTreeMap<Declared, (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
+    for (at, task) in at.open_tasks() {
+        let graph = at.declares();
+        let hash = graph.as_ref().map(|graph| graph.hash.clone());
+        open.entry((hash, task.node.clone())).or_insert_with(|| (graph, Vec::new())).1.push(task.id);
+    }
+    let cancel = |((_, node), (graph, tasks)): (Declared, _)| Command::Cancel {
+        envelope: envelope.clone(),
+        graph,
+        node: node.to_string(),
+        tasks,
+    };
+    open.into_iter().map(cancel)
 }

@@ -29,6 +29,7 @@ impl Turn<'_> {
         task.issue += 1;
         self.run.last_issue = self.run.last_issue.max(task.issue);
         task.stand = Stand::Inside;
+        self.limit_time(graph, &task.node, id);
         let ns = task.inner_ns(&at.ns, subgraph.memory);
         self.draft.issued.push(IssuedTask { inner: Some(ns.clone()), ..task.issued(&at.ns) });
         let input = match (&subgraph.input, &task.path) {
@@ -127,6 +128,7 @@ impl Turn<'_> {
     /// The subgraph of a task ended.
     pub(super) fn leave(&mut self, at: &mut GraphLoop, id: TaskId, end: End) {
         let Some(graph) = self.graph_of(at) else { return };
+        self.run.disarm_task(id);
         self.remember(at, id);
         let Some(node) = at.tasks.get(&id).map(|task| task.node.clone()) else { return };
         match end {

@@ -68,6 +68,11 @@ impl Fold<'_> {
         self.turn(|turn, root| turn.within(root, &path, &mut |turn, within| turn.issue_again(within, id)));
     }
 
+    fn time_out(&mut self, id: TaskId) {
+        let path = self.path_to(id);
+        self.turn(|turn, root| turn.within(root, &path, &mut |turn, within| turn.time_out(within, id)));
+    }
+
     pub(super) fn fire(&mut self, timer: &Timer) {
         if let Some(place) = self.state.waiting.iter().position(|waiting| waiting.deadline.timer == *timer) {
             return self.end_waiting(place, Ending::timeout());
@@ -89,6 +94,7 @@ impl Fold<'_> {
         match &timer.kind {
             TimerKind::Deadline => self.end(Ending::timeout()),
             TimerKind::Kept(id) | TimerKind::Retry(id) => self.issue_again(*id),
+            TimerKind::Timeout(id) => self.time_out(*id),
             TimerKind::Begin => {}
         }
     }

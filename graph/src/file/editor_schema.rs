@@ -177,6 +177,8 @@ fn subgraph_node() -> Value {
     );
     if let Value::Object(fields) = &mut node["properties"] {
         fields.retain(|name, _| !NOT_OF_GRAPHS.contains(&name.as_str()));
+        let run = object(&[], json!({"run": reference("duration")}));
+        fields["timeout"]["anyOf"] = json!([reference("duration"), run]);
     }
     node
 }

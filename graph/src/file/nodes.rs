@@ -29,7 +29,7 @@ pub(super) const COMMON: [&str; 13] = [
 ];
 
 /// Fields that a node which is a graph can't have: it runs no task of its own.
-pub(super) const NOT_OF_GRAPHS: [&str; 6] = ["update", "timeout", "cache", "goto", "destinations", "concurrency"];
+pub(super) const NOT_OF_GRAPHS: [&str; 5] = ["update", "cache", "goto", "destinations", "concurrency"];
 
 /// Kinds and their own fields. Those after the first six are not built yet.
 pub(super) const KINDS: [(&str, &[&str]); 9] = [
@@ -161,7 +161,8 @@ fn common(
     }
     node.retry = fields.get("retry").and_then(|retry| policies::retry(reader, retry, &of("retry")));
     if let Some(timeout) = fields.get("timeout") {
-        (node.timeout_ms, node.idle_timeout_ms) = policies::timeout(reader, timeout, &of("timeout"));
+        let is_graph = matches!(node.kind, NodeKind::Subgraph(_));
+        (node.timeout_ms, node.idle_timeout_ms) = policies::timeout(reader, timeout, &of("timeout"), is_graph);
     }
     node.cache =
         fields.get("cache").and_then(|cache| policies::cache(reader, cache, &of("cache"), &format!("{path}/cache")));

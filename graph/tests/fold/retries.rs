@@ -1,13 +1,18 @@
 //! A node that is a graph, run again when it fails.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use graph::{
-    event::{Timer, TimerKind},
+    advance::Command,
+    event::{Request, Timer, TimerKind},
+    ids,
     spec::GraphSpec,
+    task::{Interrupt, TaskResult},
     update::RunStatus,
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, named, plain, spec};
+use crate::rig::{Rig, named, plain, result, spec};
 
 fn inner() -> GraphSpec {
     let edges = json!([plain(&["START"], "x"), plain(&["x"], "y")]);
@@ -85,4 +90,109 @@ fn a_graph_that_fails_too_often_or_otherwise_has_failed() {
     other.error.iter_mut().for_each(|error| error.kind = Some("Other".to_owned()));
     rig.finish(&run, other);
     rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["a"]));
+}
+
+fn timeouts(rig: &Rig) -> Vec<(Timer, i64)> {
+    let timers = rig.state().timers().filter(|(timer, _)| matches!(timer.kind, TimerKind::Timeout(_)));
+    timers.map(|(timer, due)| (timer.clone(), due)).collect()
+}
+
+fn limited(retry: Value) -> Rig {
+    rig(json!({"timeout_ms": 500, "retry": retry}))
+}
+
+fn cancelled(commands: &[Command]) -> Vec<&str> {
+    let cancels = commands.iter().filter_map(|command| match command {
+        Command::Cancel { node, .. } => Some(node.as_str()),
+        _ => None,
+    });
+    cancels.collect()
+}
+
+#[test]
+fn a_graph_that_takes_too_long_has_failed() {
+    let mut rig = limited(Value::Null);
+    let run = rig.invoke(json!({}));
+    assert_eq!(timeouts(&rig), [], "it hasn't begun");
+    rig.finish_node(&run, "a");
+    let due = rig.at + 500;
+    rig.finish_node(&run, "x");
+    let timers = timeouts(&rig);
+    assert_eq!(timers.iter().map(|(_, due)| *due).collect::<Vec<_>>(), [due], "it counts from the beginning, once");
+    let late = rig.task("y");
+    let commands = rig.fire(&run, &timers[0].0);
+    assert_eq!(cancelled(&commands), ["y"]);
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["a"]));
+    let error = rig.ended(&run).unwrap().error.clone().unwrap();
+    assert_eq!(error.kind.as_deref(), Some("NodeTimeoutError"));
+    assert_eq!(error.message, "node sub exceeded its timeout of 500 ms");
+    assert_eq!(error.node.as_deref(), Some("sub"));
+    // What had finished stays so: the run that goes on makes only the rest.
+    rig.finish(&run, named(&late));
+    let run = rig.request(Request::default());
+    assert_eq!(timeouts(&rig).len(), 1, "a new run has the time anew");
+    rig.finish_node(&run, "y");
+    assert_eq!(timeouts(&rig), []);
+    rig.check_end(&run, RunStatus::Success, None, json!(["a", "a", "x", "y"]));
+}
+
+#[test]
+fn a_graph_that_takes_too_long_is_run_again_as_one_that_fails() {
+    let mut rig = limited(json!({"max_attempts": 2, "initial_interval_ms": 10, "backoff_factor": 2.0,
+        "max_interval_ms": 1_000, "jitter": false, "retry_on": []}));
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "x");
+    let late = rig.task("y");
+    rig.fire(&run, &timeouts(&rig)[0].0);
+    assert_eq!(timeouts(&rig), [], "the wait for the next attempt isn't limited");
+    let retry = rig.state().timers().map(|(timer, _)| timer.clone()).find(|timer| timer.kind != TimerKind::Deadline);
+    rig.finish(&run, named(&late));
+    rig.fire(&run, &retry.expect("a retry"));
+    let again = rig.task("y");
+    assert_eq!((again.id, again.issue > late.issue), (late.id, true));
+    rig.finish(&run, named(&late));
+    assert!(rig.ended(&run).is_none(), "a result of the attempt that was given up doesn't count");
+    rig.finish(&run, named(&again));
+    rig.check_end(&run, RunStatus::Success, None, json!(["a", "a", "x", "y"]));
+    assert_eq!(timeouts(&rig), []);
+}
+
+#[test]
+fn a_graph_that_waits_for_an_answer_has_time() {
+    let mut rig = limited(Value::Null);
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    let timer = timeouts(&rig)[0].0.clone();
+    let task = rig.task("x");
+    let id = ids::interrupt_id(&task.checkpoint_ns, 0);
+    let question = Interrupt { id, value: Arc::new(json!("?")), response_schema: None };
+    rig.finish(&run, TaskResult { interrupts: vec![question], ..result(&task) });
+    assert_eq!(rig.ended(&run).unwrap().status, RunStatus::Interrupted);
+    assert_eq!(timeouts(&rig), []);
+    rig.fire(&run, &timer);
+    assert_eq!(rig.ended(&run).unwrap().status, RunStatus::Interrupted);
+}
+
+#[test]
+fn the_graphs_inside_of_a_graph_that_takes_too_long_end_with_it() {
+    let inner = inner();
+    let node = json!({"name": "sub", "kind": "subgraph", "graph": "inner", "hash": inner.hash()});
+    let mut middle = json!(GraphSpec {
+        name: "middle".to_owned(),
+        ..spec(json!({"log": {"reducer": "append"}}), &["b"], json!([plain(&["START"], "sub"), plain(&["START"], "b")]))
+    });
+    middle["nodes"].as_array_mut().unwrap().push(node);
+    let middle: GraphSpec = serde_json::from_value(middle).expect("a spec");
+    let edges = json!([plain(&["START"], "mid")]);
+    let mut outer = json!(spec(json!({"log": {"reducer": "append"}}), &[], edges));
+    let node = json!({"name": "mid", "kind": "subgraph", "graph": "middle", "hash": middle.hash(), "timeout_ms": 500});
+    outer["nodes"].as_array_mut().unwrap().push(node);
+    let mut rig = Rig::new(serde_json::from_value(outer).expect("a spec"));
+    rig.add(inner);
+    rig.add(middle);
+    let run = rig.invoke(json!({}));
+    let commands = rig.fire(&run, &timeouts(&rig)[0].0);
+    assert_eq!(BTreeSet::from_iter(cancelled(&commands)), ["b", "x"].into());
+    assert_eq!(rig.ended(&run).unwrap().error.as_ref().unwrap().node.as_deref(), Some("mid"));
 }

@@ -33,10 +33,12 @@ pub(super) fn retry(reader: &mut Reader, node: &Node, what: &str) -> Option<Retr
 /// Attempts of one task: what fails this often needs a person.
 const ATTEMPTS_MAX: i64 = 100;
 
-/// One duration for the attempt, or `{run, idle}`.
-pub(super) fn timeout(reader: &mut Reader, node: &Node, what: &str) -> (Option<u64>, Option<u64>) {
+/// One duration for the attempt, or `{run, idle}`. What runs in a graph has idle timeouts of its own.
+pub(super) fn timeout(reader: &mut Reader, node: &Node, what: &str, of_graph: bool) -> (Option<u64>, Option<u64>) {
     let Yaml::Map(_) = &node.value else { return (reader.duration(node, what), None) };
-    let Some(fields) = reader.fields(node, what, &["run", "idle"]) else { return (None, None) };
+    let Some(fields) = reader.fields(node, what, if of_graph { &["run"] } else { &["run", "idle"] }) else {
+        return (None, None);
+    };
     let mut of =
         |field: &str| fields.get(field).and_then(|node| reader.duration(node, &format!("`{field}` of {what}")));
     (of("run"), of("idle"))
