@@ -313,9 +313,12 @@ impl GraphLoop {
             || self.tasks.values().any(StepTask::is_paused)
     }
 
+    /// The first one counts, but an error before a task that left: it would go unseen.
     pub(crate) fn fail(&mut self, failure: Failure) {
-        if let Some(progress) = self.progress.as_deref_mut() {
-            progress.failure.get_or_insert(failure);
+        let Some(progress) = self.progress.as_deref_mut() else { return };
+        match (&progress.failure, &failure) {
+            (None, _) | (Some(Failure::Left(_)), Failure::Error { .. }) => progress.failure = Some(failure),
+            (Some(_), _) => {}
         }
     }
 

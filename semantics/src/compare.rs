@@ -49,10 +49,24 @@ impl Step {
 
 fn steps(steps: &[Value]) -> Vec<Step> {
     let step = |step: &Value| Step {
-        updates: step["updates"].as_array().expect("updates").iter().map(normal).collect(),
+        updates: step["updates"].as_array().expect("updates").iter().map(update).collect(),
         values: normal(&step["values"]),
     };
     steps.iter().map(step).collect()
+}
+
+/// Questions of parallel tasks of a subgraph come in the order of a race. A handler that is kept shows as taken from before,
+/// where LangGraph runs it again.
+fn update(shown: &Value) -> Value {
+    let mut update = normal(shown);
+    let Value::Object(fields) = &mut update else { return update };
+    if let Some(Value::Array(questions)) = fields.get_mut("__interrupt__") {
+        questions.sort_by_key(text);
+    }
+    if fields.keys().any(|name| name.starts_with("__error_handler__")) {
+        fields.remove("__metadata__");
+    }
+    update
 }
 
 /// What is a race in LangGraph is poured into one: the order of the updates of a step, and from the first question on

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use graph::{
     by_name::ChannelValues,
     event::{Event, Request, Timer, TimerKind},
-    task::TaskResult,
+    spec::GraphSpec,
+    task::{Destination, ParentCommand, TaskResult},
     update::{Happened, RunStatus},
 };
 use serde_json::{Value, json};
@@ -177,4 +178,35 @@ fn the_output_is_that_of_the_output_schema() {
         panic!("a checkpoint")
     };
     assert_eq!(json!(last.values), json!({"log": ["a", "b"], "secret": ["s"]}));
+}
+
+#[test]
+fn a_failure_counts_before_a_sibling_that_left() {
+    let inner = GraphSpec {
+        name: "inner".to_owned(),
+        ..spec(
+            json!({"log": {"reducer": "append"}}),
+            &["x", "y"],
+            json!([plain(&["START"], "x"), plain(&["START"], "y")]),
+        )
+    };
+    let mut outer = json!(spec(json!({"log": {"reducer": "append"}}), &["a"], json!([plain(&["START"], "sub")])));
+    let node = json!({"name": "sub", "kind": "subgraph", "graph": "inner", "hash": inner.hash()});
+    outer["nodes"].as_array_mut().unwrap().push(node);
+    for failed_first in [true, false] {
+        let mut rig = Rig::new(serde_json::from_value(outer.clone()).expect("a spec"));
+        rig.add(inner.clone());
+        let run = rig.invoke(json!({}));
+        let (x, y) = (rig.task("x"), rig.task("y"));
+        let goto = vec![Destination::Node("a".to_owned())];
+        let left = TaskResult { parent: Some(ParentCommand { goto, ..ParentCommand::default() }), ..result(&y) };
+        let mut results = [failed(&x), left];
+        if !failed_first {
+            results.reverse();
+        }
+        for result in results {
+            rig.finish(&run, result);
+        }
+        rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!([]));
+    }
 }

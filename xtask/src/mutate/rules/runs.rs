@@ -31,8 +31,26 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "graph_loop.rs",
-        "progress.failure.get_or_insert(failure);",
-        r#"if undone("the first failure ends the run") { progress.failure = Some(failure); } else { progress.failure.get_or_insert(failure); }"#,
+        "(None, _) | (Some(Failure::Left(_)), Failure::Error { .. }) =>",
+        r#"(None, _) => progress.failure = Some(failure),
+            (Some(Failure::Left(_)), Failure::Error { .. }) if undone("a failure counts before a task that left") => {}
+            (Some(Failure::Error { .. }), _) if undone("the first failure ends the run") => progress.failure = Some(failure),
+            (Some(Failure::Left(_)), Failure::Error { .. }) =>"#,
+    ),
+    patch(
+        "advance/retry.rs",
+        "self.run.disarm_task(id);",
+        r#"if !undone("nothing of a graph that took too long is issued again") { self.run.disarm_task(id); }"#,
+    ),
+    patch(
+        "advance/retry.rs",
+        "self.draft.commands.extend(cancels(&self.run.envelope, inner));",
+        r#"if !undone("workers hear of a graph that took too long") { self.draft.commands.extend(cancels(&self.run.envelope, inner)); }"#,
+    ),
+    patch(
+        "advance/subgraph.rs",
+        "self.run.disarm_task(id);",
+        r#"if !undone("a graph that ended has no timeout") { self.run.disarm_task(id); }"#,
     ),
     patch(
         "advance/handle.rs",
