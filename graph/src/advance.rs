@@ -1,6 +1,7 @@
 //! The fold: one event changes the state of its key and says what to put out. Pure and total: no event makes it fail.
 
 mod begin;
+mod copy;
 mod edit;
 mod end;
 mod finish;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::{Envelope, GraphRef, Millis},
-    event::{Event, Request},
+    event::{Copied, Event, Request},
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids::LastCheckpoint,
@@ -81,6 +82,16 @@ pub enum Command {
         envelope: Arc<Envelope>,
         checkpoint: Box<GraphLoop>,
     },
+    /// Another thread begins as this one stands: its first record, which has to be in the log before what follows here, and
+    /// what the archive has of this thread in `namespaces` has to be there under the other's name before that.
+    Copy {
+        /// The other thread's.
+        envelope: Arc<Envelope>,
+        copied: Box<Copied>,
+        namespaces: Vec<String>,
+        /// What was put away and isn't stored yet: known to whoever carries this out.
+        unstored: Vec<Arc<GraphLoop>>,
+    },
 }
 
 /// Folds `event`, written at `at`, into the state of its key. `recalled` is what was asked for with
@@ -127,6 +138,8 @@ pub fn advance(
         }
         Event::StateEdited(edit) => fold.edit(envelope, edit),
         Event::ThreadDeleted => fold.delete_thread(envelope),
+        Event::ThreadCopied { to } => fold.copy_thread(envelope, to),
+        Event::CopyBegun(copied) => fold.begin_copy(envelope, copied),
         Event::Cancelled { rollback, .. } => fold.cancel(envelope.run_id, *rollback),
         Event::TimerDue { timer } => fold.fire(timer),
         Event::RunFailed { message } => fold.fail_run(envelope.run_id, message),

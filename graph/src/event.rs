@@ -44,6 +44,10 @@ pub enum Event {
     },
     /// A client deleted the thread: its runs end, and nothing of it stays. The envelope's run id names the delete.
     ThreadDeleted,
+    /// A client copied the thread; the copy's id is `to`, in the same partition. The envelope's run id names the copying.
+    ThreadCopied { to: String },
+    /// The thread begins as a copy: what `thread_copied` of another caused, put out by the owner of both.
+    CopyBegun(Box<Copied>),
     /// A timer of the run's state fell due. Its generation tells a timer that was set anew.
     TimerDue { timer: Timer },
     /// The fold could not digest a record of this run: the run ends as `error`, `internal`.
@@ -110,6 +114,18 @@ pub struct Edit {
     /// The edit's id was claimed by an idempotency key: a repeat of it edits nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub claimed: bool,
+    /// As a request's.
+    #[serde(skip)]
+    pub missing: Option<String>,
+}
+
+/// The body of `copy begun`: where the copied thread stood. Whatever becomes of that one later, this stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Copied {
+    /// The thread that was copied.
+    pub from: String,
+    /// The fold's own state of it, which nobody else reads.
+    pub thread_state: Arc<Value>,
     /// As a request's.
     #[serde(skip)]
     pub missing: Option<String>,

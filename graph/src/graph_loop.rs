@@ -15,6 +15,7 @@ use crate::{
     checkpoint::Checkpoint,
     envelope::GraphRef,
     graph::Graph,
+    ids,
     prepare::prepare,
     spec::Memory,
     state::DecodeError,
@@ -282,6 +283,13 @@ impl GraphLoop {
         let subgraph = graph.nodes.get(&task.node).and_then(|node| node.subgraph.as_ref());
         let inner = subgraph.map(|subgraph| task.inner_ns(&self.ns, subgraph.memory));
         IssuedTask { inner, ..task.issued(&self.ns) }
+    }
+
+    /// As another thread has it: its tasks have the same ids there, and issues of their own.
+    pub fn copied(&self, copying: Uuid) -> Self {
+        let mut copied = self.clone();
+        copied.issue_above(ids::last_issue_before(copying));
+        copied
     }
 
     /// No issue up to this one is given again: results of those may yet come.

@@ -27,6 +27,13 @@ pub fn partition_of(run: RunId) -> u16 {
     u16::from_be_bytes([bytes[14], bytes[15]])
 }
 
+/// The issue after which a copied thread counts those of its tasks. Its tasks have the ids of the thread that it was copied
+/// from, and whoever is called for one knows the call by both.
+pub(crate) fn last_issue_before(copying: RunId) -> u32 {
+    let [.., a, b, c, d, _, _] = *copying.as_bytes();
+    (u32::from_be_bytes([a, b, c, d]) & 0x3fff_ffff) | 0x4000_0000
+}
+
 /// Where the ids of a key's checkpoints stand: the next one is greater than every one before it, in whatever namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastCheckpoint {

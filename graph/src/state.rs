@@ -288,6 +288,15 @@ impl KeyState {
         Ok(serde_json::from_slice(bytes)?)
     }
 
+    /// As [`KeyState::encode`], for a record that holds it.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("a state holds only JSON values under text keys")
+    }
+
+    pub(crate) fn of_json(json: &Value) -> Result<Self, DecodeError> {
+        Ok(Self::deserialize(json)?)
+    }
+
     /// Whether a request for this run, or this edit, came before.
     pub(crate) fn knows(&self, run_id: RunId) -> bool {
         self.live_run().is_some_and(|envelope| envelope.run_id == run_id)

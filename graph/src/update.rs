@@ -171,6 +171,9 @@ pub struct Edited {
     /// Nothing of the thread stays: all that was written of it before this update goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
+    /// The thread was copied to this one, with all that was written of it before this update. It is as it was itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_to: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -157,6 +157,8 @@ fn without_texts(mut event: Event) -> Event {
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::ThreadDeleted
+        | Event::ThreadCopied { .. }
+        | Event::CopyBegun(_)
         | Event::RunFailed { .. } => &mut [],
     };
     for call in calls {

@@ -6,7 +6,9 @@ use event_log::{Ack, EventLog, LogError, Offset, Partition, Record, partition_fo
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use graph::{
     advance::Command,
-    envelope::{Key, Millis},
+    envelope::{Key, Millis, RunId},
+    event::Event,
+    graph_loop::GraphLoop,
     update::Happened,
 };
 use schemas::{
@@ -43,6 +45,19 @@ pub struct Formed {
     records: Vec<Outgoing>,
     /// What has to stand in the store before: all of one key.
     pub values: Option<(Key, Values)>,
+    /// The thread that has to begin before.
+    pub copy: Option<Box<Copying>>,
+}
+
+/// The first record of a thread that begins as a copy, and what has to stand in the store before it.
+pub struct Copying {
+    pub id: RunId,
+    pub key: Key,
+    pub wire: Record,
+    pub values: Values,
+    /// Where the archive has what is copied too.
+    pub namespaces: Vec<String>,
+    pub unstored: Vec<Arc<GraphLoop>>,
 }
 
 struct Outgoing {
@@ -56,6 +71,15 @@ impl Formed {
     /// Whether somebody waits for it to be durable.
     pub fn is_awaited(&self) -> bool {
         self.records.iter().any(|record| !record.is_hint)
+    }
+
+    /// Whether something has to be stored before it is appended.
+    pub fn is_held(&self) -> bool {
+        self.values.is_some() || self.copy.is_some()
+    }
+
+    fn of(offset: Offset) -> Self {
+        Formed { offset, records: Vec::new(), values: None, copy: None }
     }
 }
 
@@ -92,7 +116,7 @@ impl Outputs {
 
     /// Makes the records, in order. Their large values must be in the store before they are appended.
     pub fn form(&self, cause: Cause, commands: Vec<Command>) -> Formed {
-        let mut formed = Formed { offset: cause.offset, records: Vec::with_capacity(commands.len()), values: None };
+        let mut formed = Formed { records: Vec::with_capacity(commands.len()), ..Formed::of(cause.offset) };
         for command in commands {
             self.form_one(cause, command, &mut formed);
         }
@@ -101,7 +125,7 @@ impl Outputs {
 
     /// Appends in order now. The future reports when all are durable; None where nobody waits for any.
     pub fn append(&self, formed: Formed) -> Option<BoxFuture<'static, Issued>> {
-        let Formed { offset, records, values: _ } = formed;
+        let Formed { offset, records, values: _, copy: _ } = formed;
         let mut acks: Vec<Ack> = Vec::with_capacity(records.len());
         for Outgoing { topic, partition, wire, is_hint } in records {
             let ack = self.log.append(&topic, partition, wire);
@@ -121,6 +145,12 @@ impl Outputs {
     pub fn append_to_runs(&self, record: RunsRecord) -> Ack {
         let (_span, sent) = traces::send(&record.envelope, None, &self.runs);
         self.log.append(&self.runs, self.partition, self.wire(record, sent))
+    }
+
+    /// Adds a record that was formed to the owner's partition, when the future is first polled.
+    pub fn append_formed(&self, wire: Record) -> impl Future<Output = Result<(), LogError>> + use<> {
+        let (log, topic, partition) = (Arc::clone(&self.log), self.runs.clone(), self.partition);
+        async move { log.append(&topic, partition, wire).await.map(drop) }
     }
 
     /// Tells the other roles; the next saying replaces it, so a lost one is no loss.
@@ -164,6 +194,15 @@ impl Outputs {
             }
             // Kept with its key's state, and stored before that.
             Command::Archive { .. } => {}
+            Command::Copy { envelope, copied, namespaces, unstored } => {
+                let (id, key) = (envelope.run_id, envelope.key());
+                let record = RunsRecord { envelope, at: cause.at, event: Event::CopyBegun(copied), references: None };
+                let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.runs);
+                let mut beside = Formed::of(cause.offset);
+                let wire = self.referring(record, sent, &mut beside);
+                let values = beside.values.map(|(_, values)| values).unwrap_or_default();
+                formed.copy = Some(Box::new(Copying { id, key, wire, values, namespaces, unstored }));
+            }
             Command::Cancel { envelope, graph, node, tasks } => {
                 for some in tasks.chunks(CANCELLED_IN_A_HINT_MAX) {
                     let (envelope, node) = (Arc::clone(&envelope), node.clone());

@@ -12,6 +12,9 @@ use crate::{contract::Blobs, error::StoreError};
 /// How long a value that the store doesn't have is asked for: a slow replica may yet show it.
 pub const MISSING_AFTER: Duration = Duration::from_secs(10);
 
+/// The name under which a thread's owner keeps what was said of it when it was made; no content hash looks like it.
+pub const THREAD_BLOB: &str = "thread";
+
 /// Frozen: a longer value stands in the store as several blobs.
 const PIECE_BYTES: usize = 8 * 1024 * 1024;
 /// Reads or writes of one call that are under way at a time.

@@ -71,6 +71,8 @@ impl Wire for RunsRecord {
             Event::TaskGivenBack { task_id, issue, .. } => format!("{task_id}.{issue}.given-back"),
             Event::StateEdited(_) => format!("{run}.edited"),
             Event::ThreadDeleted => format!("{run}.thread-deleted"),
+            Event::ThreadCopied { .. } => format!("{run}.thread-copied"),
+            Event::CopyBegun(_) => format!("{run}.copy-begun"),
             Event::Cancelled { .. } => format!("{run}.cancelled"),
             Event::TimerDue { timer } => format!("{}.{:?}.{}", timer.run_id, timer.kind, timer.generation),
             Event::RunFailed { .. } => format!("{run}.failed"),

@@ -182,7 +182,7 @@ impl<'a> World<'a> {
                     self.told.push((envelope, update.clone()));
                     self.client.see(update);
                 }
-                Command::Cancel { .. } => panic!("nothing is cancelled here"),
+                Command::Cancel { .. } | Command::Copy { .. } => panic!("nothing is cancelled or copied here"),
                 Command::Archive { checkpoint, .. } => {
                     let key = (checkpoint.ns().to_owned(), checkpoint.checkpoint_id());
                     let checkpoint = match self.large {

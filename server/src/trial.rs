@@ -141,7 +141,7 @@ impl Trial {
             match command {
                 Command::Issue { task, .. } => tasks.push(*task),
                 Command::Update { update, .. } => update.happened.into_iter().for_each(|happened| seen.see(happened)),
-                Command::Cancel { .. } | Command::Archive { .. } => {}
+                Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => {}
             }
         }
         Ok(tasks)

@@ -6,6 +6,7 @@ mod metrics;
 mod sink;
 
 // From the log into memory and to the store.
+mod copy;
 mod intake;
 mod load;
 mod materialize;

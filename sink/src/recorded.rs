@@ -82,7 +82,7 @@ impl Played {
         let Some((checkpoint, run_id)) = thread.checkpoint() else {
             return json!({"values": {}, "next": [], "tasks": [], "interrupts": [], "source": null, "step": null});
         };
-        let saved = Saved { checkpoint: checkpoint.clone(), run_id: Some(run_id) };
+        let saved = Saved { checkpoint: checkpoint.clone(), run_id: Some(run_id), origin: None };
         plain(&self.sight(thread, &thread.view.tasks).latest(thread, &saved))
     }
 
@@ -94,7 +94,7 @@ impl Played {
     }
 
     fn entry(&self, thread: &ThreadState, row: &CheckpointRow) -> Value {
-        let mut saved = Saved { checkpoint: self.parsed(row), run_id: Some(row.run_id) };
+        let mut saved = Saved { checkpoint: self.parsed(row), run_id: Some(row.run_id), origin: None };
         let ns = continued_ns(row.checkpoint_id);
         let went_on: Vec<&CheckpointRow> =
             self.checkpoints.iter().filter(|((of, _), _)| *of == ns).map(|(_, row)| row).collect();

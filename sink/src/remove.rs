@@ -11,6 +11,7 @@ use schemas::record::UpdateRecord;
 use tracing::warn;
 
 use crate::{
+    copy,
     live::{Shard, lock},
     load::{Found, Waits},
     shared::{Backoff, Shared},
@@ -22,6 +23,11 @@ const WRITTEN_PAUSE: Duration = Duration::from_millis(2);
 /// Whether an update takes something away that was written before.
 pub fn removes(record: &UpdateRecord) -> bool {
     deletes_thread(record) || undoes_run(record)
+}
+
+/// Whether the store has to be as it was told before, when the update is applied: something is taken away, or copied.
+pub fn waits_for_store(record: &UpdateRecord) -> bool {
+    removes(record) || copy::copied_to(record).is_some()
 }
 
 /// Whether an update says that its thread was deleted.
@@ -43,7 +49,7 @@ impl Found {
     }
 }
 
-/// Returns when what the update at `offset` takes away has left the store, with every row of an update before it.
+/// Returns when what the update at `offset` takes away has left the store, or what it copies is there, with every row of an update before it.
 pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64, waits: &Waits) {
     while lock(shard).written < offset {
         tokio::time::sleep(WRITTEN_PAUSE).await;
@@ -52,6 +58,13 @@ pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64
     let Some(thread_id) = &envelope.thread_id else { return };
     let deletes = &shared.deps.deletes;
     let mut backoff = Backoff::new(shared.config.retry_pause);
+    if let Some(to) = copy::copied_to(&waits.record) {
+        while let Err(failed) = copy::copy_thread(shared, shard, waits, to).await {
+            warn!(error = ?failed, "a thread can't be copied; its updates wait, and this is tried again");
+            backoff.pause().await;
+        }
+        return;
+    }
     loop {
         let done = match undoes_run(&waits.record) {
             true => deletes.delete_run(&envelope.tenant, thread_id, envelope.run_id, waits.position).await,

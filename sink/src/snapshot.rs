@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
+    copy::Origin,
     outcome::{Outcomes, TaskOutcome},
     thread::ThreadState,
     time,
@@ -22,6 +23,8 @@ use crate::{
 pub struct Saved {
     pub checkpoint: Checkpointed,
     pub run_id: Option<Uuid>,
+    /// It came with a thread that was copied.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// What is shown of checkpoints: those that are read, and what came of their tasks.
@@ -104,7 +107,7 @@ impl Sight<'_> {
     }
 
     fn snapshot(&self, saved: &Saved, shown: Shown<'_>) -> Value {
-        let Saved { checkpoint, run_id } = saved;
+        let Saved { checkpoint, run_id, origin: _ } = saved;
         let nothing = TaskOutcome::default();
         let of = |task: &IssuedTask| self.outcomes.get(&task.task_id).unwrap_or(&nothing);
         let asked = |task: &IssuedTask| match &shown {

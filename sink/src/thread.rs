@@ -15,7 +15,7 @@ use schemas::{error::ErrorFields, record::UpdateRecord};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{outcome::Outcomes, run::RunState, run_error};
+use crate::{copy, outcome::Outcomes, run::RunState, run_error};
 
 #[derive(Clone, Debug)]
 pub struct ThreadState {
@@ -103,12 +103,29 @@ impl ThreadState {
         Some(ThreadState { tenant, thread_id, user, graph, created_at, updated_at, position, view, checkpoint: None })
     }
 
+    /// Its copy, which nothing is done on yet.
+    pub fn copied(&self, thread_id: &str, at: Millis, position: Position) -> Self {
+        ThreadState {
+            thread_id: thread_id.to_owned(),
+            created_at: at,
+            updated_at: at,
+            position,
+            view: ThreadView { live: BTreeSet::new(), before: None, ..self.view.clone() },
+            checkpoint: None,
+            ..self.clone()
+        }
+    }
+
     /// Folds an update of `run`, which has folded it already.
     pub fn fold(&mut self, record: &Arc<UpdateRecord>, run: &RunState, position: Position) {
         if position < self.position {
             return;
         }
         self.position = position;
+        // Who is copied is as he was.
+        if copy::copied_to(record).is_some() {
+            return;
+        }
         self.updated_at = record.update.at;
         if run.envelope.principal.user.is_some() {
             self.user.clone_from(&run.envelope.principal.user);

@@ -27,6 +27,8 @@ impl Fold<'_> {
             | Event::StateEdited(_)
             | Event::TaskKept { .. }
             | Event::ThreadDeleted
+            | Event::ThreadCopied { .. }
+            | Event::CopyBegun(_)
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}
@@ -38,6 +40,7 @@ impl Fold<'_> {
         match event {
             Event::Requested(request) if !known => self.refuse(envelope, request, value_missing(reason)),
             Event::StateEdited(edit) => self.edit(envelope, edit),
+            Event::ThreadCopied { to } => self.copy_thread(envelope, to),
             _ => {}
         }
     }

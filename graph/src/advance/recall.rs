@@ -27,6 +27,8 @@ pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Op
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
+        | Event::ThreadCopied { .. }
+        | Event::CopyBegun(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => None,
@@ -62,7 +64,7 @@ impl Fold<'_> {
         let mut at_hand = self.recalled.clone();
         let archived = self.commands.iter().filter_map(|command| match command {
             Command::Archive { checkpoint, .. } => Some(&**checkpoint),
-            Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } => None,
+            Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } | Command::Copy { .. } => None,
         });
         let keep = |checkpoint: &GraphLoop| Found::There(Arc::new(checkpoint.clone()));
         for checkpoint in archived.clone().filter(|checkpoint| checkpoint.is_root()) {

@@ -59,6 +59,8 @@ pub(super) fn wanted(state: &KeyState, envelope: &Envelope, event: &Event, recal
         | Event::TaskGivenBack { .. }
         | Event::StateEdited(_)
         | Event::ThreadDeleted
+        | Event::ThreadCopied { .. }
+        | Event::CopyBegun(_)
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
     };

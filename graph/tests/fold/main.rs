@@ -1,6 +1,7 @@
 //! What `advance` does with the events of runs: requests, results, timers and ends, in the order in which they come,
 //! and in any other.
 
+mod copies;
 mod delays;
 mod edits;
 mod edits_ask;

@@ -200,7 +200,9 @@ impl Play {
                 let commands = self.fold(&run, Event::StateEdited(Box::new(edit)));
                 let refused = commands.iter().any(|command| match command {
                     Command::Update { update, .. } => update.status == RunStatus::Error,
-                    Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } => false,
+                    Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => {
+                        false
+                    }
                 });
                 assert!(idle || refused, "a thread at work is not edited");
             }
@@ -357,7 +359,7 @@ impl Seen {
                     assert!(back || !self.finished.contains(&task.id), "what finished isn't run again");
                     assert!(!self.ended.contains(&envelope.run_id), "an ended run issues nothing");
                 }
-                Command::Cancel { .. } | Command::Archive { .. } => {}
+                Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => {}
                 Command::Update { envelope, update } => {
                     assert!(told.insert(envelope.run_id), "one event, one update of a run");
                     let Some(number) = update.number else {
@@ -442,7 +444,9 @@ fn stored_forms(commands: &[Command]) -> Vec<Command> {
             let checkpoint = GraphLoop::decode(&checkpoint.encode()).expect("a checkpoint that was encoded");
             Command::Archive { envelope: envelope.clone(), checkpoint: Box::new(checkpoint) }
         }
-        Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } => command.clone(),
+        Command::Issue { .. } | Command::Update { .. } | Command::Cancel { .. } | Command::Copy { .. } => {
+            command.clone()
+        }
     };
     commands.iter().map(stored).collect()
 }

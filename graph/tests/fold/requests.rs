@@ -30,7 +30,7 @@ fn a_second_request_waits_for_its_turn() {
         .iter()
         .filter_map(|command| match command {
             Command::Update { envelope, update } => Some((envelope.run_id, update.number, update.status)),
-            Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } => None,
+            Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => None,
         })
         .collect();
     let expected = [(first.run_id, Some(3), RunStatus::Success), (second.run_id, Some(2), RunStatus::Running)];

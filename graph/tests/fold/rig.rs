@@ -176,6 +176,7 @@ impl Rig {
                 Command::Issue { envelope, task } => self.issued.push((envelope, *task)),
                 Command::Update { envelope, update } => self.updates.push((envelope, update)),
                 Command::Cancel { tasks, .. } => self.cancelled.extend(tasks),
+                Command::Copy { .. } => {}
                 Command::Archive { checkpoint, .. } => {
                     let checkpoint: Arc<GraphLoop> = Arc::from(checkpoint);
                     let wanted = Wanted::Checkpoint(checkpoint.checkpoint_id());

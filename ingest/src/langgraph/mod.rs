@@ -3,6 +3,7 @@
 
 mod assistants;
 pub(crate) mod bodies;
+mod copy;
 mod runs;
 mod search;
 mod server;
@@ -19,6 +20,7 @@ const TAG: &str = "langgraph";
 
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = threads::routes();
+    routes.extend(copy::routes());
     routes.extend(search::routes());
     routes.extend(runs::routes());
     routes.extend(state::routes());

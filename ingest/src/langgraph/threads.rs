@@ -11,6 +11,7 @@ use graph::{
     event::Event,
 };
 use http::{Method, StatusCode};
+use run_store::values::THREAD_BLOB;
 use schemas::error::Code;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -34,8 +35,6 @@ use crate::{
     waiting::View,
 };
 
-/// The name under which a thread's blob is kept; no content hash looks like it.
-const BLOB: &str = "thread";
 const HISTORY_LIMIT_DEFAULT: u32 = 1;
 const HISTORY_LIMIT_MAX: u32 = 1_000;
 /// Threads that one request deletes.
@@ -216,6 +215,16 @@ impl Ingest {
         Ok(self.sinks_thread(asked, thread).await?.is_some() || self.made(asked, thread).await?.is_some())
     }
 
+    pub(super) async fn has_run(&self, asked: &Asked, thread: &str) -> Result<bool, Refusal> {
+        Ok(self.sinks_thread(asked, thread).await?.is_some())
+    }
+
+    /// Makes a thread without a run as another one was made.
+    pub(super) async fn copy_made(&self, asked: &Asked, thread: &str, to: &str) -> Answer {
+        let made = self.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
+        Ok(json_of(&self.make_thread(asked, to, made.metadata).await?))
+    }
+
     async fn sinks_thread(&self, asked: &Asked, thread: &str) -> Result<Option<axum::response::Response>, Refusal> {
         let partition = self.partition_of_thread(&asked.caller.tenant, thread);
         self.find(asked, Some(partition), &format!("/internal/threads/{}", segment(thread))).await
@@ -296,7 +305,7 @@ impl Ingest {
     async fn keep(&self, asked: &Asked, thread: &str, made: &Made) -> Result<(), Refusal> {
         let bytes = serde_json::to_vec(made).expect("metadata has a JSON form");
         let key = Key::thread(&asked.caller.tenant, thread);
-        let put = self.deps.blobs.put_blob(&key, BLOB, bytes.into());
+        let put = self.deps.blobs.put_blob(&key, THREAD_BLOB, bytes.into());
         tokio::time::timeout(self.config.store_timeout, put).await.map_err(|_| Refusal::store_slow())??;
         Ok(())
     }
@@ -304,7 +313,7 @@ impl Ingest {
     /// What was kept of a thread when it was made.
     pub(super) async fn made(&self, asked: &Asked, thread: &str) -> Result<Option<Made>, Refusal> {
         let key = Key::thread(&asked.caller.tenant, thread);
-        let blob = tokio::time::timeout(self.config.store_timeout, self.deps.blobs.blob(&key, BLOB));
+        let blob = tokio::time::timeout(self.config.store_timeout, self.deps.blobs.blob(&key, THREAD_BLOB));
         let blob = blob.await.map_err(|_| Refusal::store_slow())??;
         Ok(blob.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }

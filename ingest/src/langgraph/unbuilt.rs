@@ -11,7 +11,6 @@ pub(crate) fn routes() -> Vec<Route> {
     let patch = |path, says| unbuilt(Method::PATCH, path, TAG, says);
     let delete = |path, says| unbuilt(Method::DELETE, path, TAG, says);
     vec![
-        post("/threads/{thread_id}/copy", "Copies a thread."),
         get("/threads/{thread_id}/stream", "A thread's events."),
         post("/threads/{thread_id}/runs/crons", "Starts runs by the clock."),
         delete("/threads/{thread_id}/runs/{run_id}", "Deletes a run."),

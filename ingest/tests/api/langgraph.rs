@@ -8,7 +8,7 @@ use graph::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{ACME, Stage};
+use crate::stage::{ACME, PARTITIONS, Stage};
 
 fn run(text: &str) -> Value {
     // With the fields that the SDK sends unasked.
@@ -301,6 +301,31 @@ async fn a_thread_is_deleted_by_a_record_of_its_own() {
     stage.get("/threads/t").await.expect(404);
     let again = stage.ask(ACME, "DELETE", "/threads/t", None).await.expect(404).json();
     assert_eq!(again, json!({"detail": "Thread with ID t not found"}));
+}
+
+#[tokio::test]
+async fn a_thread_is_copied_by_a_record_of_its_own() {
+    let stage = Stage::new().await;
+    let run =
+        |said: &str, mode: &str, thread: &str| json!({"input": {"messages": said}, "mode": mode, "thread_id": thread});
+    stage.post("/graphs/support/runs", run("x", "wait", "t")).await.expect(200);
+    let copy = stage.ask(ACME, "POST", "/threads/t/copy", None).await.expect(200).json();
+    let to = copy["thread_id"].as_str().unwrap().to_owned();
+    let (partition, last) = stage.records().await.pop().unwrap();
+    assert_eq!(last.event, Event::ThreadCopied { to: to.clone() });
+    assert_eq!(last.envelope.thread_id.as_deref(), Some("t"));
+    assert_eq!(u32::from(graph::ids::partition_of(last.envelope.run_id)), partition);
+    let key = |thread: &str| graph::envelope::Key::thread("acme", thread);
+    let of = |thread: &str| event_log::partition_for(key(thread).as_str().as_bytes(), PARTITIONS);
+    assert_eq!((of(&to), of("t")), (partition, partition), "one owner has both");
+    stage.post("/graphs/support/runs", run("slow", "background", "b")).await.expect(202);
+    let busy = stage.ask(ACME, "POST", "/threads/b/copy", None).await.expect(409);
+    assert!(busy.text.contains("in-flight"), "{}", busy.text);
+    stage.ask(ACME, "POST", "/threads/nobody/copy", None).await.expect(404);
+    let made = stage.post("/threads", json!({"thread_id": "m", "metadata": {"owner": "ann"}})).await.expect(200);
+    let copy = stage.ask(ACME, "POST", "/threads/m/copy", None).await.expect(200).json();
+    assert_eq!((&copy["metadata"], &copy["status"]), (&made.json()["metadata"], &json!("idle")));
+    assert_eq!(stage.get(&format!("/threads/{}", copy["thread_id"].as_str().unwrap())).await.expect(200).json(), copy);
 }
 
 #[tokio::test]

@@ -247,6 +247,8 @@ impl Beginning {
             | Event::TaskKept { .. }
             | Event::StateEdited(_)
             | Event::ThreadDeleted
+            | Event::ThreadCopied { .. }
+            | Event::CopyBegun(_)
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}

@@ -319,7 +319,7 @@ impl Owner {
         }
         match self.held.get_mut(key) {
             Some(held) => held.push_back(formed),
-            None if formed.values.is_some() => self.hold(key, formed),
+            None if formed.is_held() => self.hold(key, formed),
             None => self.send(key, formed),
         }
     }
@@ -380,6 +380,8 @@ fn begins_anew(record: &RunsRecord) -> bool {
         | Event::TaskGivenBack { .. }
         | Event::StateEdited(_)
         | Event::ThreadDeleted
+        | Event::ThreadCopied { .. }
+        | Event::CopyBegun(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
@@ -394,6 +396,8 @@ fn event_name(event: &Event) -> &'static str {
         Event::TaskGivenBack { .. } => "task_given_back",
         Event::StateEdited(_) => "state_edited",
         Event::ThreadDeleted => "thread_deleted",
+        Event::ThreadCopied { .. } => "thread_copied",
+        Event::CopyBegun(_) => "copy_begun",
         Event::Cancelled { .. } => "cancelled",
         Event::TimerDue { .. } => "timer_due",
         Event::RunFailed { .. } => "run_failed",

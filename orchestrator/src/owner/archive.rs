@@ -21,7 +21,7 @@ use super::{Done, Owner, Parked, Resident, Slot, apply::ASK_AGAIN, resident::Arc
 use crate::error::Error;
 
 impl Resident {
-    /// Takes what a record puts away out of what it puts out.
+    /// Takes what a record puts away out of what it puts out; a copy gets what may not be stored yet.
     pub fn put_away(&mut self, offset: Offset, commands: &mut Vec<Command>) {
         for command in commands.extract_if(.., |command| matches!(command, Command::Archive { .. })) {
             let Command::Archive { checkpoint, envelope: _ } = command else { continue };
@@ -32,6 +32,11 @@ impl Resident {
             };
             self.archived.retain(|archived| !same(archived));
             self.archived.push(Archived { offset, checkpoint: checkpoint.into() });
+        }
+        for command in commands {
+            if let Command::Copy { unstored, .. } = command {
+                *unstored = self.archived.iter().map(|archived| Arc::clone(&archived.checkpoint)).collect();
+            }
         }
     }
 
@@ -122,7 +127,7 @@ async fn stored(
 }
 
 /// The checkpoint with every value in its place.
-async fn whole(blobs: &dyn Blobs, row: ArchivedRow) -> Result<Found, Error> {
+pub(super) async fn whole(blobs: &dyn Blobs, row: ArchivedRow) -> Result<Found, Error> {
     let ArchivedRow { owner, ns, checkpoint_id, checkpoint: text, position: _ } = row;
     let unreadable = |reason: String| Error::State {
         key: owner.0.clone(),

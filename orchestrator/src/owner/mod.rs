@@ -6,6 +6,7 @@
 mod apply;
 mod archive;
 mod commit;
+mod copy;
 mod progress;
 mod recover;
 mod resident;
@@ -154,9 +155,10 @@ enum Done {
         wanted: Wanted,
         found: Result<Result<Found, Error>, StoreError>,
     },
-    /// The values of a key's next outputs are in the store.
+    /// What has to stand before a key's next outputs does.
     ValuesStored {
         key: Key,
+        result: Result<(), Error>,
     },
     Stored {
         keys: Vec<(Key, Offset)>,
@@ -261,7 +263,10 @@ impl Owner {
             Done::Spec { key, hash, loaded } => self.on_spec(key, &hash, loaded)?,
             Done::Values { key, offset, found } => self.on_values(key, offset, found)?,
             Done::Recalled { key, offset, wanted, found } => self.on_recalled(key, offset, wanted, found)?,
-            Done::ValuesStored { key } => self.on_values_stored(&key),
+            Done::ValuesStored { key, result } => {
+                result?;
+                self.on_values_stored(&key);
+            }
             Done::Stored { keys, result } => self.on_stored(keys, result),
             Done::Covered(result) => self.on_covered(result),
             Done::Tail(tail) => self.on_tail(tail),

@@ -76,7 +76,9 @@ impl Owner {
                     task.repeat = true;
                     open.contains(&(task.id, task.issue))
                 }
-                Command::Update { .. } | Command::Cancel { .. } | Command::Archive { .. } => true,
+                Command::Update { .. } | Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => {
+                    true
+                }
             });
             tasks += commands.iter().filter(|command| matches!(command, Command::Issue { .. })).count();
             self.issue(&key, Cause { offset, at, trace: None }, commands);

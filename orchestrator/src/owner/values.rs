@@ -7,7 +7,7 @@ use event_log::Offset;
 use futures_util::FutureExt;
 use graph::{
     envelope::Key,
-    event::{Edit, Event, Request},
+    event::{Copied, Edit, Event, Request},
     state::KeyState,
     task::{TaskError, TaskResult},
 };
@@ -66,13 +66,20 @@ impl Owner {
     }
 
     fn store_next_values(&mut self, key: &Key) {
-        let next = self.held.get_mut(key).and_then(|held| held.front_mut()).and_then(|formed| formed.values.take());
-        let Some((owner, values)) = next else { return };
+        let Some(next) = self.held.get_mut(key).and_then(|held| held.front_mut()) else { return };
+        let (offset, values, copy) = (next.offset, next.values.take(), next.copy.take());
+        let begins = copy.map(|copy| self.begin_copy(key.clone(), offset, *copy));
         let (blobs, key) = (Arc::clone(&self.deps.blobs), key.clone());
         self.work.push(
             async move {
-                put_values_until_taken(&*blobs, &owner, &values).await;
-                Done::ValuesStored { key }
+                if let Some((owner, values)) = values {
+                    put_values_until_taken(&*blobs, &owner, &values).await;
+                }
+                let result = match begins {
+                    Some(begins) => begins.await,
+                    None => Ok(()),
+                };
+                Done::ValuesStored { key, result }
             }
             .boxed(),
         );
@@ -82,7 +89,7 @@ impl Owner {
         while let Some(formed) = self.held.get_mut(key).and_then(|held| held.pop_front()) {
             self.send(key, formed);
             match self.held.get(key).and_then(VecDeque::front) {
-                Some(next) if next.values.is_some() => return self.store_next_values(key),
+                Some(next) if next.is_held() => return self.store_next_values(key),
                 Some(_) => {}
                 None => {
                     self.held.remove(key);
@@ -148,9 +155,14 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             let missing = Some(message);
             Event::StateEdited(Box::new(Edit { claimed: edit.claimed, missing, ..Edit::default() }))
         }
+        Event::CopyBegun(copied) => {
+            let (from, missing) = (copied.from.clone(), Some(message));
+            Event::CopyBegun(Box::new(Copied { from, missing, ..Copied::default() }))
+        }
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
+        | Event::ThreadCopied { .. }
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => record.event.clone(),

@@ -40,6 +40,7 @@ const LEAVES: &[&str] = &[
     "prompt",
     "response_schema",
     "resume",
+    "thread_state",
     "value",
 ];
 const MAPS: &[&str] = &["answers", "channels", "input", "output", "result", "untracked", "update", "values"];

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     model::CountingModel,
-    process::{Event, Process, folder, free_address, post, read_events},
+    process::{Event, Process, folder, free_address, get, post, read_events},
     runs::{AtRisk, Seeded, begin_runs, check_run},
 };
 
@@ -110,6 +110,53 @@ async fn a_run_that_was_asked_for_with_a_delay_begins_after_a_kill_once() {
     for address in &addresses {
         let updates = reqwest::get(server.url(&format!("{address}/updates"))).await.unwrap().text().await.unwrap();
         assert_eq!(updates.matches(r#""type":"started""#).count(), 1, "it began once: {updates}");
+    }
+}
+
+#[tokio::test]
+async fn a_kill_leaves_a_whole_copy_of_a_thread_or_none() {
+    let folder = folder();
+    let model = CountingModel::start().await;
+    let mut server = dev_with(&model, "?latency=10&tokens=4", folder.path()).await;
+    let mut random = Seeded::new(seed());
+    let said = |text: &str| json!({"messages": [{"role": "user", "content": text}]});
+    let run = |text: &str| json!({"input": said(text), "mode": "wait", "thread_id": "first"});
+    for n in 0..4 {
+        // Values that stand beside the log, in the archive too.
+        let (status, ran) = post(&server, "/graphs/chat/runs", &run(&format!("{n} {}", "x ".repeat(20_000)))).await;
+        assert_eq!(status, 200, "{ran}");
+    }
+    let history = async |server: &Process, thread: &str| {
+        let (status, shown) = get(server, &format!("/threads/{thread}/history?limit=100")).await;
+        assert_eq!(status, 200, "{thread}: {shown}");
+        shown.to_string().replace(&format!("{thread:?}"), "\"the thread\"")
+    };
+    let whole = history(&server, "first").await;
+    for _ in 0..kills() {
+        let copying = reqwest::Client::new().post(server.url("/threads/first/copy")).send();
+        // It is cut off, or not.
+        let _ = tokio::time::timeout(Duration::from_millis(random.below(60)), copying).await;
+        server.restart();
+        server.wait_until_ready().await;
+    }
+    let (status, copy) = post(&server, "/threads/first/copy", &json!({})).await;
+    assert_eq!(status, 200, "{copy}");
+    let (_, found) = post(&server, "/threads/search", &json!({"limit": 100})).await;
+    let threads: Vec<&str> = found.as_array().unwrap().iter().filter_map(|one| one["thread_id"].as_str()).collect();
+    assert!(threads.len() > 1 && threads.contains(&copy["thread_id"].as_str().unwrap()), "{threads:?}");
+    let first = serde_json::from_str::<Value>(&whole).unwrap().as_array().unwrap().last().unwrap().clone();
+    for thread in threads {
+        assert_eq!(history(&server, thread).await, whole, "{thread} is whole");
+        // It goes on, and back to where it began.
+        let body = json!({"input": said("on"), "mode": "wait", "thread_id": thread});
+        let (status, ran) = post(&server, "/graphs/chat/runs", &body).await;
+        assert_eq!((status, &ran["status"]), (200, &json!("success")), "{thread}: {ran}");
+        let body = json!({"assistant_id": "chat", "input": null, "checkpoint_id": first["checkpoint_id"]});
+        let (status, ran) = post(&server, &format!("/threads/{thread}/runs/wait"), &body).await;
+        assert!(
+            status == 200 && ran["messages"].as_array().is_some_and(|all| all.len() == 2),
+            "{thread}: {status} {ran}"
+        );
     }
 }
 

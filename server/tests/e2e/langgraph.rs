@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -20,6 +20,7 @@ const CHECKS: [&str; 14] = [
     "fails_as_langgraph_does",
     "cancels_and_refuses",
     "forgets_threads",
+    "copies_threads",
     "prunes_threads",
     "undoes_runs",
     "begins_later",

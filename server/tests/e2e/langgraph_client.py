@@ -308,6 +308,55 @@ async def forgets_threads(client) -> None:
     await refused(client.threads.get(made), 404)
 
 
+async def copies_threads(client) -> None:
+    thread = (await client.threads.create(metadata={"owner": "ann"}))["thread_id"]
+    await client.runs.wait(thread, "asker", input={"log": ["x" * 50_000]})
+    await client.runs.wait(thread, "asker", command={"resume": "first"})
+    await client.runs.wait(thread, "asker", input={"log": ["again"]})
+
+    async def look(of: str) -> list:
+        shown = await client.threads.get(of)
+        for field in ["created_at", "updated_at", "state_updated_at"]:
+            shown.pop(field)
+        seen = [shown, await client.threads.get_state(of), await client.threads.get_history(of, limit=20)]
+        return json.loads(json.dumps(seen).replace(of, "the thread"))
+
+    before = await look(thread)
+    assert before[0]["status"] == "interrupted" and before[0]["metadata"]["owner"] == "ann", before[0]
+    copy = (await client.threads.copy(thread))["thread_id"]
+    assert copy != thread
+    assert await look(copy) == before
+    assert await look(thread) == before
+    assert await client.runs.list(copy) == []
+
+    # Each is answered by itself, and goes back by itself.
+    answered = await client.runs.wait(copy, "asker", command={"resume": "copied"})
+    assert answered["log"][-3:] == ["a", "ask:copied", "b"], answered["log"][-3:]
+    assert await look(thread) == before
+    begun = next(one for one in before[2] if one["values"].get("log", [])[1:] == [] and one["next"] == ["a"])
+    back = await client.runs.wait(copy, "asker", input=None, checkpoint_id=begun["checkpoint_id"])
+    assert back["log"][1:] == ["a"] and back["__interrupt__"], back["log"][1:]
+    assert (await client.runs.wait(thread, "asker", command={"resume": "own"}))["log"][-2:] == ["ask:own", "b"]
+    busy = await client.runs.create(thread, "slow", input={"log": ["busy"]})
+    await refused(client.threads.copy(thread), 409)
+    await client.runs.cancel(thread, busy["run_id"], wait=True)
+
+    # What is deleted of one stays of the other.
+    await client.threads.delete(thread)
+    kept = await client.threads.get_history(copy, limit=20)
+    assert json.loads(json.dumps(kept).replace(copy, "the thread"))[-len(before[2]):][1:] == before[2][1:]
+    copied_again = (await client.threads.copy(copy))["thread_id"]
+    assert (await client.threads.get_state(copied_again))["values"] == (await client.threads.get_state(copy))["values"]
+    await client.threads.delete(copy)
+    await refused(client.threads.get(copy), 404)
+    done = await client.runs.wait(copied_again, "asker", command={"resume": "last"})
+    assert done["log"][1:] == ["a", "ask:last", "b"], done["log"][1:]
+
+    made = await client.threads.create(metadata={"owner": "bob"})
+    assert (await client.threads.copy(made["thread_id"]))["metadata"] == made["metadata"]
+    await refused(client.threads.copy("00000000-0000-4000-8000-000000000000"), 404)
+
+
 async def prunes_threads(client) -> None:
     threads = [(await client.threads.create())["thread_id"] for _ in range(3)]
     for thread in threads[1:]:
@@ -496,6 +545,7 @@ async def main() -> None:
         fails_as_langgraph_does,
         cancels_and_refuses,
         forgets_threads,
+        copies_threads,
         prunes_threads,
         undoes_runs,
         begins_later,

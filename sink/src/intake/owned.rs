@@ -330,7 +330,7 @@ fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
     let known = shard.run(record.envelope.run_id);
     let unknown = known.is_none();
     let applied = known.is_some_and(|run| run.state.number >= number);
-    let removal = !applied && !update.is_removed && remove::removes(record);
+    let removal = !applied && !update.is_removed && remove::waits_for_store(record);
     let run = unknown
         && (number > 1
             || removal

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Refusal;
 use crate::{
+    copy::Beside,
     live::{Shard, lock},
     load,
     materialize::{Continuation, continued_ns},
@@ -34,11 +35,21 @@ pub struct Reading<'a> {
     pub state: &'a ThreadState,
     /// Those that worked on what was looked at.
     runs: BTreeSet<Uuid>,
+    /// What came of tasks before what was looked at was copied.
+    before: Outcomes,
+    /// A value that is gone doesn't take its checkpoint with it.
+    listing: bool,
 }
 
 impl<'a> Reading<'a> {
     pub fn new(shared: &'a Shared, shard: &'a Mutex<Shard>, state: &'a ThreadState) -> Self {
-        Reading { shared, shard, state, runs: state.view.live.clone() }
+        let (runs, before) = (state.view.live.clone(), Outcomes::new());
+        Reading { shared, shard, state, runs, before, listing: false }
+    }
+
+    /// As [`Reading::new`]: what stands in place of values that are gone is shown.
+    pub fn listing(shared: &'a Shared, shard: &'a Mutex<Shard>, state: &'a ThreadState) -> Self {
+        Reading { listing: true, ..Reading::new(shared, shard, state) }
     }
 
     fn owner(&self) -> Key {
@@ -94,7 +105,11 @@ impl<'a> Reading<'a> {
     pub async fn look_at(&mut self, saved: &mut Saved) -> Result<(), Refusal> {
         let ns = continued_ns(saved.checkpoint.checkpoint_id);
         let rows = self.shared.deps.results.checkpoints(&self.owner(), &ns, None, CONTINUED_MAX).await?;
-        self.runs.extend(rows.iter().map(|row| row.run_id).chain(saved.run_id));
+        self.runs.extend(rows.iter().map(|row| row.run_id));
+        match &saved.origin {
+            Some(origin) => self.before.extend(origin.outcomes.clone()),
+            None => self.runs.extend(saved.run_id),
+        }
         // Newest first: the first that wrote something is how it stands.
         for row in rows {
             let row = self.whole(row).await?;
@@ -109,7 +124,7 @@ impl<'a> Reading<'a> {
 
     /// What came of the tasks of all that was looked at, in the order of the runs.
     pub async fn outcomes(&self) -> Result<Outcomes, Refusal> {
-        let mut outcomes = Outcomes::new();
+        let mut outcomes = self.before.clone();
         for run_id in &self.runs {
             let known = {
                 let shard = lock(self.shard);
@@ -132,7 +147,11 @@ impl<'a> Reading<'a> {
     }
 
     async fn whole(&self, row: CheckpointRow) -> Result<CheckpointRow, Refusal> {
-        let checkpoint = values::whole_row(&*self.shared.deps.blobs, row.checkpoint).await?;
+        let blobs = &*self.shared.deps.blobs;
+        let checkpoint = match self.listing {
+            true => values::listed(blobs, row.checkpoint).await?,
+            false => values::whole_row(blobs, row.checkpoint).await?,
+        };
         Ok(CheckpointRow { checkpoint, ..row })
     }
 }
@@ -141,7 +160,9 @@ pub fn parsed(row: &CheckpointRow) -> Option<Saved> {
     let checkpoint = serde_json::from_slice(&row.checkpoint)
         .inspect_err(|bad| warn!(checkpoint.id = %row.checkpoint_id, error = %bad, "a checkpoint can't be read"))
         .ok()?;
-    Some(Saved { checkpoint, run_id: Some(row.run_id) })
+    let origin = serde_json::from_slice::<Beside>(&row.checkpoint).unwrap_or_default().copied;
+    let run_id = origin.as_ref().map_or(Some(row.run_id), |origin| origin.run_id);
+    Some(Saved { checkpoint, run_id, origin: origin.map(Box::new) })
 }
 
 /// A list of namespaces in which subgraphs of the checkpoint's tasks stand.

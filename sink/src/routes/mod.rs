@@ -24,7 +24,7 @@ use schemas::{
 use serde::{Deserialize, Deserializer, de};
 use uuid::Uuid;
 
-use self::refusal::Refusal;
+pub use self::{checkpoints::Reading, refusal::Refusal};
 use crate::{
     live::{Place, Shard},
     shared::Shared,

@@ -240,9 +240,11 @@ async fn known_or_stored(
         shard.threads.get(&(tenant.to_owned(), thread_id.to_owned())).map(|thread| thread.state.clone())
     };
     if let Some(state) = known {
-        let checkpoint = state
-            .checkpoint()
-            .map(|(checkpoint, run_id)| Saved { checkpoint: checkpoint.clone(), run_id: Some(run_id) });
+        let checkpoint = state.checkpoint().map(|(checkpoint, run_id)| Saved {
+            checkpoint: checkpoint.clone(),
+            run_id: Some(run_id),
+            origin: None,
+        });
         return Ok((state, checkpoint));
     }
     let row = shared.deps.results.thread(tenant, thread_id).await?;

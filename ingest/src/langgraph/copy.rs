@@ -1,0 +1,67 @@
+//! A thread's copy: the same history and state under another id, which goes on alone.
+
+use axum::extract::State;
+use graph::{envelope::GraphRef, event::Event};
+use http::Method;
+use schemas::error::Code;
+
+use super::{
+    TAG,
+    threads::{thread_not_found, unprocessable},
+};
+use crate::{
+    auth::Scope,
+    extract::At,
+    ingest::Ingest,
+    layers::Asked,
+    options::check_thread_id,
+    refusal::{Answer, Refusal},
+    route::{Media, Route, route},
+    waiting::View,
+};
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        route(Scope::Run, Method::POST, "/threads/{thread_id}/copy", copy)
+            .says(TAG, "Copies a thread that rests: its state, its open questions and its history, but not its runs.")
+            .answers(200, "The copy.", Media::Json("Thread")),
+    ]
+}
+
+async fn copy(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
+    check_thread_id(&thread).map_err(unprocessable)?;
+    let metadata = ingest.thread_metadata(&asked, &thread).await?.ok_or_else(|| thread_not_found(&thread))?;
+    let to = ingest.thread_beside(&asked, &thread);
+    // Without a run there is nothing of it but what was said when it was made.
+    if !ingest.has_run(&asked, &thread).await? {
+        return ingest.copy_made(&asked, &thread, &to).await;
+    }
+    let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
+    let graph = GraphRef { name, hash: String::new() };
+    let event = Event::ThreadCopied { to: to.clone() };
+    let ended = ingest.change_thread(&asked, &thread, graph, event, None).await?;
+    if let Some(failure) = View::of(&ended)?.failure() {
+        return Err(match failure.code() {
+            Code::ThreadBusy => {
+                let says = "Thread has in-flight runs; wait for them to end, or cancel them, and copy it then";
+                Refusal::new(Code::ThreadBusy, says)
+            }
+            _ => unprocessable(failure),
+        });
+    }
+    ingest.thread(&asked, &to).await
+}
+
+impl Ingest {
+    /// A new thread's id in the same partition: whoever owns one owns the other.
+    fn thread_beside(&self, asked: &Asked, thread: &str) -> String {
+        let tenant = &asked.caller.tenant;
+        let partition = self.partition_of_thread(tenant, thread);
+        loop {
+            let drawn = self.deps.random.uuid().to_string();
+            if self.partition_of_thread(tenant, &drawn) == partition {
+                return drawn;
+            }
+        }
+    }
+}
