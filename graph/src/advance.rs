@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::{Envelope, GraphRef, Millis},
-    event::{Copied, Event, Request},
+    event::{Copied, Event, Request, TimerKind},
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids::LastCheckpoint,
@@ -119,7 +119,9 @@ pub fn advance(
     // Whether a run that waits lacks something is known only when its turn comes.
     let goes_back = |request: &Request| request.checkpoint_id.is_some();
     let makes_way = matches!(event, Event::Requested(request) if goes_back(request) && state.live.is_some());
-    let waits = state.waiting.iter().any(|waiting| goes_back(&waiting.request));
+    let falls_due = matches!(event, Event::TimerDue { timer } if timer.kind == TimerKind::Begin);
+    let mut ready = state.waiting.iter().filter(|waiting| falls_due || waiting.is_ready());
+    let waits = ready.any(|waiting| goes_back(&waiting.request));
     let before = (makes_way || waits).then(|| state.clone());
     let mut fold = Fold::new(graphs, recalled, state, at);
     if !fold.is_editing()

@@ -131,6 +131,9 @@ pub(crate) fn reductions(
     writers: &[Writer<'_>],
 ) -> Result<Vec<Reduction>, UpdateError> {
     let mut reductions = Vec::new();
+    if !graph.asks_reducers() {
+        return Ok(reductions);
+    }
     for (_, name, writes) in group(graph, writers).each() {
         if let Some((value, values)) = to_reduce(graph, checkpoint, name, writes)? {
             reductions.push(Reduction { channel: str::to_owned(name), value, values });

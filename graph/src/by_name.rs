@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// ChannelValues by channel.
+/// Values by channel.
 pub type ChannelValues = ByName<Arc<Value>>;
 
 #[derive(Clone, Debug, PartialEq)]

@@ -135,7 +135,7 @@ impl Content {
     }
 }
 
-/// ChannelValues by channel.
+/// Values by channel.
 pub(crate) type Fields = ChannelValues;
 
 /// A Send that waits for its superstep.

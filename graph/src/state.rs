@@ -15,7 +15,7 @@ use crate::{
     event::{Request, RunConfig, StateUpdate, Timer, TimerKind},
     graph_loop::GraphLoop,
     ids::LastCheckpoint,
-    step_task::{Stand, StepTasks},
+    step_task::{Stand, StepTask, StepTasks},
     task::{Call, TaskId, Usage},
     update::OuterCheckpoint,
 };
@@ -142,6 +142,12 @@ impl Editing {
     /// Where its next superstep begins.
     pub fn stands(&self) -> &GraphLoop {
         self.made.last().unwrap_or(&self.from)
+    }
+
+    /// The tasks whose result is awaited.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (&GraphLoop, &StepTask)> {
+        let open = self.tasks.values().filter(|task| task.stand == Stand::Open);
+        open.map(|task| (self.stands(), task))
     }
 }
 
@@ -306,7 +312,7 @@ impl KeyState {
 
     pub(crate) fn remember(&mut self, run_id: RunId) {
         let at = self.last_at;
-        self.ended.retain(|ended| ended.at + REMEMBERED_MS > at);
+        self.ended.retain(|ended| ended.run_id != run_id && ended.at + REMEMBERED_MS > at);
         if self.ended.len() >= REMEMBERED_RUNS_MAX {
             self.ended.pop_front();
         }

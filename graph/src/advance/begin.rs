@@ -39,22 +39,24 @@ impl Fold<'_> {
             return self.refuse(envelope, request, value_missing(reason));
         }
         let idle = self.state.is_idle();
+        // Runs whose time hasn't come hold up nobody.
+        let waits = self.state.live.is_some() || request.after_ms.is_some();
         match request.multitask {
-            Multitask::Enqueue if self.state.waiting.len() < WAITING_RUNS_MAX => {}
-            Multitask::Enqueue => return self.refuse(envelope, request, too_many_wait()),
+            Multitask::Enqueue if waits && self.state.waiting.len() >= WAITING_RUNS_MAX => {
+                return self.refuse(envelope, request, too_many_wait());
+            }
             Multitask::Reject if !idle => return self.refuse(envelope, request, busy()),
             Multitask::Interrupt | Multitask::Rollback if !idle => {
                 self.make_way(request.multitask == Multitask::Rollback);
-                // What ended goes out before this run begins.
-                if request.after_ms.is_none() {
+                // What ended goes out before this run begins. An edit that waits for programs makes no way.
+                if request.after_ms.is_none() && self.state.live.is_none() {
                     self.line_up(envelope, request, 0);
                     return;
                 }
             }
-            Multitask::Reject | Multitask::Interrupt | Multitask::Rollback => {}
+            Multitask::Enqueue | Multitask::Reject | Multitask::Interrupt | Multitask::Rollback => {}
         }
-        // Runs whose time hasn't come hold up nobody.
-        match self.state.live.is_some() || request.after_ms.is_some() {
+        match waits {
             true => self.queue(envelope, request),
             false => self.begin(envelope.clone(), request, self.at, 0),
         }

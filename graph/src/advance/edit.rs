@@ -62,8 +62,11 @@ impl Fold<'_> {
         Ok(Editing { supersteps, from, parents, made: Vec::new(), tasks: BTreeMap::new() })
     }
 
-    /// Makes the checkpoints of the edit, up to one for which programs have to be asked: gives for what.
+    /// Makes the checkpoints of the edit, up to one for which programs have to be asked: gives for what. Waits for all of them.
     fn make_supersteps(&mut self, edit: Uuid, editing: &mut Editing) -> Result<Vec<StepTask>, RunError> {
+        if editing.tasks.values().any(|task| task.finished().is_none()) {
+            return Ok(Vec::new());
+        }
         let hash = &editing.from.head.graph.hash;
         let graph = self.graphs.graph(hash).ok_or_else(|| unknown_checkpoint(editing.from.head.id))?;
         while let Some(updates) = editing.supersteps.get(editing.made.len()) {
@@ -81,6 +84,7 @@ impl Fold<'_> {
             (at.stored, at.command, at.resume) = (None, None, None);
             at.tasks.clear();
             at.aside.clear();
+            at.reduced.clear();
             at.prepare(&graph);
             editing.made.push(at);
             editing.tasks.clear();

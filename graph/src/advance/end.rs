@@ -13,6 +13,7 @@ use crate::{
     snapshot,
     spec::Memory,
     state::Run,
+    step_task::StepTask,
     task::{TaskId, Usage},
     update::{Ended, Happened, RunError, RunStatus},
 };
@@ -158,8 +159,12 @@ impl Fold<'_> {
 
     /// Tells the workers of tasks whose result nobody waits for.
     pub(super) fn cancel_open(&mut self) {
-        let (Some(run), Some(root)) = (self.state.live.as_deref(), self.state.root.as_deref()) else { return };
-        self.draft.commands.extend(cancels(&run.envelope, root));
+        let Some(run) = self.state.live.as_deref() else { return };
+        let open: Vec<_> = match (run.editing.as_deref(), self.state.root.as_deref()) {
+            (Some(editing), _) => editing.open_tasks().collect(),
+            (None, root) => root.into_iter().flat_map(GraphLoop::open_tasks).collect(),
+        };
+        self.draft.commands.extend(cancels(&run.envelope, open));
     }
 
     /// A thread keeps where it stands and what tasks of an unfinished step have finished.
@@ -208,12 +213,15 @@ fn remember_all(
     }
 }
 
-/// What tells the workers that nobody waits for the tasks that are open in a loop and in those inside.
-pub(super) fn cancels(envelope: &Arc<Envelope>, at: &GraphLoop) -> impl Iterator<Item = Command> {
+/// What tells the workers that nobody waits for open tasks of loops.
+pub(super) fn cancels<'a>(
+    envelope: &Arc<Envelope>,
+    open_tasks: impl IntoIterator<Item = (&'a GraphLoop, &'a StepTask)>,
+) -> impl Iterator<Item = Command> {
     /// The hash of the subgraph that declares the node, and its name.
     type Declared = (Option<String>, Arc<str>);
     let mut open: BTreeMap<Declared, (Option<GraphRef>, Vec<TaskId>)> = BTreeMap::new();
-    for (at, task) in at.open_tasks() {
+    for (at, task) in open_tasks {
         let graph = at.declares();
         let hash = graph.as_ref().map(|graph| graph.hash.clone());
         open.entry((hash, task.node.clone())).or_insert_with(|| (graph, Vec::new())).1.push(task.id);

@@ -21,9 +21,6 @@ use crate::{
 impl Turn<'_> {
     /// Before a step is applied: asks for the channels whose writes a program joins. True where an answer is awaited.
     pub(super) fn ask_reducers(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<bool, UpdateError> {
-        if !graph.asks_reducers() {
-            return Ok(false);
-        }
         let mut wanted = reductions(graph, &at.head, &Writer::of_tasks(at.tasks.values()))?;
         wanted.retain(|reduction| !at.reduced.contains_key(&reduction.channel));
         if let Some(progress) = at.progress.as_deref_mut() {

@@ -53,7 +53,7 @@ impl Turn<'_> {
         let Some(graph) = self.graph_of(at) else { return };
         let Some(task) = at.tasks.get_mut(&id).filter(|task| task.stand == Stand::Inside) else { return };
         let (Some(inner), Some(timeout)) = (task.inner.as_deref_mut(), timeout(&graph, &task.node)) else { return };
-        self.draft.commands.extend(cancels(&self.run.envelope, inner));
+        self.draft.commands.extend(cancels(&self.run.envelope, inner.open_tasks()));
         for id in inner.abandon() {
             self.run.disarm_task(id);
         }

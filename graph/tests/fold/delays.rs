@@ -5,6 +5,7 @@ use std::sync::Arc;
 use graph::{
     envelope::Envelope,
     event::{Event, Multitask, Request, Timer, TimerKind},
+    state::WAITING_RUNS_MAX,
     update::{Happened, RunStatus},
 };
 use serde_json::{Value, json};
@@ -88,6 +89,17 @@ fn a_delayed_run_keeps_its_thread_busy() {
     rig.check_end(&waits, RunStatus::Interrupted, None, Value::Null);
     finish_all(&mut rig, &instead);
     rig.check_end(&instead, RunStatus::Success, None, json!(["over", "a", "b"]));
+}
+
+#[test]
+fn however_many_wait_for_their_time_an_idle_thread_is_free() {
+    let mut rig = Rig::new(chain());
+    (0..WAITING_RUNS_MAX).for_each(|_| drop(delayed(&mut rig, "waits", DELAY_MS)));
+    let one_more = delayed(&mut rig, "one more", DELAY_MS);
+    rig.check_end(&one_more, RunStatus::Error, Some("thread_busy"), Value::Null);
+    let now = rig.invoke(json!({}));
+    finish_all(&mut rig, &now);
+    rig.check_end(&now, RunStatus::Success, None, json!(["a", "b"]));
 }
 
 /// As LangGraph's server has it: what a request does to the thread's runs it does when it is made.

@@ -12,7 +12,7 @@ use graph::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{DEADLINE_MS, Rig, failed, fork_and_join, plain, result, spec};
+use crate::rig::{DEADLINE_MS, Rig, cancelled, failed, fork_and_join, plain, result, spec};
 
 /// START -> a -> b or c, as a program says.
 fn decided() -> GraphSpec {
@@ -155,6 +155,7 @@ fn the_thread_is_busy_until_it_is_made() {
     let waits = rig.request(Request::default());
     let makes_way = rig.request(Request { multitask: Multitask::Rollback, ..Request::default() });
     assert_eq!(rig.ended(&waits).map(|ended| ended.status), Some(RunStatus::Cancelled));
+    assert!(matches!(rig.happened(&makes_way)[..], [Happened::Queued(_)]), "it is known from then on");
     let [task] = asked(&rig).try_into().expect("one task");
     answer(&mut rig, &first, &task, "b");
     rig.finish_node(&makes_way, "b");
@@ -199,7 +200,8 @@ fn an_edit_ends_with_its_deadline_its_cancel_or_its_thread() {
     let (mut rig, edit) = begin();
     rig.at += DEADLINE_MS;
     let timer = rig.state().timers().map(|(timer, _)| timer.clone()).next().expect("a deadline");
-    rig.fire(&edit, &timer);
+    let commands = rig.fire(&edit, &timer);
+    assert_eq!(cancelled(&commands), ["a"], "nobody waits for the program");
     check_refused(&rig, &edit, "run_timeout");
     let (mut rig, edit) = begin();
     rig.fold(&edit, Event::Cancelled { reason: String::new(), rollback: true });

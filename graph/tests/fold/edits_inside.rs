@@ -147,7 +147,7 @@ fn a_program_decides_inside() {
 fn what_stands_nowhere_is_not_edited() {
     let mut rig = rig("call", chain());
     let ns = asking(&mut rig);
-    for nowhere in ["nope", "sub", "sub:0000", &format!("{ns}|x:y")] {
+    for nowhere in ["nope", "sub", "sub:0000", &format!("{ns}|x:y"), &"|".repeat(1_000_000)] {
         let edit = edit(&mut rig, nowhere, vec![vec![as_node(Some("i1"), "x")]]);
         let message = error(&rig, &edit).expect("an error");
         assert!(message.contains("no subgraph of the thread stands in the namespace"), "{message}");

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use graph::{
-    advance::Command,
     event::{Event, Request, Timer, TimerKind},
     ids,
     spec::GraphSpec,
@@ -12,7 +11,7 @@ use graph::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, named, plain, result, spec};
+use crate::rig::{Rig, cancelled, named, plain, result, spec};
 
 fn inner() -> GraphSpec {
     let edges = json!([plain(&["START"], "x"), plain(&["x"], "y")]);
@@ -99,14 +98,6 @@ fn timeouts(rig: &Rig) -> Vec<(Timer, i64)> {
 
 fn limited(retry: Value) -> Rig {
     rig(json!({"timeout_ms": 500, "retry": retry}))
-}
-
-fn cancelled(commands: &[Command]) -> Vec<&str> {
-    let cancels = commands.iter().filter_map(|command| match command {
-        Command::Cancel { node, .. } => Some(node.as_str()),
-        _ => None,
-    });
-    cancels.collect()
 }
 
 #[test]

@@ -265,6 +265,15 @@ impl Rig {
     }
 }
 
+/// The nodes whose workers hear that nobody waits for their tasks.
+pub fn cancelled(commands: &[Command]) -> Vec<&str> {
+    let cancels = commands.iter().filter_map(|command| match command {
+        Command::Cancel { node, .. } => Some(node.as_str()),
+        _ => None,
+    });
+    cancels.collect()
+}
+
 pub fn result(task: &Task) -> TaskResult {
     TaskResult {
         task_id: task.id,

@@ -111,6 +111,7 @@ impl Fold<'_> {
 
     /// The thread stays as it was.
     pub(in crate::advance) fn give_up_edit(&mut self, error: RunError) {
+        self.cancel_open();
         self.draft.happened.push(super::not_edited(error));
         self.flush(RunStatus::Error);
         self.state.live = None;

@@ -82,11 +82,17 @@ impl Fold<'_> {
     }
 }
 
+/// Graphs inside each other, of those that a namespace leads to.
+const NESTED_MAX: usize = 32;
+
 impl Place {
     /// Where the namespace is, in whatever way it is written: who remembers for the thread is known by names alone, and shown
     /// behind its task.
     fn of(state: &KeyState, ns: &str) -> Option<Self> {
         let parts: Vec<&str> = ns.split('|').collect();
+        if parts.len() > NESTED_MAX {
+            return None;
+        }
         (0..=parts.len()).find_map(|names| {
             let part = |(place, part): (usize, &&str)| match place < names {
                 true => part.split(':').next().unwrap_or_default().to_owned(),

@@ -103,7 +103,7 @@ impl Superstep<'_> {
             let mut finished = Finished { writes: Arc::new(writes), ..Finished::default() };
             if branch::asks(graph, &name) {
                 let id = ids::edit_task_id(self.edit, self.place, &format!("{place} {name}"));
-                let answer = asks.answer(self.asked, id, || StepTask {
+                let answer = answer(&mut asks, self.asked, id, || StepTask {
                     wrote: Some(Arc::new(finished.clone())),
                     ..StepTask::new(id, name.clone(), TaskPath::Pull, [].into())
                 });
@@ -119,8 +119,8 @@ impl Superstep<'_> {
         let writer = |(node, finished)| Writer { node, triggers: &triggers, writes: Given::Task(finished) };
         let writers: Vec<Writer<'_>> = written.iter().map(|(node, finished)| writer((node, finished))).collect();
         let reduced = self.reduced(&at.head, &writers, &mut asks)?;
-        if asks.any {
-            return Ok(Made::Asks(asks.new));
+        if !asks.is_empty() {
+            return Ok(Made::Asks(asks));
         }
         apply_reduced(graph, &mut at.head, &writers, Purpose::Step, &reduced).map_err(conflict)?;
         Ok(Made::Next { source: Source::Update, parent })
@@ -152,8 +152,8 @@ impl Superstep<'_> {
         let writers = Writer::of_tasks(at.tasks.values());
         let mut asks = Asks::default();
         let reduced = self.reduced(&head, &writers, &mut asks)?;
-        if asks.any {
-            return Ok(Made::Asks(asks.new));
+        if !asks.is_empty() {
+            return Ok(Made::Asks(asks));
         }
         apply_reduced(self.graph, &mut head, &writers, Purpose::Step, &reduced).map_err(conflict)?;
         at.head = head;
@@ -163,13 +163,10 @@ impl Superstep<'_> {
     /// What programs made of the writes to their channels.
     fn reduced(&self, head: &Checkpoint, writers: &[Writer<'_>], asks: &mut Asks) -> Result<Fields, RunError> {
         let mut reduced = Fields::new();
-        if !self.graph.asks_reducers() {
-            return Ok(reduced);
-        }
         for reduction in reductions(self.graph, head, writers).map_err(conflict)? {
             let channel = reduction.channel.clone();
             let id = ids::edit_task_id(self.edit, self.place, &format!("reduce {channel}"));
-            let answer = asks.answer(self.asked, id, || StepTask::reducing(id, reduction));
+            let answer = answer(asks, self.asked, id, || StepTask::reducing(id, reduction));
             let joined = answer.and_then(|answer| answer.writes.first());
             reduced.extend(joined.map(|(_, value)| (channel, value.clone())));
         }
@@ -178,23 +175,15 @@ impl Superstep<'_> {
 }
 
 /// What a superstep asks programs for.
-#[derive(Default)]
-struct Asks {
-    /// An answer is lacking.
-    any: bool,
-    new: Vec<StepTask>,
-}
+type Asks = Vec<StepTask>;
 
-impl Asks {
-    fn answer<'a>(&mut self, asked: &'a StepTasks, id: Uuid, ask: impl FnOnce() -> StepTask) -> Option<&'a Finished> {
-        let known = asked.get(&id);
-        if known.is_none() {
-            self.new.push(ask());
-        }
-        let answer = known.and_then(StepTask::finished);
-        self.any |= answer.is_none();
-        answer
+/// The answer of a program, which is asked where it wasn't yet.
+fn answer<'a>(asks: &mut Asks, asked: &'a StepTasks, id: Uuid, ask: impl FnOnce() -> StepTask) -> Option<&'a Finished> {
+    let known = asked.get(&id);
+    if known.is_none() {
+        asks.push(ask());
     }
+    known.and_then(StepTask::finished)
 }
 
 /// The node whose last run is the newest; START where none ran yet, none where several ran last.

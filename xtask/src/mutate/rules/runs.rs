@@ -44,8 +44,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "advance/retry.rs",
-        "self.draft.commands.extend(cancels(&self.run.envelope, inner));",
-        r#"if !undone("workers hear of a graph that took too long") { self.draft.commands.extend(cancels(&self.run.envelope, inner)); }"#,
+        "self.draft.commands.extend(cancels(&self.run.envelope, inner.open_tasks()));",
+        r#"if !undone("workers hear of a graph that took too long") { self.draft.commands.extend(cancels(&self.run.envelope, inner.open_tasks())); }"#,
     ),
     patch(
         "advance/subgraph.rs",
