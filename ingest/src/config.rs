@@ -34,6 +34,8 @@ pub struct Config {
     pub append_timeout: Duration,
     /// How long the store may take; beyond it 503 `store_unavailable`.
     pub store_timeout: Duration,
+    /// How long the model of `[embedding]` may take on top of it, where an item is put or searched for by meaning.
+    pub embedding_timeout: Duration,
     /// How long the sink of a partition is looked for while that moves; beyond it 503 `store_unavailable`.
     pub sink_timeout: Duration,
     /// How long a sink that was found may take to answer with headers, which a page of large states needs; beyond it 503
@@ -72,6 +74,7 @@ impl Config {
             body_timeout: Duration::from_secs(30),
             append_timeout: Duration::from_secs(10),
             store_timeout: Duration::from_secs(5),
+            embedding_timeout: Duration::from_secs(15),
             sink_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             wait_timeout: Duration::from_secs(55),

@@ -66,10 +66,10 @@ impl TaskStore<'_> {
     }
 
     pub async fn put(&self, namespace: &[&str], key: &str, value: Map<String, Value>) -> Result<(), TaskError> {
-        self.put_with(Put { namespace: owned(namespace), key: key.to_owned(), value, ttl_ms: None }).await
+        self.put_with(Put { namespace: owned(namespace), key: key.to_owned(), value, ..Put::default() }).await
     }
 
-    /// As [`TaskStore::put`], with a time to live. What a search by meaning looks at is what the store's own index says.
+    /// As [`TaskStore::put`], with a time to live, and with what a search by meaning looks at.
     pub async fn put_with(&self, put: Put) -> Result<(), TaskError> {
         self.inner().put(self.tenant, put).await.map_err(failed)
     }

@@ -43,7 +43,13 @@ impl Stage {
     }
 
     async fn put(&self, key: &str, ttl_ms: Option<Millis>) {
-        let put = Put { namespace: names(&["users"]), key: key.into(), value: object(json!({"n": 1})), ttl_ms };
+        let put = Put {
+            namespace: names(&["users"]),
+            key: key.into(),
+            value: object(json!({"n": 1})),
+            ttl_ms,
+            ..Put::default()
+        };
         self.store.put("acme", put).await.unwrap();
     }
 
@@ -107,7 +113,7 @@ async fn done(store: &LongTermStore, tenant: &str, op: Op) -> Result<Value, Item
     let shown = |item: Item| json!({"namespace": item.namespace, "key": item.key, "value": item.value});
     Ok(match op {
         Op::Put { namespace, key, value } => {
-            store.put(tenant, Put { namespace, key, value, ttl_ms: None }).await?;
+            store.put(tenant, Put { namespace, key, value, ..Put::default() }).await?;
             Value::Null
         }
         Op::Get { namespace, key } => store.get(tenant, &namespace, &key, true).await?.map_or(Value::Null, shown),
@@ -202,22 +208,26 @@ async fn what_is_asked_wrongly_is_told() {
     }
     // What isn't there is no number and no mistake.
     assert_eq!(search(json!({"age": {"$gt": 1}})).await, Ok(0));
-    let text = Put { namespace: names(&["users"]), key: "y".into(), value: object(json!({"n": "soon"})), ttl_ms: None };
+    let text =
+        Put { namespace: names(&["users"]), key: "y".into(), value: object(json!({"n": "soon"})), ..Put::default() };
     stage.store.put("acme", text).await.unwrap();
     let told = search(json!({"n": {"$gt": 0}})).await.unwrap_err();
     assert!(told.contains("\"soon\" of the item `y` in [\"users\"] is not a number"), "{told}");
     for (put, says) in [
-        (Put { namespace: names(&["a.b"]), key: "k".into(), value: Map::new(), ttl_ms: None }, "can't contain '.'"),
-        (Put { namespace: names(&[]), key: "k".into(), value: Map::new(), ttl_ms: None }, "can't be empty"),
+        (Put { namespace: names(&["a.b"]), key: "k".into(), value: Map::new(), ..Put::default() }, "can't contain '.'"),
+        (Put { namespace: names(&[]), key: "k".into(), value: Map::new(), ..Put::default() }, "can't be empty"),
         (
-            Put { namespace: names(&["langgraph"]), key: "k".into(), value: Map::new(), ttl_ms: None },
+            Put { namespace: names(&["langgraph"]), key: "k".into(), value: Map::new(), ..Put::default() },
             "can't be `langgraph`",
         ),
         (
-            Put { namespace: names(&["a"]), key: "k".repeat(9_000), value: Map::new(), ttl_ms: None },
+            Put { namespace: names(&["a"]), key: "k".repeat(9_000), value: Map::new(), ..Put::default() },
             "8192 are the most",
         ),
-        (Put { namespace: names(&["a"]), key: "k".into(), value: Map::new(), ttl_ms: Some(0) }, "must be above 0"),
+        (
+            Put { namespace: names(&["a"]), key: "k".into(), value: Map::new(), ttl_ms: Some(0), ..Put::default() },
+            "must be above 0",
+        ),
     ] {
         let told = stage.store.put("acme", put).await.unwrap_err().to_string();
         assert!(told.contains(says), "{told}");
@@ -229,7 +239,7 @@ async fn a_long_list_is_read_to_its_end() {
     let stage = Stage::new().await;
     for n in 0..700 {
         let namespace = names(&["users", &format!("{}", n % 300)]);
-        let put = Put { namespace, key: format!("{n}"), value: object(json!({"n": n})), ttl_ms: None };
+        let put = Put { namespace, key: format!("{n}"), value: object(json!({"n": n})), ..Put::default() };
         stage.store.put("acme", put).await.unwrap();
     }
     let search = Search { filter: object(json!({"n": {"$gte": 690}})), ..Search::default() };

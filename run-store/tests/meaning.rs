@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use graph::{envelope::Millis, world::Clock};
 use run_store::{
     EmbeddedStore,
-    items::{EmbedError, Embedder, Index, Indexed, Item, ItemsError, LongTermStore, Put, Search, Words},
+    items::{EmbedError, Embedder, Index, Item, ItemsError, LongTermStore, Put, Search, Words},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -49,7 +49,7 @@ impl Stage {
 
 fn put(key: &str, value: Value) -> Put {
     let Value::Object(value) = value else { panic!("an item is an object") };
-    Put { namespace: vec!["a".into()], key: key.into(), value, ttl_ms: None }
+    Put { namespace: vec!["a".into()], key: key.into(), value, ..Put::default() }
 }
 
 fn asked(query: &str) -> Search {
@@ -100,12 +100,12 @@ async fn it_finds_what_langgraphs_own_store_finds() {
         let store = stage.store(WORDS, &fields.iter().map(String::as_str).collect::<Vec<_>>());
         let tenant = format!("tenant-{n}");
         for Told { namespace, key, value, index } in puts {
-            let indexed = match index {
-                Value::Null => Indexed::AsConfigured,
-                Value::Bool(_) => Indexed::Nothing,
-                fields => Indexed::Fields(serde_json::from_value(fields).unwrap()),
+            let index = match index {
+                Value::Null => None,
+                Value::Bool(_) => Some(Vec::new()),
+                fields => Some(serde_json::from_value(fields).unwrap()),
             };
-            store.put_indexed(&tenant, Put { namespace, key, value, ttl_ms: None }, &indexed).await.unwrap();
+            store.put(&tenant, Put { namespace, key, value, index, ..Put::default() }).await.unwrap();
         }
         let Asked { prefix, query, filter, limit } = search;
         let search = Search { prefix, query: Some(query), filter, limit, ..Search::default() };
@@ -144,7 +144,8 @@ async fn pages_follow_each_other_from_the_nearest_to_what_has_no_vector() {
     // What is put anew is looked at anew.
     store.put("acme", put("far", json!({"text": "a red apple"}))).await.unwrap();
     assert_eq!(keys(&store.search("acme", asked("a red apple")).await.unwrap())[0], "far");
-    store.put_indexed("acme", put("far", json!({"text": "a red apple"})), &Indexed::Nothing).await.unwrap();
+    let unseen = Put { index: Some(Vec::new()), ..put("far", json!({"text": "a red apple"})) };
+    store.put("acme", unseen).await.unwrap();
     assert_eq!(store.search("acme", asked("a red apple")).await.unwrap()[2].score, None);
 }
 
@@ -162,6 +163,22 @@ async fn an_item_is_the_same_with_and_without_an_index() {
     assert_eq!(found.iter().map(|item| item.score.is_some()).collect::<Vec<_>>(), [true, false]);
     // An empty query asks nothing.
     assert_eq!(with.search("acme", asked("")).await.unwrap()[0].score, None);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_counts_and_not_what_is_met() {
+    let stage = Stage::new().await;
+    let store = stage.store(WORDS, &["text"]);
+    let megabyte = "x".repeat(1 << 20);
+    for n in 0..70 {
+        let text = if n == 40 { "a red apple" } else { "a car" };
+        store.put("acme", put(&format!("k{n}"), json!({"text": text, "more": megabyte}))).await.unwrap();
+    }
+    let nearest = Search { limit: 1, ..asked("a red apple") };
+    assert_eq!(keys(&store.search("acme", nearest).await.unwrap()), ["k40"]);
+    let all = Search { limit: usize::MAX, offset: 1, ..asked("a red apple") };
+    let told = store.search("acme", all).await.unwrap_err().to_string();
+    assert!(told.contains("ask for fewer items with `limit`"), "{told}");
 }
 
 /// Gives what it is told to, and counts how often it is asked.
@@ -194,7 +211,14 @@ async fn without_a_vector_nothing_is_stored_and_the_reason_is_told() {
     let asks = Arc::new(AtomicUsize::new(0));
     let store = stage.store(Odd(Err(away), asks.clone()), &["texts[*]"]);
     let told = store.put("acme", put("k", json!({"texts": many}))).await.unwrap_err().to_string();
-    assert!(told.contains("300 texts, and 256 are the most"), "{told}");
+    assert!(told.contains("more than 256 texts"), "{told}");
+    for (index, says) in [
+        ((0..300).map(|n| format!("f{n}")).collect(), "300 fields, and 256 are the most"),
+        (vec!["x".repeat(2_000)], "a field has 2000 bytes"),
+    ] {
+        let told = store.put("acme", Put { index: Some(index), ..put("k", json!({"n": 1})) }).await.unwrap_err();
+        assert!(told.to_string().contains(says), "{told}");
+    }
     store.put("acme", put("k", json!({"n": 1}))).await.unwrap();
     assert_eq!(asks.load(Ordering::Relaxed), 0, "without a text nobody is asked");
 }

@@ -302,6 +302,17 @@ pub enum StoreIndex {
     Paths(Vec<String>),
 }
 
+impl StoreIndex {
+    /// None: the store's own.
+    pub fn paths(self) -> Option<Vec<String>> {
+        match self {
+            StoreIndex::Whether(true) => None,
+            StoreIndex::Whether(false) => Some(Vec::new()),
+            StoreIndex::Paths(paths) => Some(paths),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StoreDelete {

@@ -1,15 +1,17 @@
 //! `/store`: the long-term store, as the clients' `store` uses it. Where no embedding is configured `query` and `index` do
 //! what they do on a LangGraph store without an index: nothing.
 
+use std::time::Duration;
+
 use axum::{body::Body, extract::State, response::IntoResponse};
 use graph::envelope::Millis;
 use http::{Method, StatusCode};
 use run_store::{
-    items::{self, Indexed, ItemsError, ListNamespaces, Search, rfc3339},
+    items::{self, ItemsError, ListNamespaces, Search, rfc3339},
     rows::Namespace,
 };
 use schemars::{JsonSchema, SchemaGenerator};
-use schemas::error::Code;
+use schemas::{error::Code, node_api::StoreIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,6 +19,7 @@ use super::{TAG, threads::unprocessable};
 use crate::{
     auth::Scope,
     body,
+    config::Config,
     extract::Params,
     ingest::Ingest,
     layers::Asked,
@@ -73,16 +76,9 @@ struct ItemPut {
     key: Option<String>,
     value: Option<Map<String, Value>>,
     /// False, or the paths that a search by meaning looks at, such as `text` or `notes[*].text`.
-    index: Option<Index>,
+    index: Option<StoreIndex>,
     /// Minutes that it lives after it was put, or read last.
     ttl: Option<f64>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(untagged)]
-enum Index {
-    Whether(bool),
-    Paths(Vec<String>),
 }
 
 #[derive(Default, Deserialize)]
@@ -169,13 +165,9 @@ async fn put(State(ingest): State<Ingest>, asked: Asked, request: http::Request<
         value: given(value, "value")?,
         // Down to a millisecond; what is 0 or less is refused as such.
         ttl_ms: ttl.map(|minutes| (minutes * MINUTE_MS).ceil() as Millis),
+        index: index.and_then(StoreIndex::paths),
     };
-    let indexed = match index {
-        None | Some(Index::Whether(true)) => Indexed::AsConfigured,
-        Some(Index::Whether(false)) => Indexed::Nothing,
-        Some(Index::Paths(paths)) => Indexed::Fields(paths),
-    };
-    ingest.in_store(ingest.deps.store.put_indexed(&asked.caller.tenant, put, &indexed)).await?;
+    ingest.in_store_by_meaning(ingest.deps.store.put(&asked.caller.tenant, put)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -211,7 +203,7 @@ async fn search(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
         offset: offset.unwrap_or(default.offset),
         refresh_ttl: refresh_ttl.unwrap_or(default.refresh_ttl),
     };
-    let found = ingest.in_store(ingest.deps.store.search(&asked.caller.tenant, search)).await?;
+    let found = ingest.in_store_by_meaning(ingest.deps.store.search(&asked.caller.tenant, search)).await?;
     let items = found.into_iter().map(|item| ItemFound { score: item.score, item: item.into() }).collect();
     Ok(json_of(&ItemsFound { items }))
 }
@@ -233,7 +225,22 @@ async fn namespaces(State(ingest): State<Ingest>, asked: Asked, request: http::R
 
 impl Ingest {
     async fn in_store<T>(&self, op: impl Future<Output = Result<T, ItemsError>>) -> Result<T, Refusal> {
-        match tokio::time::timeout(self.config.store_timeout, op).await {
+        self.in_store_within(self.config.store_timeout, op).await
+    }
+
+    /// As [`in_store`](Self::in_store), where a model may be asked for vectors first.
+    async fn in_store_by_meaning<T>(&self, op: impl Future<Output = Result<T, ItemsError>>) -> Result<T, Refusal> {
+        let Config { store_timeout, embedding_timeout, .. } = self.config;
+        let embedding = if self.deps.store.has_index() { embedding_timeout } else { Duration::ZERO };
+        self.in_store_within(store_timeout + embedding, op).await
+    }
+
+    async fn in_store_within<T>(
+        &self,
+        within: Duration,
+        op: impl Future<Output = Result<T, ItemsError>>,
+    ) -> Result<T, Refusal> {
+        match tokio::time::timeout(within, op).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(ItemsError::Refused(says))) => Err(unprocessable(Refusal::new(Code::InvalidValue, says))),
             Ok(Err(ItemsError::Store(error))) => Err(error.into()),

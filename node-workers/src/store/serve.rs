@@ -11,7 +11,7 @@ use axum::{
 use graph::envelope::Millis;
 use run_store::{
     LongTermStore, StoreError,
-    items::{Indexed, Item, ItemsError, ListNamespaces, Put, Search, rfc3339},
+    items::{Item, ItemsError, ListNamespaces, Put, Search, rfc3339},
 };
 use schemas::{
     error::{Code, ErrorBody},
@@ -66,12 +66,8 @@ async fn done(store: &LongTermStore, tenant: &str, op: StoreOp) -> Result<StoreR
         }
         StoreOp::Put(StorePut { namespace, key, value, index, ttl_ms }) => {
             let ttl_ms = ttl_ms.map(|ttl| Millis::try_from(ttl).unwrap_or(Millis::MAX));
-            let indexed = match index {
-                None | Some(StoreIndex::Whether(true)) => Indexed::AsConfigured,
-                Some(StoreIndex::Whether(false)) => Indexed::Nothing,
-                Some(StoreIndex::Paths(paths)) => Indexed::Fields(paths),
-            };
-            store.put_indexed(tenant, Put { namespace, key, value, ttl_ms }, &indexed).await?;
+            let index = index.and_then(StoreIndex::paths);
+            store.put(tenant, Put { namespace, key, value, ttl_ms, index }).await?;
         }
         StoreOp::Delete(StoreDelete { namespace, key }) => store.delete(tenant, &namespace, &key).await?,
         StoreOp::Search(StoreSearch { prefix, query, filter, limit, offset, refresh_ttl }) => {

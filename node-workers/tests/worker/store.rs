@@ -119,7 +119,7 @@ impl Node for Keeps {
         let found = store.search(Search { prefix: vec!["notes".into()], ..Search::default() }).await?;
         let keys: Vec<String> = found.into_iter().map(|item| item.key).collect();
         let namespaces = store.list_namespaces(Default::default()).await?;
-        let wrong = Put { namespace: vec![], key: "k".into(), value: Default::default(), ttl_ms: None };
+        let wrong = Put { namespace: vec![], key: "k".into(), value: Default::default(), ..Put::default() };
         let refused = store.put_with(wrong).await.unwrap_err();
         let out =
             json!({"kept": kept, "keys": keys, "names": namespaces, "refused": [refused.kind, refused.retryable]});

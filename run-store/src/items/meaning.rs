@@ -1,17 +1,19 @@
 //! Search by meaning: texts of an item become vectors when it is put, and lie before its value; a search asks which of
 //! them are nearest to its own.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{ItemsError, Result, paths::texts_at};
+use super::{ItemsError, Result, paths::add_texts_at};
 use crate::rows::ItemRow;
 
 /// Texts of one item.
 const TEXTS_MAX: usize = 256;
+/// Of a path to texts.
+const FIELD_BYTES_MAX: usize = 1024;
 /// Before the vectors of an item that has some. A JSON object begins otherwise. Frozen.
 const WITH_VECTORS: u8 = 1;
 
@@ -31,17 +33,6 @@ pub struct EmbedError {
     pub retryable: bool,
 }
 
-/// Which texts of an item are looked at.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Indexed {
-    /// Those of the store's own fields.
-    #[default]
-    AsConfigured,
-    Nothing,
-    /// Paths such as `text`, `notes[*].text`, `$`.
-    Fields(Vec<String>),
-}
-
 /// How a store searches by meaning.
 #[derive(Clone)]
 pub struct Index {
@@ -56,23 +47,29 @@ impl Index {
         Index { embedder, dims, fields: fields.into() }
     }
 
-    /// The vectors of an item, of length 1.
-    pub(super) async fn vectors(&self, indexed: &Indexed, value: &Value) -> Result<Vec<Vec<f32>>> {
-        let fields = match indexed {
-            Indexed::AsConfigured => &*self.fields,
-            Indexed::Nothing => return Ok(Vec::new()),
-            Indexed::Fields(fields) => fields,
-        };
-        let mut texts: Vec<String> = fields.iter().flat_map(|field| texts_at(value, field)).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        match texts.len() {
-            0 => Ok(Vec::new()),
-            1..=TEXTS_MAX => self.embed(&texts).await,
-            many => {
-                let says = format!("index: leads to {many} texts, and {TEXTS_MAX} are the most; name fewer fields");
-                Err(ItemsError::Refused(says))
+    /// The vectors of an item, of length 1, for the texts at the paths of `fields`; at the store's own unless told.
+    pub(super) async fn vectors(&self, fields: Option<&[String]>, value: &Value) -> Result<Vec<Vec<f32>>> {
+        let refused = |says: String| Err(ItemsError::Refused(says));
+        let fields: BTreeSet<&String> = fields.unwrap_or(&self.fields).iter().collect();
+        if fields.len() > TEXTS_MAX {
+            return refused(format!("index: {} fields, and {TEXTS_MAX} are the most", fields.len()));
+        }
+        let mut texts = BTreeSet::new();
+        for field in fields {
+            if field.len() > FIELD_BYTES_MAX {
+                return refused(format!(
+                    "index: a field has {} bytes, and {FIELD_BYTES_MAX} are the most",
+                    field.len()
+                ));
             }
+            add_texts_at(value, field, TEXTS_MAX, &mut texts);
+            if texts.len() > TEXTS_MAX {
+                return refused(format!("index: leads to more than {TEXTS_MAX} texts; name fewer fields"));
+            }
+        }
+        match texts.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.embed(&texts.into_iter().collect::<Vec<_>>()).await,
         }
     }
 
@@ -144,40 +141,44 @@ fn score(row: &ItemRow, query: &[f32]) -> Option<f64> {
 pub(super) struct Nearest {
     query: Vec<f32>,
     most: usize,
+    /// The nearest first, of equals the older.
     found: Vec<(f64, ItemRow)>,
+    /// Of all values that are kept.
+    bytes: usize,
 }
 
 impl Nearest {
     pub fn new(query: Vec<f32>, most: usize) -> Self {
-        Nearest { query, most, found: Vec::new() }
+        Nearest { query, most, found: Vec::new(), bytes: 0 }
     }
 
-    /// Whether the item has a score; it is kept where it is wanted.
-    pub fn add(&mut self, row: &ItemRow, wanted: bool) -> bool {
+    /// Whether the item has a score.
+    pub fn add(&mut self, row: &ItemRow) -> bool {
         let Some(score) = score(row, &self.query) else { return false };
-        if wanted {
-            self.found.push((score, row.clone()));
+        let is_before = |(of_kept, kept): &(f64, ItemRow)| {
+            let nearer = of_kept.total_cmp(&score).reverse();
+            let older = || (kept.created_at, &kept.item).cmp(&(row.created_at, &row.item));
+            nearer.then_with(older) == Ordering::Less
+        };
+        let place = self.found.partition_point(is_before);
+        if place < self.most {
+            self.bytes += row.value.len();
+            self.found.insert(place, (score, row.clone()));
         }
-        if self.found.len() > 2 * self.most + 64 {
-            self.sort();
+        if self.found.len() > self.most
+            && let Some((_, last)) = self.found.pop()
+        {
+            self.bytes -= last.value.len();
         }
         true
     }
 
     pub fn bytes(&self) -> usize {
-        self.found.iter().map(|(_, row)| row.value.len()).sum()
+        self.bytes
     }
 
-    /// The nearest first, of equals the older.
-    pub fn rows(mut self) -> impl Iterator<Item = (f64, ItemRow)> {
-        self.sort();
+    pub fn rows(self) -> impl Iterator<Item = (f64, ItemRow)> {
         self.found.into_iter()
-    }
-
-    fn sort(&mut self) {
-        let age = |row: &ItemRow| (row.created_at, row.item.clone());
-        self.found.sort_by(|(a, one), (b, other)| b.total_cmp(a).then_with(|| age(one).cmp(&age(other))));
-        self.found.truncate(self.most);
     }
 }
 

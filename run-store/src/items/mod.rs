@@ -17,7 +17,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::{envelope::Millis, world::Clock};
 use serde_json::{Map, Value};
 
-pub use self::meaning::{EmbedError, Embedder, Index, Indexed};
+pub use self::meaning::{EmbedError, Embedder, Index};
 pub use self::words::Words;
 use self::{
     filter::Filter,
@@ -67,13 +67,16 @@ pub struct Item {
     pub score: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Put {
     pub namespace: Namespace,
     pub key: String,
     pub value: Map<String, Value>,
     /// Lets the item end so long after it was put, or read last.
     pub ttl_ms: Option<Millis>,
+    /// The paths of the texts that a search by meaning looks at, such as `text`, `notes[*].text`, `$`; the store's own unless
+    /// told.
+    pub index: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -132,13 +135,13 @@ impl LongTermStore {
         LongTermStore { index, ..self }
     }
 
-    pub async fn put(&self, tenant: &str, put: Put) -> Result<()> {
-        self.put_indexed(tenant, put, &Indexed::default()).await
+    /// Whether a model makes vectors of what is put and searched for.
+    pub fn has_index(&self) -> bool {
+        self.index.is_some()
     }
 
-    /// As [`put`](Self::put), with what a search by meaning looks at.
-    pub async fn put_indexed(&self, tenant: &str, put: Put, indexed: &Indexed) -> Result<()> {
-        let Put { namespace, key, value, ttl_ms } = put;
+    pub async fn put(&self, tenant: &str, put: Put) -> Result<()> {
+        let Put { namespace, key, value, ttl_ms, index: fields } = put;
         check_namespace(&namespace)?;
         check_item(&namespace, &key)?;
         if ttl_ms.is_some_and(|ttl| !(1..=TTL_MS_MAX).contains(&ttl)) {
@@ -146,7 +149,7 @@ impl LongTermStore {
         }
         let value = Value::Object(value);
         let vectors = match &self.index {
-            Some(index) => index.vectors(indexed, &value).await?,
+            Some(index) => index.vectors(fields.as_deref(), &value).await?,
             None => Vec::new(),
         };
         let at = self.tick();
@@ -198,7 +201,7 @@ impl LongTermStore {
             after = Some(last.item.clone());
             for row in page {
                 let holds = filter.is_empty() || filter.holds(&value_of(&row)?).map_err(|wrong| wrong.of(&row.item))?;
-                let has_score = nearest.as_mut().is_some_and(|nearest| nearest.add(&row, holds));
+                let has_score = holds && nearest.as_mut().is_some_and(|nearest| nearest.add(&row));
                 first.add(row, holds && !has_score);
             }
             if first.bytes() + nearest.as_ref().map_or(0, Nearest::bytes) > FOUND_BYTES_MAX {

@@ -1,28 +1,31 @@
 //! Which texts of an item a search by meaning looks at: LangGraph's paths, such as `$`, `text`, `notes[*].text`, `*` and
 //! `{title,body}`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-/// The texts at `path`; what is no text is taken as JSON.
-pub(super) fn texts_at(value: &Value, path: &str) -> Vec<String> {
-    let mut texts = Vec::new();
+/// Adds the texts at `path`, up to one more than `most`; what is no text is taken as JSON.
+pub(super) fn add_texts_at(value: &Value, path: &str, most: usize, texts: &mut BTreeSet<String>) {
     match path {
-        "" | "$" => texts.push(as_json(value)),
-        path => below(value, &parts(path), &mut texts),
+        "" | "$" => drop(texts.insert(as_json(value))),
+        path => below(value, &parts(path), most, texts),
     }
-    texts
 }
 
-fn below(value: &Value, path: &[String], texts: &mut Vec<String>) {
+fn below(value: &Value, path: &[String], most: usize, texts: &mut BTreeSet<String>) {
+    if texts.len() > most {
+        return;
+    }
     let Some((part, rest)) = path.split_first() else { return texts.extend(text_of(value)) };
     if let Some(place) = part.strip_prefix('[').and_then(|part| part.strip_suffix(']')) {
         let Value::Array(items) = value else { return };
         match (place, place.parse::<i64>()) {
-            ("*", _) => items.iter().for_each(|item| below(item, rest, texts)),
+            ("*", _) => items.iter().for_each(|item| below(item, rest, most, texts)),
             (_, Ok(place)) => {
                 let place = if place < 0 { items.len() as i64 + place } else { place };
                 if let Some(item) = usize::try_from(place).ok().and_then(|place| items.get(place)) {
-                    below(item, rest, texts);
+                    below(item, rest, most, texts);
                 }
             }
             (_, Err(_)) => {}
@@ -35,12 +38,12 @@ fn below(value: &Value, path: &[String], texts: &mut Vec<String>) {
         }
     } else if part == "*" {
         match value {
-            Value::Object(fields) => fields.values().for_each(|field| below(field, rest, texts)),
-            Value::Array(items) => items.iter().for_each(|item| below(item, rest, texts)),
+            Value::Object(fields) => fields.values().for_each(|field| below(field, rest, most, texts)),
+            Value::Array(items) => items.iter().for_each(|item| below(item, rest, most, texts)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     } else if let Some(field) = value.get(part) {
-        below(field, rest, texts);
+        below(field, rest, most, texts);
     }
 }
 
@@ -114,6 +117,18 @@ mod tests {
 
     use super::*;
 
+    fn texts_at(value: &Value, path: &str) -> BTreeSet<String> {
+        let mut texts = BTreeSet::new();
+        add_texts_at(value, path, 20, &mut texts);
+        texts
+    }
+
+    #[test]
+    fn no_more_are_gathered_than_are_asked_for() {
+        let item = json!({"many": (0..1_000).map(|n| n.to_string()).collect::<Vec<_>>()});
+        assert_eq!(texts_at(&item, "many[*]").len(), 21);
+    }
+
     #[test]
     fn paths_lead_where_langgraphs_lead() {
         let item = json!({
@@ -135,12 +150,12 @@ mod tests {
             ("text[0]", json!([])),
             ("deep.*", json!([r#"[1, "two"]"#, r#"{"b": "c"}"#])),
             ("notes.*.text", json!(["a", "b"])),
-            ("{text,deep.a.b}", json!(["hello", "c"])),
-            ("{text, n}", json!(["hello", "1.0"])),
+            ("{text,deep.a.b}", json!(["c", "hello"])),
+            ("{text, n}", json!(["1.0", "hello"])),
             ("deep", json!([r#"{"a": {"b": "c"}, "z": [1, "two"]}"#])),
         ] {
             assert_eq!(json!(texts_at(&item, path)), expected, "{path}");
         }
-        assert_eq!(texts_at(&json!({"b": "é", "a": [null]}), "$"), [r#"{"a": [null], "b": "é"}"#]);
+        assert_eq!(texts_at(&json!({"b": "é", "a": [null]}), "$"), [r#"{"a": [null], "b": "é"}"#.to_owned()].into());
     }
 }

@@ -31,15 +31,18 @@ impl OpenAiEmbeddings {
     }
 
     async fn ask(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let late = |_| ModelError::new(Cause::Timeout, format!("no answer within {ANSWER_WITHIN:?}"));
+        tokio::time::timeout(ANSWER_WITHIN, self.ask_once(texts)).await.map_err(late)?
+    }
+
+    async fn ask_once(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
         let url = format!("{}/embeddings", self.settings.base_url.trim_end_matches('/'));
         let asked = json!({"model": self.model, "input": texts, "encoding_format": "float"});
         let mut call = self.http.post(url).json(&asked);
         if let Some(key) = &self.settings.key {
             call = call.bearer_auth(key.expose_secret());
         }
-        let late = || ModelError::new(Cause::Timeout, format!("no answer within {ANSWER_WITHIN:?}"));
-        let response =
-            tokio::time::timeout(ANSWER_WITHIN, call.send()).await.map_err(|_| late())?.map_err(unreachable)?;
+        let response = call.send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_bounded(response, ANSWER_BYTES_MAX, ANSWER_WITHIN).await?;
         if !status.is_success() {
