@@ -92,7 +92,6 @@ pub(crate) struct Prepared {
 
 /// What a request waits for at its sink: the path of a wait or of a stream.
 struct Watched<'a> {
-    id: RunId,
     partition: u32,
     /// An earlier request with the same key may have begun it.
     repeat: bool,
@@ -228,8 +227,8 @@ impl Ingest {
         prepared: &mut Prepared,
         path: &str,
     ) -> Result<Response, Refusal> {
-        let Prepared { run_id: id, partition, repeat, .. } = *prepared;
-        self.watch_and(asked, Watched { id, partition, repeat, path }, async || self.begin(prepared).await).await
+        let Prepared { partition, repeat, .. } = *prepared;
+        self.watch_and(asked, Watched { partition, repeat, path }, async || self.begin(prepared).await).await
     }
 
     pub(crate) async fn registered(&self, asked: &Asked, partition: u32, path: &str) -> Result<Response, Refusal> {
@@ -257,31 +256,24 @@ impl Ingest {
         let envelope = self.envelope(asked, None, id, Some(thread.to_owned()), graph, now);
         let path = self.wait_path(id, self.config.wait_timeout);
         let begin = async || self.append(partition, self.record(asked, envelope, now, event)).await;
-        let watched = Watched { id, partition, repeat, path: &path };
+        let watched = Watched { partition, repeat, path: &path };
         let registered = self.watch_and(asked, watched, begin).await?;
         self.ended(asked, id, registered, self.config.wait_timeout).await
     }
 
-    /// Registers an interest before `begin` appends, so that no end is missed however soon it comes. What a repeat asks for
-    /// may have ended long ago, and then only a plain look finds it.
+    /// Registers an interest before `begin` appends, so that no end is missed however soon it comes. A repeat appends only
+    /// where nothing is known of the first request: that may have died before it began anything.
     async fn watch_and(
         &self,
         asked: &Asked,
         watched: Watched<'_>,
         begin: impl AsyncFnOnce() -> Result<(), Refusal>,
     ) -> Result<Response, Refusal> {
-        let Watched { id, partition, repeat, path } = watched;
-        let registering = format!("{path}&register=true");
-        if repeat {
-            begin().await?;
-            return match self.find_run(asked, id, path).await {
-                Err(refusal) if refusal.code() == Code::RunNotFound => {
-                    self.registered(asked, partition, &registering).await
-                }
-                other => other,
-            };
+        let Watched { partition, repeat, path } = watched;
+        if repeat && let Some(known) = self.find(asked, Some(partition), path).await? {
+            return Ok(known);
         }
-        let response = self.registered(asked, partition, &registering).await?;
+        let response = self.registered(asked, partition, &format!("{path}&register=true")).await?;
         begin().await?;
         Ok(response)
     }
