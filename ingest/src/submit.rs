@@ -75,6 +75,17 @@ impl ClaimedKey {
         }
         Ok(Some(ClaimedKey { key: key.to_owned(), body_hash: *hasher.finalize().as_bytes() }))
     }
+
+    /// Names what a request makes, so that a repeat of it names the same.
+    pub fn uuid(&self) -> Uuid {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *blake3::hash(self.key.as_bytes()).as_bytes();
+        uuid::Builder::from_random_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]).into_uuid()
+    }
+
+    /// Tells what it was sent with from other requests.
+    pub fn body(&self) -> String {
+        blake3::Hash::from_bytes(self.body_hash).to_hex().to_string()
+    }
 }
 
 /// A run with its ids, and the record that begins it.
@@ -236,6 +247,13 @@ impl Ingest {
         found.ok_or_else(|| Refusal::new(Code::StoreUnavailable, "the run could not be watched; try again"))
     }
 
+    /// Takes the key of an edit that will follow; one that belongs to another request is refused.
+    pub(crate) async fn claim_edit(&self, asked: &Asked, thread: &str, claim: &ClaimedKey) -> Result<(), Refusal> {
+        let now = self.deps.clock.now();
+        let drawn = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
+        self.claim(&asked.caller.tenant, claim, drawn, now).await.map(drop)
+    }
+
     /// Appends what a client does to a thread beside its runs, and waits until it is done: a view, as of a run. A repeat
     /// with the same key answers with what the first one did.
     pub(crate) async fn change_thread(
@@ -368,12 +386,14 @@ impl Ingest {
         match taken.await.map_err(|_| Refusal::store_slow())?? {
             Claimed::New => Ok((run_id, false)),
             Claimed::Taken(first) if first.body_hash == claimed.body_hash => Ok((first.run_id, true)),
-            Claimed::Taken(first) => {
-                let message = "this idempotency key was used with another request; take a new key for a new request";
-                Err(Refusal::new(Code::IdempotencyMismatch, message).param("idempotency-key").run_id(first.run_id))
-            }
+            Claimed::Taken(first) => Err(mismatch().run_id(first.run_id)),
         }
     }
+}
+
+pub(crate) fn mismatch() -> Refusal {
+    let message = "this idempotency key was used with another request; take a new key for a new request";
+    Refusal::new(Code::IdempotencyMismatch, message).param("idempotency-key")
 }
 
 /// The thread made for a run: the run's id with the partition taken out, so that a repeat finds the same.

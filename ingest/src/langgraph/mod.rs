@@ -4,6 +4,7 @@
 mod assistants;
 pub(crate) mod bodies;
 mod copy;
+mod made;
 mod runs;
 mod search;
 mod server;

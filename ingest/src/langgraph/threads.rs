@@ -13,12 +13,13 @@ use graph::{
 use http::{Method, StatusCode};
 use run_store::values::THREAD_BLOB;
 use schemas::error::Code;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     TAG,
     bodies::{History, IfExists, PruneStrategy, Pruned, Thread, ThreadCreate, ThreadsPrune},
+    made::{Made, MadeBy},
     state::named,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
     sinks::{segment, whole},
+    submit::ClaimedKey,
     waiting::View,
 };
 
@@ -45,6 +47,10 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Run, Method::POST, "/threads", create)
             .says(TAG, "Makes a thread.")
             .takes(Media::Json("ThreadCreate"))
+            .header(
+                "idempotency-key",
+                "A repeat with the same key and body answers with the thread that the first one made; 24 hours.",
+            )
             .answers(200, "The thread.", Media::Json("Thread")),
         route(Scope::Read, Method::GET, "/threads/{thread_id}", get).says(TAG, "A thread.").answers(
             200,
@@ -69,25 +75,26 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// What is kept of a thread that has no run yet.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Made {
-    created_at: i64,
-    metadata: BTreeMap<String, Value>,
-}
-
 async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
-    let create = body::compatible::<ThreadCreate>(&ingest.config, request).await?;
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
+    let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
+    let create = body::parse_compatible::<ThreadCreate>(&bytes)?;
     refuse_if(create.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
     let mut metadata = create.metadata.unwrap_or_default();
     metadata.extend(create.graph_id.map(|graph| ("graph_id".to_owned(), Value::String(graph))));
     check_metadata(&metadata, "metadata")?;
     let thread = match create.thread_id {
         Some(thread) => thread,
-        None => ingest.deps.random.uuid().to_string(),
+        // A repeat finds the thread that the first request made.
+        None => claim.as_ref().map_or_else(|| ingest.deps.random.uuid(), ClaimedKey::uuid).to_string(),
     };
     check_thread_id(&thread).map_err(unprocessable)?;
-    if !ingest.thread_exists(&asked, &thread).await? {
+    let repeats = match (&claim, ingest.made(&asked, &thread).await?) {
+        (Some(claim), Some(made)) => made.is_repeated_by(claim, ingest.deps.clock.now(), ingest.config.claim_ttl)?,
+        (None, _) | (_, None) => false,
+    };
+    if repeats || !ingest.thread_exists(&asked, &thread).await? {
         let supersteps = create.supersteps.unwrap_or_default();
         let graph = match (supersteps.is_empty(), metadata.get("graph_id").and_then(Value::as_str)) {
             (true, _) => None,
@@ -97,9 +104,15 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
                 return Err(unprocessable(Refusal::new(Code::InvalidValue, says)));
             }
         };
-        let made = ingest.make_thread(&asked, &thread, metadata).await?;
-        let Some(graph) = graph else { return Ok(json_of(&made)) };
-        ingest.edit_thread(&asked, &thread, &graph, (None, ""), supersteps, None).await?;
+        if !repeats {
+            if let (Some(claim), Some(_)) = (&claim, &graph) {
+                ingest.claim_edit(&asked, &thread, claim).await?;
+            }
+            ingest.make_thread(&asked, &thread, metadata, claim.as_ref().map(MadeBy::of)).await?;
+        }
+        if let Some(graph) = graph {
+            ingest.edit_thread(&asked, &thread, &graph, (None, ""), supersteps, claim.as_ref()).await?;
+        }
         return ingest.thread(&asked, &thread).await;
     }
     match create.if_exists.unwrap_or_default() {
@@ -222,7 +235,7 @@ impl Ingest {
     /// Makes a thread without a run as another one was made.
     pub(super) async fn copy_made(&self, asked: &Asked, thread: &str, to: &str) -> Answer {
         let made = self.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
-        Ok(json_of(&self.make_thread(asked, to, made.metadata).await?))
+        Ok(json_of(&self.make_thread(asked, to, made.metadata, None).await?))
     }
 
     async fn sinks_thread(&self, asked: &Asked, thread: &str) -> Result<Option<axum::response::Response>, Refusal> {
@@ -261,8 +274,9 @@ impl Ingest {
         metadata: BTreeMap<String, Value>,
     ) -> Result<(), Refusal> {
         let made = self.made(asked, thread).await?;
-        let created_at = made.map_or_else(|| self.deps.clock.now(), |made| made.created_at);
-        self.keep(asked, thread, &Made { created_at, metadata }).await
+        let created_at = made.as_ref().map_or_else(|| self.deps.clock.now(), |made| made.created_at);
+        let made_by = made.and_then(|made| made.made_by);
+        self.keep(asked, thread, &Made { created_at, metadata, made_by }).await
     }
 
     /// Ends the thread's runs and forgets it. Returns when the store has forgotten it too.
@@ -296,8 +310,9 @@ impl Ingest {
         asked: &Asked,
         thread: &str,
         metadata: BTreeMap<String, Value>,
+        made_by: Option<MadeBy>,
     ) -> Result<Thread, Refusal> {
-        let made = Made { created_at: self.deps.clock.now(), metadata };
+        let made = Made { created_at: self.deps.clock.now(), metadata, made_by };
         self.keep(asked, thread, &made).await?;
         Ok(idle(thread, made))
     }

@@ -118,3 +118,36 @@ async fn a_key_is_its_tenants_own() {
     let long = "k".repeat(256);
     assert_eq!(send(&stage, ACME, "/graphs/support/runs", &long, &body).await.expect(400).code(), "invalid_value");
 }
+
+#[tokio::test]
+async fn a_repeated_thread_is_the_one_that_was_made_and_is_edited_once() {
+    let stage = Stage::new().await;
+    // The test's sink makes answers of runs that there were.
+    stage.post("/graphs/support/runs", json!({"input": {"messages": "x"}, "mode": "wait"})).await.expect(200);
+    let steps = |text: &str| json!([{"updates": [{"values": {"topic": text}, "as_node": "answer"}]}]);
+    let body = json!({"metadata": {"graph_id": "support"}, "supersteps": steps("a")});
+    let first = send(&stage, ACME, "/threads", "k", &body).await.expect(200).json();
+    let again = send(&stage, ACME, "/threads", "k", &body).await.expect(200).json();
+    assert_eq!(first["thread_id"], again["thread_id"]);
+    let records = stage.records().await.into_iter().map(|(_, record)| record);
+    let edits: Vec<_> = records.filter(|record| matches!(record.event, Event::StateEdited(_))).collect();
+    let of = |n: usize| (edits[n].envelope.run_id, edits[n].envelope.thread_id.clone());
+    assert_eq!((edits.len(), of(0)), (2, of(1)), "a repeat has the first one's id, and the fold makes one edit of it");
+    for record in &edits {
+        assert!(matches!(&record.event, Event::StateEdited(edit) if edit.claimed), "{record:?}");
+    }
+
+    let other = json!({"metadata": {"graph_id": "support"}, "supersteps": steps("b")});
+    let mismatch = send(&stage, ACME, "/threads", "k", &other).await.expect(422);
+    assert!(mismatch.text.contains("used with another request"), "{}", mismatch.text);
+    let mut named = other.clone();
+    named["thread_id"] = json!("named");
+    send(&stage, ACME, "/threads", "k", &named).await.expect(422);
+    stage.get("/threads/named").await.expect(404);
+    assert_ne!(send(&stage, BETA, "/threads", "k", &json!({})).await.expect(200).json(), first);
+    send(&stage, ACME, "/threads", "k2", &named).await.expect(200);
+    send(&stage, ACME, "/threads", "k2", &named).await.expect(200);
+    stage.post("/threads", named).await.expect(409);
+    let plain = send(&stage, ACME, "/threads", "k3", &json!({})).await.expect(200).json();
+    assert_eq!(send(&stage, ACME, "/threads", "k3", &json!({})).await.expect(200).json(), plain);
+}

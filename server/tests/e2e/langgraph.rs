@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 15] = [
+const CHECKS: [&str; 16] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -21,6 +21,7 @@ const CHECKS: [&str; 15] = [
     "cancels_and_refuses",
     "forgets_threads",
     "copies_threads",
+    "makes_a_thread_once",
     "prunes_threads",
     "undoes_runs",
     "begins_later",

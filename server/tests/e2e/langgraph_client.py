@@ -357,6 +357,23 @@ async def copies_threads(client) -> None:
     await refused(client.threads.copy("00000000-0000-4000-8000-000000000000"), 404)
 
 
+async def makes_a_thread_once(client) -> None:
+    steps = [{"updates": [{"values": {"log": [text]}, "as_node": "a"}]} for text in ["one", "two"]]
+
+    async def create(key: str, steps: list) -> dict:
+        return await client.threads.create(graph_id="steps", supersteps=steps, headers={"Idempotency-Key": key})
+
+    first = await create("once", steps)
+    again = await create("once", steps)
+    assert first["thread_id"] == again["thread_id"]
+    history = await client.threads.get_history(first["thread_id"], limit=10)
+    assert len(history) == 2 and history[0]["next"] == ["b"], history
+    assert (await create("twice", steps))["thread_id"] != first["thread_id"]
+    await refused(create("once", steps[:1]), 422)
+    done = await client.runs.wait(first["thread_id"], "steps", input=None)
+    assert done["log"] == ["one", "two", "b"], done
+
+
 async def prunes_threads(client) -> None:
     threads = [(await client.threads.create())["thread_id"] for _ in range(3)]
     for thread in threads[1:]:
@@ -546,6 +563,7 @@ async def main() -> None:
         cancels_and_refuses,
         forgets_threads,
         copies_threads,
+        makes_a_thread_once,
         prunes_threads,
         undoes_runs,
         begins_later,
