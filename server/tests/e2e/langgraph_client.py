@@ -39,6 +39,27 @@ edges: [START -> a, a -> ask, ask -> b, b -> END]
 """
 
 
+def nested(name: str, memory: str, port: int) -> str:
+    """A graph of which one node is a graph that asks."""
+    return f"""
+version: 1
+name: {name}
+state: {{log: {{type: array, items: string, reducer: append}}}}
+nodes:
+  a: {{kind: transform, update: {{log: "['a']"}}}}
+  sub:
+    kind: subgraph
+    memory: {memory}
+    graph:
+      state: {{log: {{type: array, items: string, reducer: append}}}}
+      nodes:
+        i: {{kind: transform, update: {{log: "['i']"}}}}
+        ask: {{kind: http, url: "http://127.0.0.1:{port}/ask"}}
+      edges: [START -> i, i -> ask, ask -> END]
+edges: [START -> a, a -> sub, sub -> END]
+"""
+
+
 class Node(BaseHTTPRequestHandler):
     """A node that asks, one that takes its time, and one that fails."""
 
@@ -352,9 +373,41 @@ async def copies_threads(client) -> None:
     done = await client.runs.wait(copied_again, "asker", command={"resume": "last"})
     assert done["log"][1:] == ["a", "ask:last", "b"], done["log"][1:]
 
+    for graph in ["nested", "remembering"]:
+        await copies_what_is_inside(client, graph)
     made = await client.threads.create(metadata={"owner": "bob"})
     assert (await client.threads.copy(made["thread_id"]))["metadata"] == made["metadata"]
     await refused(client.threads.copy("00000000-0000-4000-8000-000000000000"), 404)
+
+
+async def copies_what_is_inside(client, graph: str) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, graph, input={"log": ["in"]})
+    await client.runs.wait(thread, graph, command={"resume": "1"})
+    await client.runs.wait(thread, graph, input={"log": ["again"]})
+
+    async def look(of: str) -> list:
+        state = await client.threads.get_state(of, subgraphs=True)
+        inside = state["tasks"][0]["state"]["checkpoint"]["checkpoint_ns"]
+        within = await client.threads.get_history(of, limit=20, checkpoint={"checkpoint_ns": inside})
+        assert len(within) >= 3, within
+        seen = [state, within, await client.threads.get_history(of, limit=20)]
+        return json.loads(json.dumps(seen).replace(of, "the thread"))
+
+    async def goes_on_and_back(of: str) -> list:
+        on = await client.runs.wait(of, graph, command={"resume": "on"})
+        await client.runs.wait(of, graph, input=None, checkpoint_id=begun)
+        return [on, await client.runs.wait(of, graph, command={"resume": "past"})]
+
+    before = await look(thread)
+    begun = next(one for one in reversed(before[2]) if one["next"] == ["a"])["checkpoint_id"]
+    copy = (await client.threads.copy(thread))["thread_id"]
+    assert await look(copy) == before
+    of_first = await goes_on_and_back(thread)
+    await client.threads.delete(thread)
+    assert await look(copy) == before
+    assert await goes_on_and_back(copy) == of_first
+    assert of_first[1]["log"][-2:] == ["i", "ask:past"], of_first
 
 
 async def makes_a_thread_once(client) -> None:
@@ -547,6 +600,8 @@ async def main() -> None:
         "failing": served("failing", "/fail", port),
         "slow": served("slow", "/slow", port),
         "keeper": served("keeper", "/keep", port),
+        "nested": nested("nested", "call", port),
+        "remembering": nested("remembering", "thread", port),
     }
     async with httpx.AsyncClient(base_url=URL, timeout=60) as http:
         for name, file in graphs.items():
