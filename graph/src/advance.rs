@@ -9,6 +9,7 @@ mod first;
 mod handle;
 mod interrupt;
 mod issue;
+mod keep;
 mod lost;
 mod recall;
 mod reduction;

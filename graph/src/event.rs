@@ -75,6 +75,9 @@ pub struct Request {
     /// The run begins so much later than it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_ms: Option<Millis>,
+    /// Only its last checkpoint stays, once it has ended: LangGraph's `durability: exit`. The log has all of it nonetheless.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_last: bool,
     /// The thread was made by this request: no state needs to be looked up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_thread: bool,

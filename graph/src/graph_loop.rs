@@ -90,6 +90,12 @@ pub(crate) struct Progress {
     /// Where a command that began an empty thread goes beside START's edges.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry: Vec<Destination>,
+    /// Of a run that keeps only its last checkpoint: the head is none that is stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
+    /// Of such a run that goes on: the loop as it is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Box<GraphLoop>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

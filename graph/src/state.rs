@@ -97,6 +97,9 @@ pub struct Run {
     /// Where its thread stood before.
     #[serde(default)]
     pub(crate) began: Began,
+    /// Of its checkpoints only the last one stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) keeps_last: bool,
     /// The highest issue that it gave to any task.
     #[serde(default)]
     pub(crate) last_issue: u32,

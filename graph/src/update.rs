@@ -99,6 +99,8 @@ pub enum Happened {
     },
     /// A breakpoint or a question stopped the run; its end follows.
     Paused(Box<Paused>),
+    /// What a run keeps that keeps only its last checkpoint: at its end, and where a subgraph of it ends.
+    Kept(Box<Kept>),
     Ended(Box<Ended>),
     /// The state of a thread was edited, or the edit refused: the only update of its id ends with it.
     Edited(Box<Edited>),
@@ -124,6 +126,9 @@ pub struct StartedRun {
     pub resumes: Option<Uuid>,
     /// When the request was appended.
     pub requested_at: Millis,
+    /// Nothing of it shows in the thread before it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_last: bool,
 }
 
 /// Where a run goes on, with what its command wrote.
@@ -150,6 +155,15 @@ pub struct Continued {
     /// See [`Checkpointed::parents`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<OuterCheckpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// The last checkpoint of its own graph, or of a subgraph.
+    Checkpoint(Checkpointed),
+    /// It made none: what its command wrote is stored with the one that it went on from, whose values are these from now on.
+    Command { checkpoint_id: Uuid, values: ChannelValues },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -234,6 +248,9 @@ pub struct Checkpointed {
     /// Its subgraph remembers nothing: streams show it, no read does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsaved: bool,
+    /// Its run keeps only the last one: no read shows it, unless it is [`Kept`] later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passing: bool,
 }
 
 /// Where an outer graph stood while a subgraph ran in it.

@@ -15,6 +15,11 @@ fn rich_cases_hold() {
     hold("rich.jsonl.gz", 600);
 }
 
+#[test]
+fn cases_of_runs_that_keep_only_their_last_checkpoint_hold() {
+    hold("exit.jsonl.gz", 357);
+}
+
 /// Fresh cases that showed a defect once.
 #[test]
 fn found_cases_hold() {
@@ -25,7 +30,7 @@ fn found_cases_hold() {
 /// twice under one number.
 #[test]
 fn runs_end_and_issues_are_never_given_twice() {
-    for name in ["cases.jsonl.gz", "rich.jsonl.gz", "found.jsonl"] {
+    for name in ["cases.jsonl.gz", "rich.jsonl.gz", "exit.jsonl.gz", "found.jsonl"] {
         for case in case::read(&tally::recorded(name)).iter().filter(|case| case.id != TOO_LARGE) {
             fold::play(case, 0x9e37_79b9_7f4a_7c15);
         }

@@ -84,6 +84,7 @@ pub(crate) fn refuse_unbuilt(body: &CreateRun) -> Result<(), Refusal> {
         mode: _,
         dialect: _,
         multitask: _,
+        durability: _,
         user: _,
         webhook,
         checkpoint_id: _,

@@ -17,6 +17,25 @@ use serde_json::{Map, Value};
 
 use crate::stream::Dialect;
 
+/// LangGraph's `durability`. A run is as durable with each: this says which of its checkpoints stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    #[default]
+    Async,
+    Sync,
+    Exit,
+}
+
+impl Durability {
+    pub fn keeps_last(self) -> bool {
+        match self {
+            Durability::Async | Durability::Sync => false,
+            Durability::Exit => true,
+        }
+    }
+}
+
 /// The body of `POST /graphs/{name}/runs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +62,9 @@ pub struct CreateRun {
     /// What becomes of this run when its thread is busy.
     #[serde(default)]
     pub multitask: Multitask,
+    /// `exit` keeps only the run's last checkpoint, once it has ended; the others are the same here.
+    #[serde(default)]
+    pub durability: Durability,
     /// The end user that this run is for; `x-user-id` says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -200,6 +222,9 @@ pub struct ResumeRun {
     /// What becomes of this run when its thread is busy.
     #[serde(default)]
     pub multitask: Multitask,
+    /// `exit` keeps only the run's last checkpoint, once it has ended; the others are the same here.
+    #[serde(default)]
+    pub durability: Durability,
     /// The end user that this run is for; `x-user-id` says the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

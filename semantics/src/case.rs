@@ -84,6 +84,8 @@ pub struct Call {
     pub by_id: Option<Vec<Value>>,
     pub update: Option<Value>,
     pub goto: Option<Value>,
+    /// `exit`: the run keeps only its last checkpoint.
+    pub durability: Option<String>,
     /// Of an edit.
     pub values: Option<Value>,
     pub as_node: Option<String>,

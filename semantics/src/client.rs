@@ -99,7 +99,9 @@ impl<'a> Client<'a> {
             recursion_limit: Some(call.recursion_limit.unwrap_or(RECURSION_LIMIT)),
             ..RunConfig::default()
         };
-        Event::Requested(Box::new(Request { input, command, checkpoint_id, config, ..Request::default() }))
+        let keeps_last = call.durability.as_deref() == Some("exit");
+        let request = Request { input, command, checkpoint_id, config, keeps_last, ..Request::default() };
+        Event::Requested(Box::new(request))
     }
 
     fn envelope(&self) -> Envelope {

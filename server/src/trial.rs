@@ -60,6 +60,7 @@ impl Seen {
             | Happened::Continued(_)
             | Happened::TaskDone(_)
             | Happened::StepDone(_)
+            | Happened::Kept(_)
             | Happened::Spent { .. }
             | Happened::Edited(_) => {}
         }

@@ -8,7 +8,7 @@ use graph::{
     by_name::ChannelValues,
     envelope::{Envelope, Key},
     task::Call,
-    update::{Checkpointed, Continued, Happened},
+    update::{Checkpointed, Happened, Kept},
 };
 use run_store::{
     Position,
@@ -49,15 +49,16 @@ impl Rows {
         for happened in &record.update.happened {
             match happened {
                 // Nobody reads a checkpoint of a run without a thread but with its updates, which hold it.
-                Happened::StepDone(_) if envelope.thread_id.is_none() => {}
-                // Nothing reads what a subgraph without memory made.
-                Happened::StepDone(step) if step.unsaved => {}
-                Happened::StepDone(step) => {
-                    let mut row = checkpoint_row(envelope, step, position);
-                    let named = |hash: &str| record.references.as_ref().is_some_and(|table| table.names(hash));
-                    row.checkpoint = values::put_away(row.checkpoint, &row.owner, named, &mut new);
-                    write.checkpoints.push(row);
-                }
+                Happened::StepDone(_) | Happened::Kept(_) if envelope.thread_id.is_none() => {}
+                // Nothing reads what a subgraph without memory made, nor what a run doesn't keep.
+                Happened::StepDone(step) if step.unsaved || step.passing => {}
+                Happened::StepDone(step) => write.checkpoints.push(checkpoint_row(record, step, position, &mut new)),
+                Happened::Kept(kept) => write.checkpoints.push(match &**kept {
+                    Kept::Checkpoint(step) => checkpoint_row(record, step, position, &mut new),
+                    Kept::Command { checkpoint_id, values } => {
+                        continuation_row(envelope, *checkpoint_id, Some(values), position)
+                    }
+                }),
                 Happened::TaskDone(done) => {
                     write.usage.extend(done.calls.iter().map(|call| usage_row(envelope, &done.node, call)));
                 }
@@ -65,7 +66,8 @@ impl Rows {
                     write.usage.extend(calls.iter().map(|call| usage_row(envelope, node, call)));
                 }
                 Happened::Continued(continued) => {
-                    write.checkpoints.push(continuation_row(envelope, continued, position))
+                    let values = Some(&continued.values).filter(|_| continued.commanded);
+                    write.checkpoints.push(continuation_row(envelope, continued.checkpoint_id, values, position));
                 }
                 Happened::Queued(_)
                 | Happened::Started(_)
@@ -176,7 +178,10 @@ pub fn thread_row(thread: &ThreadState) -> ThreadRow {
     }
 }
 
-fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) -> CheckpointRow {
+/// Its large values go to `new`, unless the update names them.
+fn checkpoint_row(record: &UpdateRecord, step: &Checkpointed, position: Position, new: &mut Values) -> CheckpointRow {
+    let (envelope, owner) = (&record.envelope, record.envelope.key());
+    let named = |hash: &str| record.references.as_ref().is_some_and(|table| table.names(hash));
     let checkpoint = if step.untracked.is_empty() {
         to_json(step)
     } else {
@@ -184,12 +189,12 @@ fn checkpoint_row(envelope: &Envelope, step: &Checkpointed, position: Position) 
     };
     CheckpointRow {
         tenant: envelope.tenant.clone(),
-        owner: envelope.key(),
+        checkpoint: values::put_away(checkpoint, &owner, named, new),
+        owner,
         ns: step.ns.clone(),
         checkpoint_id: step.checkpoint_id,
         run_id: envelope.run_id,
         position,
-        checkpoint,
     }
 }
 
@@ -206,16 +211,20 @@ pub fn continued_ns(checkpoint_id: Uuid) -> String {
     format!("|continued|{checkpoint_id}")
 }
 
-fn continuation_row(envelope: &Envelope, continued: &Continued, position: Position) -> CheckpointRow {
-    let values = continued.commanded.then(|| continued.values.clone());
+fn continuation_row(
+    envelope: &Envelope,
+    checkpoint_id: Uuid,
+    values: Option<&ChannelValues>,
+    position: Position,
+) -> CheckpointRow {
     CheckpointRow {
         tenant: envelope.tenant.clone(),
         owner: envelope.key(),
-        ns: continued_ns(continued.checkpoint_id),
+        ns: continued_ns(checkpoint_id),
         checkpoint_id: envelope.run_id,
         run_id: envelope.run_id,
         position,
-        checkpoint: to_json(&Continuation { values }),
+        checkpoint: to_json(&Continuation { values: values.cloned() }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graph::{
     task::{Interrupt, TaskError, TaskId},
-    update::{Happened, TaskDone, Update},
+    update::{Checkpointed, Happened, TaskDone, Update},
     writes::NodeUpdate,
 };
 use serde::{Deserialize, Serialize};
@@ -61,10 +61,34 @@ impl TaskOutcome {
     }
 }
 
-/// Adds what an update says of tasks.
-pub fn add(outcomes: &mut Outcomes, update: &Update) {
+/// Adds what the updates of one run say of tasks.
+pub fn add_run<'a>(outcomes: &mut Outcomes, updates: impl Iterator<Item = &'a Update>) {
+    let all: Vec<&Happened> = updates.flat_map(|update| &update.happened).collect();
+    add(outcomes, all.iter().skip(shown_from(&all)).copied());
+}
+
+/// Of a run that keeps only its last checkpoint nothing shows before its end, nor what it did at checkpoints before that one.
+fn shown_from(all: &[&Happened]) -> usize {
+    let keeps_last = |happened: &&Happened| matches!(happened, Happened::Started(run) if run.keeps_last);
+    let has_ended = |happened: &&Happened| matches!(happened, Happened::Ended(_));
+    match all.iter().any(keeps_last) {
+        true if !all.iter().any(has_ended) => all.len(),
+        true => {
+            let passed = |happened: &&Happened| matches!(happened, Happened::StepDone(step) if is_passing(step));
+            all.iter().rposition(passed).map_or(0, |last| last + 1)
+        }
+        false => 0,
+    }
+}
+
+/// Whether a checkpoint of a thread's own graph is one that its run doesn't keep.
+pub fn is_passing(step: &Checkpointed) -> bool {
+    step.ns.is_empty() && step.passing
+}
+
+fn add<'a>(outcomes: &mut Outcomes, all: impl Iterator<Item = &'a Happened>) {
     let mut input = None;
-    for happened in &update.happened {
+    for happened in all {
         match happened {
             Happened::TaskDone(done) => outcomes.entry(done.task_id).or_default().add(done),
             Happened::Started(started) => input.clone_from(&started.input),
@@ -80,6 +104,7 @@ pub fn add(outcomes: &mut Outcomes, update: &Update) {
             | Happened::Continued(_)
             | Happened::Spent { .. }
             | Happened::Paused(_)
+            | Happened::Kept(_)
             | Happened::Ended(_)
             | Happened::Edited(_) => {}
         }

@@ -105,8 +105,9 @@ impl Played {
         }
         let runs: BTreeSet<Uuid> = went_on.iter().map(|row| row.run_id).chain([row.run_id]).collect();
         let mut outcomes = Outcomes::new();
-        let of_runs = runs.iter().filter_map(|run| self.updates.get(run)).flatten();
-        of_runs.for_each(|record| outcome::add(&mut outcomes, &record.update));
+        for updates in runs.iter().filter_map(|run| self.updates.get(run)) {
+            outcome::add_run(&mut outcomes, updates.iter().map(|record| &record.update));
+        }
         plain(&self.sight(thread, &outcomes).historic(&saved))
     }
 
@@ -242,4 +243,9 @@ fn clients_read_and_see_what_langgraph_did_with_plain_graphs() {
 #[test]
 fn clients_read_and_see_what_langgraph_did_with_rich_graphs() {
     hold("rich.jsonl.gz", 3);
+}
+
+#[test]
+fn clients_read_and_see_what_langgraph_did_with_runs_that_keep_only_their_last_checkpoint() {
+    hold("exit.jsonl.gz", 3);
 }

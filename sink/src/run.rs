@@ -80,7 +80,7 @@ impl RunState {
                 }
                 Happened::TaskDone(done) => done.calls.iter().for_each(|call| self.usage += call.usage),
                 Happened::Spent { calls, .. } => calls.iter().for_each(|call| self.usage += call.usage),
-                Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) => {}
+                Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) | Happened::Kept(_) => {}
                 Happened::Edited(edited) => {
                     self.is_edit = true;
                     self.output = edited.checkpoint_id.map(|id| Arc::new(json!({"checkpoint_id": id})));

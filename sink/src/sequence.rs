@@ -188,6 +188,7 @@ impl Sequencer {
                 | Happened::Continued(_)
                 | Happened::StepDone(_)
                 | Happened::Paused(_)
+                | Happened::Kept(_)
                 | Happened::Edited(_)
                 | Happened::Spent { .. } => {
                     facts.push((place, Fact::Happened(Of::happened(record, index))));
@@ -274,6 +275,7 @@ pub fn reset_by(update: &Update, places: u32) -> Option<TaskId> {
             | Happened::Continued(_)
             | Happened::StepDone(_)
             | Happened::Paused(_)
+            | Happened::Kept(_)
             | Happened::Edited(_)
             | Happened::Spent { .. } => place += 1,
         }

@@ -8,14 +8,19 @@ use std::{
 use graph::{
     by_name::ChannelValues,
     envelope::Millis,
-    update::{Checkpointed, Ended, Happened, RunStatus},
+    update::{Checkpointed, Ended, Happened, Kept, RunStatus},
 };
 use run_store::{Position, rows::ThreadRow};
 use schemas::{error::ErrorFields, record::UpdateRecord};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{copy, outcome::Outcomes, run::RunState, run_error};
+use crate::{
+    copy,
+    outcome::{self, Outcomes},
+    run::RunState,
+    run_error,
+};
 
 #[derive(Clone, Debug)]
 pub struct ThreadState {
@@ -51,6 +56,9 @@ pub struct ThreadView {
     /// What came of tasks since that checkpoint, in subgraphs too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: Outcomes,
+    /// What they will be when the live run ends, where that keeps only its last checkpoint: nothing of it shows before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_exit: Option<Outcomes>,
     /// Where they differ from the checkpoint's: see [`Ended`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<ChannelValues>,
@@ -136,20 +144,31 @@ impl ThreadState {
         }
         for (index, happened) in record.update.happened.iter().enumerate() {
             match happened {
-                Happened::TaskDone(done) => self.view.tasks.entry(done.task_id).or_default().add(done),
+                Happened::TaskDone(done) => {
+                    let tasks = self.view.at_exit.as_mut().unwrap_or(&mut self.view.tasks);
+                    tasks.entry(done.task_id).or_default().add(done);
+                }
+                Happened::StepDone(checkpoint) if outcome::is_passing(checkpoint) => {
+                    self.view.at_exit = Some(Outcomes::new());
+                }
                 Happened::StepDone(checkpoint) if checkpoint.ns.is_empty() => {
-                    self.checkpoint = Some((Arc::clone(record), index));
-                    self.view.checkpoint_id = Some(checkpoint.checkpoint_id);
-                    self.view.tasks.clear();
-                    self.view.inner.clear();
-                    (self.view.values, self.view.next) = (None, None);
+                    self.stand(checkpoint, (Arc::clone(record), index));
+                }
+                Happened::Kept(kept) => {
+                    if let Kept::Checkpoint(checkpoint) = &**kept
+                        && checkpoint.ns.is_empty()
+                    {
+                        self.stand(checkpoint, (Arc::clone(record), index));
+                    }
                 }
                 // A subgraph has moved on: what it held beyond its checkpoint is of the one before.
-                Happened::StepDone(checkpoint) => {
+                Happened::StepDone(checkpoint) if !checkpoint.passing => {
                     self.view.inner.remove(&checkpoint.ns);
                 }
                 // What a command wrote is stored with the checkpoint.
-                Happened::Continued(continued) if self.view.checkpoint_id == Some(continued.checkpoint_id) => {
+                Happened::Continued(continued)
+                    if self.view.at_exit.is_none() && self.view.checkpoint_id == Some(continued.checkpoint_id) =>
+                {
                     self.view.next = None;
                     if continued.commanded {
                         self.view.values = Some(continued.values.clone());
@@ -160,8 +179,12 @@ impl ThreadState {
                     (self.view.error, self.view.exception) = (None, None);
                     self.view.outcome = self.rests();
                 }
-                Happened::Started(_) => self.begin(run_id),
-                Happened::Queued(_)
+                Happened::Started(started) => {
+                    self.begin(run_id);
+                    self.view.at_exit = started.keeps_last.then(|| self.view.tasks.clone());
+                }
+                Happened::StepDone(_)
+                | Happened::Queued(_)
                 | Happened::Continued(_)
                 | Happened::Paused(_)
                 | Happened::Edited(_)
@@ -171,6 +194,17 @@ impl ThreadState {
         if (run.started || run.is_edit) && !run.undone {
             self.graph.clone_from(&run.envelope.graph.name);
         }
+    }
+
+    /// It stands at this checkpoint now.
+    fn stand(&mut self, checkpoint: &Checkpointed, place: (Arc<UpdateRecord>, usize)) {
+        self.checkpoint = Some(place);
+        self.view.checkpoint_id = Some(checkpoint.checkpoint_id);
+        if self.view.at_exit.is_none() {
+            self.view.tasks.clear();
+        }
+        self.view.inner.clear();
+        (self.view.values, self.view.next) = (None, None);
     }
 
     /// Whether anything is next at the newest checkpoint.
@@ -192,6 +226,9 @@ impl ThreadState {
 
     fn end(&mut self, ended: &Ended, run_id: Uuid, started: bool) {
         self.view.live.remove(&run_id);
+        if let Some(tasks) = self.view.at_exit.take_if(|_| started) {
+            self.view.tasks = tasks;
+        }
         let before = self.view.before.take_if(|before| before.run_id == run_id);
         if ended.rolled_back {
             if let Some(Before { run_id: _, graph, view }) = before.map(|before| *before) {
@@ -233,6 +270,10 @@ impl ThreadState {
         let (record, index) = self.checkpoint.as_ref()?;
         match record.update.happened.get(*index) {
             Some(Happened::StepDone(checkpoint)) => Some((checkpoint, record.envelope.run_id)),
+            Some(Happened::Kept(kept)) => match &**kept {
+                Kept::Checkpoint(checkpoint) => Some((checkpoint, record.envelope.run_id)),
+                Kept::Command { .. } => None,
+            },
             _ => None,
         }
     }

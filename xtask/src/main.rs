@@ -41,7 +41,7 @@ const VERBS: &[Verb] = &[
         run: schemas,
     },
     Verb {
-        usage: "semantics FILE|fresh SEED COUNT [rich] [OPTIONS]",
+        usage: "semantics FILE|fresh SEED COUNT [rich] [exit] [OPTIONS]",
         help: "hold the fold and the pipeline against cases of LangGraph: recorded ones, or fresh ones that it runs now",
         run: semantics::run,
     },

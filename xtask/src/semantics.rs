@@ -16,7 +16,7 @@ use crate::{
     test::{Session, cargo},
 };
 
-const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich]; then --alone \
+const USAGE: &str = "give a file of cases (semantics/cases/README.md), or: fresh SEED COUNT [rich] [exit]; then --alone \
                      (no pipeline), or options of `semantics-pipeline play`, such as --crash, or --on roles";
 
 /// What the suite draws: seed, number, kind. Another seed is another day's work, by hand: a case may touch a difference that
@@ -52,8 +52,11 @@ const PIPELINE: &str = "target/debug/semantics-pipeline";
 pub fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["fresh", seed, count, "rich", options @ ..] => hold(&fresh(seed, count, "rich")?, options),
-        ["fresh", seed, count, options @ ..] => hold(&fresh(seed, count, "")?, options),
+        ["fresh", seed, count, rest @ ..] => {
+            let kinds = rest.iter().take_while(|word| ["rich", "exit"].contains(word)).count();
+            let (kind, options) = rest.split_at(kinds);
+            hold(&fresh(seed, count, &kind.join(" "))?, options)
+        }
         [file, options @ ..] => hold(&fs::canonicalize(file).with_context(|| format!("no file {file}"))?, options),
         [] => bail!(USAGE),
     }
@@ -87,7 +90,7 @@ fn fresh(seed: &str, count: &str, kind: &str) -> Result<PathBuf> {
     let python = python()?;
     let folder = root().join("target/semantics");
     fs::create_dir_all(&folder).context("target/semantics")?;
-    let name = format!("{seed}-{count}{kind}");
+    let name = format!("{seed}-{count}{}", kind.replace(' ', "-"));
     let drawn = folder.join(format!("{name}.drawn.jsonl"));
     let [first, second] = ["first", "second"].map(|which| folder.join(format!("{name}.{which}.jsonl")));
     let script = |name: &str| root().join("semantics/cases").join(name).to_string_lossy().into_owned();

@@ -135,6 +135,7 @@ impl Fold<'_> {
             rewound: None,
             last_issue: 0,
             began: Began::of(&self.state, &envelope, request),
+            keeps_last: request.keeps_last && envelope.thread_id.is_some(),
             usage: Usage::default(),
             timers: Vec::new(),
             generation: DEADLINE_GENERATION - 1,
@@ -145,6 +146,7 @@ impl Fold<'_> {
             input: request.input.clone(),
             resumes: request.resumes,
             requested_at,
+            keeps_last: run.keeps_last,
         }));
         let (version, rules) = (run.envelope.graph.clone(), run.envelope.rules);
         self.state.live = Some(Box::new(run));

@@ -114,6 +114,7 @@ impl Fold<'_> {
             return;
         }
         self.cancel_open();
+        self.turn(|turn, root| turn.keep_last(root));
         self.rest();
         let usage = self.state.live.as_deref().map(|run| run.usage).unwrap_or_default();
         let ended = self.ended(&graph, ending, usage);

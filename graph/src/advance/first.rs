@@ -46,6 +46,7 @@ impl Turn<'_> {
         if resuming && travels {
             self.rewind(root, recalled);
         }
+        let stood = self.stands(root).filter(|_| resuming);
         let mut written = Finished::default();
         if let Some(command) = command {
             written = match self.take_command(&graph, root, command) {
@@ -65,10 +66,13 @@ impl Turn<'_> {
             }
         };
         let stop = root.head.step + 1 + i64::from(self.run.limit) + 1;
-        root.progress = Some(Box::new(Progress::new(stop, Memory::Call, root.head.passed)));
+        root.progress = Some(Box::new(Progress { stood, ..Progress::new(stop, Memory::Call, root.head.passed) }));
         root.reduced.clear();
         root.bind(&graph);
         if let Err(error) = write_commands(&graph, root, carried.as_ref()) {
+            if let Some(stood) = root.progress.take().and_then(|progress| progress.stood) {
+                *root = *stood;
+            }
             return Some(End::error(invalid_update(error)));
         }
         if resuming {
@@ -190,7 +194,7 @@ impl Turn<'_> {
             return Some(End::error(invalid_update(error)));
         }
         given_up.append(&mut at.aside);
-        self.archive(before, given_up);
+        self.archive(at, before, given_up);
         self.checkpoint(graph, at, Source::Input, Applied::default());
         self.tick(graph, at).or_else(|| self.proceed(at))
     }
@@ -201,7 +205,7 @@ impl Turn<'_> {
         let mut tasks = std::mem::take(&mut root.tasks);
         tasks.append(&mut root.aside);
         match self.newest.take() {
-            None => self.archive(before, tasks),
+            None => self.archive(root, before, tasks),
             // An earlier checkpoint lies in the archive already.
             Some(newest) => self.put_away(*newest),
         }
@@ -215,7 +219,7 @@ impl Turn<'_> {
             checkpoint_id: at.head.id,
             values: at.head.tracked(graph),
             untracked: at.head.untracked(graph),
-            commanded: at.command.is_some(),
+            commanded: at.command.is_some() && !self.run.keeps_last,
             parent_id: at.head.parent,
             step: at.head.step,
             source: at.head.source.as_str().to_owned(),
@@ -239,6 +243,8 @@ impl Progress {
             shown: None,
             parents: Vec::new(),
             entry: Vec::new(),
+            passing: false,
+            stood: None,
         }
     }
 }

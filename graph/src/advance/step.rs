@@ -118,7 +118,7 @@ impl Turn<'_> {
             });
         }
         tasks.append(&mut at.aside);
-        self.archive(before, tasks);
+        self.archive(at, before, tasks);
         self.checkpoint(graph, at, Source::Loop, applied);
         if let Some(progress) = at.progress.as_deref_mut() {
             (progress.resuming, progress.asks_anew) = (false, false);
@@ -130,7 +130,8 @@ impl Turn<'_> {
     pub(super) fn before(&mut self, at: &GraphLoop) -> Option<GraphLoop> {
         // Nobody goes back to what a single call of a subgraph was before: it lies in the checkpoint of its task.
         let comes_back = at.is_root() || at.memory() == Memory::Thread;
-        let kept = self.run.envelope.thread_id.is_some() && comes_back && !at.head.id.is_nil();
+        let passing = at.progress.as_ref().is_some_and(|progress| progress.passing);
+        let kept = self.run.envelope.thread_id.is_some() && comes_back && !at.head.id.is_nil() && !passing;
         let passed = at.progress.as_ref().map_or(at.head.passed, |progress| progress.passed);
         let mut head = kept.then(|| at.stored.as_deref().unwrap_or(&at.head).clone())?;
         head.passed = passed;
@@ -149,9 +150,12 @@ impl Turn<'_> {
     }
 
     /// A checkpoint has a successor: it leaves the state, with what was stored of its tasks.
-    pub(super) fn archive(&mut self, before: Option<GraphLoop>, tasks: StepTasks) {
+    pub(super) fn archive(&mut self, at: &mut GraphLoop, before: Option<GraphLoop>, tasks: StepTasks) {
         let Some(mut before) = before else { return };
-        before.tasks = tasks;
+        match at.progress.as_deref_mut().and_then(|progress| progress.stood.take()) {
+            Some(stood) => before = self.as_it_stood(*stood, tasks),
+            None => before.tasks = tasks,
+        }
         before.tasks.retain(|_, task| task.is_touched());
         before.rest(&|hash| self.graphs.graph(hash));
         self.run.without_twins(&mut before);
@@ -170,7 +174,12 @@ impl Turn<'_> {
 
     /// The head becomes a checkpoint of its own, with the tasks that it asks for.
     pub(super) fn checkpoint(&mut self, graph: &Graph, at: &mut GraphLoop, source: Source, applied: Applied) {
-        let parent = (!at.head.id.is_nil()).then_some(at.head.id);
+        let passing = at
+            .progress
+            .as_deref_mut()
+            .is_some_and(|progress| std::mem::replace(&mut progress.passing, self.run.keeps_last));
+        // What nobody will read is nobody's parent.
+        let parent = if passing { at.head.parent } else { Some(at.head.id).filter(|id| !id.is_nil()) };
         at.head.id = self.last_checkpoint.next(self.at, self.run.envelope.run_id);
         (at.head.step, at.head.source, at.head.parent) = (at.head.step + 1, source, parent);
         (at.stored, at.command, at.resume, at.twin) = (None, None, None, 0);
@@ -274,6 +283,7 @@ pub(super) fn checkpointed(
         wrote,
         parents: at.parents(),
         unsaved: at.memory() == Memory::None,
+        passing: at.progress.as_ref().is_some_and(|progress| progress.passing),
     }
 }
 

@@ -59,12 +59,13 @@ impl Turn<'_> {
             Memory::Thread => self.memory(&ns).map(Box::new),
         };
         let mut inner = remembered.unwrap_or_else(|| Box::new(GraphLoop::empty(ns, subgraph.graph.clone(), rules)));
+        let stood = self.stands(&inner);
         inner.bind(&inner_graph);
         let stop = inner.head.step + 1 + i64::from(self.run.limit) + 1;
         let mut parents = at.parents();
         parents.push(OuterCheckpoint { ns: at.ns.clone(), checkpoint_id: at.head.id });
         inner.progress =
-            Some(Box::new(Progress { parents, ..Progress::new(stop, subgraph.memory, inner.head.passed) }));
+            Some(Box::new(Progress { parents, stood, ..Progress::new(stop, subgraph.memory, inner.head.passed) }));
         inner.reduced.clear();
         self.path.push(id);
         let end = if (resuming || again) && inner.has_begun() {
@@ -129,19 +130,18 @@ impl Turn<'_> {
     pub(super) fn leave(&mut self, at: &mut GraphLoop, id: TaskId, end: End) {
         let Some(graph) = self.graph_of(at) else { return };
         self.run.disarm_task(id);
+        let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
+        self.keep_left(at, id, &end);
         self.remember(at, id);
         let Some(node) = at.tasks.get(&id).map(|task| task.node.clone()) else { return };
         match end {
-            End::Done => {
-                let shown = at.tasks.get(&id).and_then(|task| task.inner.as_ref()?.progress.as_ref()?.shown.clone());
-                match self.written(&graph, at, &node, shown.unwrap_or_default()) {
-                    Ok(writes) => {
-                        let writes = Arc::new(writes);
-                        self.finish_inside(&graph, at, id, &node, Finished { writes, ..Finished::default() });
-                    }
-                    Err(error) => self.leave(at, id, End::Failed { node: None, error }),
+            End::Done => match self.written(&graph, at, &node, shown.unwrap_or_default()) {
+                Ok(writes) => {
+                    let writes = Arc::new(writes);
+                    self.finish_inside(&graph, at, id, &node, Finished { writes, ..Finished::default() });
                 }
-            }
+                Err(error) => self.leave(at, id, End::Failed { node: None, error }),
+            },
             End::Left(ParentCommand { writes, goto }) => {
                 self.finish_inside(&graph, at, id, &node, Finished { writes, goto, ..Finished::default() });
             }

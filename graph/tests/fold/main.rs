@@ -7,6 +7,7 @@ mod edits;
 mod edits_ask;
 mod edits_inside;
 mod ends;
+mod exit;
 mod interrupts;
 mod multitask;
 mod programs;

@@ -399,6 +399,7 @@ impl Seen {
             | Happened::Queued(_)
             | Happened::Continued(_)
             | Happened::Paused(_)
+            | Happened::Kept(_)
             | Happened::Edited(_)
             | Happened::Spent { .. } => {}
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
 use schemas::{
+    client::Durability,
     error::Code,
     stream::{LangGraph, StreamMode},
 };
@@ -195,8 +196,9 @@ pub(crate) struct RunCreate {
     pub after_seconds: Option<f64>,
     pub on_disconnect: Option<OnDisconnect>,
     pub on_completion: Option<OnCompletion>,
-    /// `sync` and `async` are the same here; `exit` is not built yet.
+    /// `sync` and `async` are the same here; `exit` keeps only the run's last checkpoint.
     pub durability: Option<Durability>,
+    /// What `durability` was once: `false` for `exit`.
     pub checkpoint_during: Option<bool>,
     /// How a stream shows the run: one of LangGraph's modes or several; `values` unless told.
     pub stream_mode: Option<OneOrMore>,
@@ -228,14 +230,6 @@ pub(crate) enum OnDisconnect {
     #[default]
     Continue,
     Cancel,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Durability {
-    Sync,
-    Async,
-    Exit,
 }
 
 /// A word, or a list of them.
@@ -303,10 +297,13 @@ impl RunCreate {
     pub fn refuse_unbuilt(&self) -> Result<(), Refusal> {
         refuse_if(self.webhook.is_some(), "webhook")?;
         refuse_if(self.feedback_keys.as_ref().is_some_and(|keys| !keys.is_empty()), "feedback_keys")?;
-        refuse_if(self.durability == Some(Durability::Exit), "durability: exit")?;
-        refuse_if(self.checkpoint_during == Some(false), "checkpoint_during: false")?;
         let ns = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.get("checkpoint_ns"));
         refuse_if(ns.and_then(Value::as_str).is_some_and(|ns| !ns.is_empty()), "checkpoint.checkpoint_ns")
+    }
+
+    pub fn durability(&self) -> Durability {
+        let during = self.checkpoint_during.map(|during| if during { Durability::Async } else { Durability::Exit });
+        self.durability.or(during).unwrap_or_default()
     }
 
     pub fn options(&mut self) -> Result<options::Options, Refusal> {

@@ -146,6 +146,7 @@ pub(super) async fn prepare_stream(
             context: Arc::new(context),
             multitask: create.multitask_strategy.unwrap_or_default(),
             after_ms: options::after_ms(create.after_seconds).map_err(unprocessable)?,
+            keeps_last: create.durability().keeps_last(),
             interrupt_before: OneOrMore::all(create.interrupt_before.take()),
             interrupt_after: OneOrMore::all(create.interrupt_after.take()),
             ..Request::default()

@@ -103,6 +103,31 @@ async fn waiting_answers_with_values_errors_and_questions() {
 }
 
 #[tokio::test]
+async fn a_run_may_keep_only_its_last_checkpoint() {
+    let stage = Stage::new().await;
+    let path = format!("/threads/{}/runs", thread(&stage).await);
+    let keeps_last = async || match &stage.records().await.last().expect("a record").1.event {
+        Event::Requested(request) => request.keeps_last,
+        other => panic!("{other:?}"),
+    };
+    for (option, value, expected) in [
+        ("durability", json!("exit"), true),
+        ("durability", json!("sync"), false),
+        ("checkpoint_during", json!(false), true),
+        ("checkpoint_during", json!(true), false),
+    ] {
+        let mut body = run("hi");
+        body["durability"] = Value::Null;
+        body[option] = value;
+        stage.post(&path, body).await.expect(200);
+        assert_eq!(keeps_last().await, expected, "{option}");
+    }
+    let own = json!({"input": {"topic": "x"}, "thread_id": "t", "durability": "exit"});
+    stage.post("/graphs/support/runs", own).await.expect(202);
+    assert!(keeps_last().await);
+}
+
+#[tokio::test]
 async fn mistakes_have_langgraphs_words() {
     let stage = Stage::new().await;
     let id = thread(&stage).await;
@@ -120,7 +145,6 @@ async fn mistakes_have_langgraphs_words() {
     check("/runs/wait", json!({"assistant_id": "support"}), 422, "input").await;
     for (option, value) in [
         ("webhook", json!("http://x")),
-        ("durability", json!("exit")),
         ("stream_mode", json!(["values", "events"])),
         ("checkpoint", json!({"checkpoint_ns": "sub:1"})),
     ] {

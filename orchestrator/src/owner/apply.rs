@@ -417,6 +417,7 @@ fn count(command: &Command) {
             | Happened::TaskDone(_)
             | Happened::StepDone(_)
             | Happened::Paused(_)
+            | Happened::Kept(_)
             | Happened::Ended(_)
             | Happened::Edited(_) => {}
         }

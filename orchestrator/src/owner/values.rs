@@ -148,6 +148,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             new_thread: request.new_thread,
             multitask: request.multitask,
             after_ms: request.after_ms,
+            keeps_last: request.keeps_last,
             missing: Some(message),
             ..Request::default()
         })),

@@ -44,6 +44,7 @@ async fn recorded_cases_hold_through_the_owner() {
 async fn recorded_cases_hold_through_kills() {
     let mut cases = cases("cases.jsonl.gz", 29);
     cases.extend(self::cases("rich.jsonl.gz", 9));
+    cases.extend(self::cases("exit.jsonl.gz", 8));
     let stage = hold(&cases, Faults { kill_every: 150, ..Faults::default() }).await;
     let (kills, repeats) = (stage.kills(), stage.log.repeats());
     assert!(kills > 10 && repeats > 10, "{kills} kills and {repeats} outputs that came again prove little");

@@ -7,7 +7,8 @@ use crate::{Record, coverage::Coverage, file_names, folder, records};
 
 /// A variant that carries something is an object of one field, the variant's name: a second field there is another
 /// variant, and no unknown field.
-const ONE_FIELD_ONLY: [&str; 8] = ["decision", "kept", "node", "push", "reduction", "retry", "send", "timeout"];
+const ONE_FIELD_ONLY: [&str; 10] =
+    ["checkpoint", "command", "decision", "kept", "node", "push", "reduction", "retry", "send", "timeout"];
 
 const LATER_FIELD: &str = "a_field_of_a_later_version";
 

@@ -18,6 +18,9 @@ pub fn run(graph: &str, call: &Call, checkpoint_id: Option<&str>, questions: &[S
     if let Some(id) = checkpoint_id {
         body["checkpoint_id"] = json!(id);
     }
+    if let Some(durability) = &call.durability {
+        body["durability"] = json!(durability);
+    }
     match call.call.as_str() {
         "invoke" => body["input"] = call.input.clone().unwrap_or_default(),
         "continue" => body["input"] = Value::Null,

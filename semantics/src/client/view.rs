@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use graph::{
     by_name::ChannelValues,
     task::{Interrupt, TaskId},
-    update::{Checkpointed, Continued, Edited, Ended, Happened, IssuedTask, TaskDone, Update},
+    update::{Checkpointed, Continued, Edited, Ended, Happened, IssuedTask, Kept, TaskDone, Update},
     writes::NodeUpdate,
 };
 use serde_json::{Map, Value, json};
@@ -37,13 +37,21 @@ impl Chunk {
     }
 }
 
+/// What came of tasks.
+#[derive(Default)]
+struct Outcomes {
+    failed: BTreeSet<TaskId>,
+    finished: BTreeSet<TaskId>,
+    asked: BTreeMap<TaskId, Vec<Interrupt>>,
+}
+
 #[derive(Default)]
 pub struct View {
     /// Of the thread's own graph: ids are in the order of time.
     checkpoints: BTreeMap<Uuid, Checkpointed>,
-    failed: BTreeSet<TaskId>,
-    finished: BTreeSet<TaskId>,
-    asked: BTreeMap<TaskId, Vec<Interrupt>>,
+    outcomes: Outcomes,
+    /// Of the run under way: one that keeps only its last checkpoint says nothing of what it did at those before.
+    fresh: Outcomes,
     /// The state as the stream showed it last.
     shown: ChannelValues,
     steps: Vec<Value>,
@@ -68,6 +76,7 @@ impl View {
         for happened in update.happened {
             match happened {
                 Happened::Started(_) | Happened::Queued(_) | Happened::Spent { .. } => {}
+                Happened::Kept(kept) => self.kept(*kept),
                 Happened::Continued(continued) => self.continued(*continued),
                 Happened::TaskDone(done) => self.task_done(&done),
                 Happened::StepDone(done) => self.step_done(*done),
@@ -116,7 +125,25 @@ impl View {
         if done.wrote {
             self.step(object(&self.shown.clone()));
         }
-        self.checkpoints.insert(done.checkpoint_id, done);
+        if done.passing {
+            self.fresh = Outcomes::default();
+        } else {
+            self.checkpoints.insert(done.checkpoint_id, done);
+        }
+    }
+
+    fn kept(&mut self, kept: Kept) {
+        match kept {
+            Kept::Checkpoint(kept) if kept.ns.is_empty() => {
+                self.checkpoints.insert(kept.checkpoint_id, kept);
+            }
+            Kept::Checkpoint(_) => {}
+            Kept::Command { checkpoint_id, values } => {
+                if let Some(checkpoint) = self.checkpoints.get_mut(&checkpoint_id) {
+                    checkpoint.values = values;
+                }
+            }
+        }
     }
 
     fn task_done(&mut self, done: &TaskDone) {
@@ -125,10 +152,10 @@ impl View {
         let mut path: Vec<String> = names.collect();
         path.pop();
         if done.error.is_some() {
-            self.failed.insert(done.task_id);
+            self.fresh.failed.insert(done.task_id);
         }
         if !done.interrupts.is_empty() {
-            self.asked.insert(done.task_id, done.interrupts.clone());
+            self.fresh.asked.insert(done.task_id, done.interrupts.clone());
             let values = done.interrupts.iter().map(|interrupt| json!({"interrupt": *interrupt.value})).collect();
             let is_root = path.is_empty();
             self.updates.push(Chunk::Questions { path, values });
@@ -140,7 +167,7 @@ impl View {
         if done.to_parent || done.answered || (done.error.is_some() && done.update.is_none()) {
             return;
         }
-        self.finished.insert(done.task_id);
+        self.fresh.finished.insert(done.task_id);
         let (node, update, restored) = (done.node.clone(), done.update.clone(), done.restored);
         self.updates.push(Chunk::Update { path, node, update, restored });
     }
@@ -168,13 +195,17 @@ impl View {
     }
 
     fn asked_by(&self, task: &IssuedTask, latest: bool) -> &[Interrupt] {
-        if latest && self.finished.contains(&task.task_id) {
+        if latest && self.outcomes.finished.contains(&task.task_id) {
             return &[];
         }
-        self.asked.get(&task.task_id).map_or(&[], Vec::as_slice)
+        self.outcomes.asked.get(&task.task_id).map_or(&[], Vec::as_slice)
     }
 
     pub fn called(&mut self) -> Called {
+        let Outcomes { failed, finished, asked } = std::mem::take(&mut self.fresh);
+        self.outcomes.failed.extend(failed);
+        self.outcomes.finished.extend(finished);
+        self.outcomes.asked.extend(asked);
         let error = match (&self.ended, &self.edited) {
             (Some(ended), _) => ended.error.clone(),
             (None, Some(edited)) => edited.error.clone(),
@@ -211,7 +242,7 @@ impl View {
         let task = |task: &IssuedTask| {
             json!({
                 "name": task.node,
-                "error": self.failed.contains(&task.task_id),
+                "error": self.outcomes.failed.contains(&task.task_id),
                 "interrupts": ordered(&mut self.asked_by(task, latest).iter()),
             })
         };

@@ -65,6 +65,7 @@ impl Tree {
                 }
             }
             Happened::Paused(paused) if paused.breakpoint => self.line(1, "stopped at a breakpoint"),
+            Happened::Kept(_) => {}
             Happened::Paused(_) => self.line(1, "waits for an answer"),
             Happened::Ended(ended) => self.ended(ended, at),
             Happened::Edited(edited) => match &edited.error {

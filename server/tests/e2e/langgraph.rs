@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 16] = [
+const CHECKS: [&str; 17] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -24,6 +24,7 @@ const CHECKS: [&str; 16] = [
     "makes_a_thread_once",
     "prunes_threads",
     "undoes_runs",
+    "keeps_only_the_last_checkpoint",
     "begins_later",
     "keeps_and_finds_items",
     "finds_by_meaning",

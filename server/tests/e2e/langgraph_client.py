@@ -479,6 +479,46 @@ async def undoes_runs(client) -> None:
     assert len(await client.threads.get_history(thread, limit=10)) == 4
 
 
+async def keeps_only_the_last_checkpoint(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    told = await gathered(
+        client.runs.stream(thread, "steps", input={"log": ["in"]}, stream_mode=["updates", "values"], durability="exit")
+    )
+    assert [event for event, _ in told[1:]] == ["values", "updates", "values", "updates", "values"], told
+    (only,) = await client.threads.get_history(thread, limit=10)
+    assert (only["metadata"]["step"], only["parent_checkpoint"], only["next"]) == (2, None, []), only
+    assert (await client.threads.get_state(thread))["values"] == {"log": ["in", "a", "b"], "x": 1}
+    await client.runs.wait(thread, "steps", input={"log": ["more"]}, durability="exit", interrupt_before=["b"])
+    history = await client.threads.get_history(thread, limit=10)
+    assert [one["next"] for one in history] == [["b"], []], history
+    assert history[0]["parent_checkpoint"] == history[1]["checkpoint"]
+    await client.runs.wait(thread, "steps", input=None)
+    assert len(await client.threads.get_history(thread, limit=10)) == 3
+
+    thread = (await client.threads.create())["thread_id"]
+    asked = await client.runs.wait(thread, "asker", input={"log": ["in"]}, durability="exit")
+    (question,) = asked["__interrupt__"]
+    (asks,) = await client.threads.get_history(thread, limit=10)
+    assert asks["next"] == ["ask"] and asks["tasks"][0]["interrupts"][0]["id"] == question["id"], asks
+    answered = await client.runs.wait(thread, "asker", command={"resume": "yes"}, checkpoint_during=False)
+    assert answered["log"] == ["in", "a", "ask:yes", "b"], answered
+    end, before = await client.threads.get_history(thread, limit=10)
+    assert (end["next"], before) == ([], asks), "what is past stays as it was"
+
+    thread = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread, "slow", input={"log": ["in"]}, durability="exit")
+    seen = client.runs.join_stream(thread, run["run_id"], stream_mode="updates")
+    async for part in seen:
+        if part.event == "updates":
+            assert part.data == {"a": {"log": ["a"]}}, part
+            break
+    assert await client.threads.get_history(thread, limit=10) == [], "nothing shows before the end"
+    assert (await client.threads.get_state(thread))["values"] == {}
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    (cut,) = await client.threads.get_history(thread, limit=10)
+    assert (cut["next"], cut["values"]["log"]) == (["ask"], ["in", "a"]), cut
+
+
 async def begins_later(client) -> None:
     thread = (await client.threads.create())["thread_id"]
     later = await client.runs.create(thread, "steps", input={"log": ["later"]}, after_seconds=2)
@@ -621,6 +661,7 @@ async def main() -> None:
         makes_a_thread_once,
         prunes_threads,
         undoes_runs,
+        keeps_only_the_last_checkpoint,
         begins_later,
         keeps_and_finds_items,
     finds_by_meaning,

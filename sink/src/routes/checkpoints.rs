@@ -137,7 +137,7 @@ impl<'a> Reading<'a> {
                     stored.into_iter().map(|(stored, _)| stored).collect()
                 }
             };
-            updates.iter().for_each(|stored| outcome::add(&mut outcomes, &stored.record.update));
+            outcome::add_run(&mut outcomes, updates.iter().map(|stored| &stored.record.update));
         }
         Ok(outcomes)
     }

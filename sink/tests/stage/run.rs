@@ -126,13 +126,14 @@ impl Run {
             untracked: Default::default(),
             parents: Default::default(),
             unsaved: false,
+            passing: false,
         }))
     }
 
     pub fn started(&self, offset: u64) -> UpdateRecord {
         let prepare = self.issued(1, "prepare");
         let input = Some(Arc::new(json!({"question": "?"})));
-        let started = Happened::Started(StartedRun { input, resumes: None, requested_at: NOW });
+        let started = Happened::Started(StartedRun { input, resumes: None, requested_at: NOW, keeps_last: false });
         let step = self.step(-1, json!({"question": "?"}), vec![prepare.clone()]);
         self.update(1, offset, RunStatus::Running, vec![prepare], vec![started, step])
     }

@@ -173,6 +173,7 @@ impl Run {
             editing: Some(Box::new(editing)),
             rewound: None,
             began: Began::default(),
+            keeps_last: false,
             last_issue: 0,
             usage: Usage::default(),
             timers: Vec::new(),

@@ -179,7 +179,7 @@ pub const PATCHES: &[Patch] = &[
         "advance/subgraph.rs",
         "End::Left(ParentCommand { writes, goto }) => {",
         r#"End::Left(ParentCommand { writes, goto }) => {
-                let writes = if undone("a command to the outer graph writes there") { Vec::new() } else { writes };
+                let writes = if undone("a command to the outer graph writes there") { Arc::default() } else { writes };
                 let goto = if undone("a command to the outer graph leads there") { Vec::new() } else { goto };"#,
     ),
     // Time travel, commands, edits
@@ -262,5 +262,51 @@ pub const PATCHES: &[Patch] = &[
         "advance/begin.rs",
         "own(key) && primitive(value)",
         r#"(undone("metadata has keys of the caller's own") || own(key)) && (undone("metadata is primitive") || primitive(value))"#,
+    ),
+    // Runs that keep only their last checkpoint
+    patch(
+        "advance/step.rs",
+        "&& !at.head.id.is_nil() && !passing;",
+        r#"&& !at.head.id.is_nil() && (undone("what a run doesn't keep is nobody's past") || !passing);"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "let parent = if passing {",
+        r#"let parent = if passing && !undone("what a run doesn't keep is nobody's parent") {"#,
+    ),
+    patch(
+        "advance/step.rs",
+        "Some(stood) => before = self.as_it_stood(*stood, tasks),",
+        r#"Some(stood) if !undone("what a run went on from stays as it was") => before = self.as_it_stood(*stood, tasks), Some(_) => before.tasks = tasks,"#,
+    ),
+    patch(
+        "advance/keep.rs",
+        "stood.issue_above(self.run.last_issue);",
+        r#"if !undone("what stays as it was gives no issue again") { stood.issue_above(self.run.last_issue); }"#,
+    ),
+    patch(
+        "advance/keep.rs",
+        "inner.memory() == Memory::Thread || !(matches!(end, End::Done) || end.is_out_of_steps())",
+        r#"(inner.memory() == Memory::Thread && !undone("a memory is kept where its subgraph ends")) || !((matches!(end, End::Done) && !undone("a subgraph that is done is not kept")) || (end.is_out_of_steps() && !undone("a subgraph out of steps is not kept")))"#,
+    ),
+    patch(
+        "advance/keep.rs",
+        "root.resume = self.run.resume.clone().or(stood.resume);",
+        r#"if !undone("an answer that was taken up is not stored") { root.resume = self.run.resume.clone().or(stood.resume); }"#,
+    ),
+    patch(
+        "advance/keep.rs",
+        "if root.command != stood.command {",
+        r#"if root.command != stood.command && !undone("what a command wrote is kept where the run ends") {"#,
+    ),
+    patch(
+        "advance/end.rs",
+        "self.turn(|turn, root| turn.keep_last(root));",
+        r#"if !undone("the last checkpoint is kept") { self.turn(|turn, root| turn.keep_last(root)); }"#,
+    ),
+    patch(
+        "advance/first.rs",
+        "*root = *stood;",
+        r#"if !undone("a command that can't be applied is not stored") { *root = *stood; }"#,
     ),
 ];
