@@ -108,7 +108,7 @@ pub(crate) fn apply_reduced(
     for (name, value) in reduced {
         written.replace(name, Write::Reduced(value));
     }
-    let changes = plan(graph, checkpoint, &written)?;
+    let changes = plan(graph, checkpoint, &written).map_err(|refused| first_written(graph, writers, refused))?;
     let next = checkpoint.version + 1;
     let bump = writers.iter().any(|writer| !writer.triggers.is_empty());
     let mut commit = Commit { graph, checkpoint, next, applied: Applied::default(), triggered: false };
@@ -195,9 +195,16 @@ impl<'a> Written<'a> {
     }
 }
 
-/// What no channel of the graph takes is dropped.
 fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
-    let mut written: Vec<(usize, Write<'a>)> = Vec::with_capacity(2 * writers.len());
+    let mut written = in_order(graph, writers);
+    written.sort_by_key(|(place, _)| *place);
+    let channels = written.chunk_by(|(one, _), (other, _)| one == other).map(|of| (of[0].0, of.len())).collect();
+    Written { graph, channels, writes: written.into_iter().map(|(_, write)| write).collect() }
+}
+
+/// All writes with the places of their channels. What no channel of the graph takes is dropped.
+fn in_order<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> ByPlace<Write<'a>> {
+    let mut written = Vec::with_capacity(2 * writers.len());
     for writer in writers {
         let mut add = |channel: &str, write: Write<'a>| {
             written.extend(graph.channels.place(channel).ok().map(|place| (place, write)));
@@ -215,9 +222,14 @@ fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
             }
         }
     }
-    written.sort_by_key(|(place, _)| *place);
-    let channels = written.chunk_by(|(one, _), (other, _)| one == other).map(|of| (of[0].0, of.len())).collect();
-    Written { graph, channels, writes: written.into_iter().map(|(_, write)| write).collect() }
+    written
+}
+
+/// Of the channels that refuse what is written, that which was written first says why.
+fn first_written(graph: &Graph, writers: &[Writer<'_>], mut refused: ByPlace<UpdateError>) -> UpdateError {
+    let mut order = in_order(graph, writers).into_iter();
+    let first = order.find_map(|(place, _)| refused.iter().position(|(refusing, _)| *refusing == place));
+    refused.swap_remove(first.unwrap_or_default()).1
 }
 
 /// A barrier takes the name of who wrote; other edges only that someone did.
@@ -236,24 +248,31 @@ fn go<'a>(graph: &Graph, to: &'a Destination, add: &mut impl FnMut(&str, Write<'
     }
 }
 
-/// All that the writes will change, before anything does.
-fn plan<'a>(
+/// By the place of a channel in its graph.
+type ByPlace<T> = Vec<(usize, T)>;
+
+/// All that the writes will change, before anything does; or why which channels refuse them.
+fn plan(
     graph: &Graph,
     checkpoint: &Checkpoint,
-    written: &Written<'a>,
-) -> Result<Vec<(usize, Planned)>, UpdateError> {
+    written: &Written<'_>,
+) -> Result<ByPlace<Planned>, ByPlace<UpdateError>> {
     let mut changes = Vec::with_capacity(written.channels.len());
+    let mut refused = Vec::new();
     for (place, name, writes) in written.each() {
         let (_, def) = graph.channels.nth(place);
         let Some(channel) = checkpoint.channels.near(place, name) else { continue };
         // What an edge writes can't be refused, and what it changes depends on what the step consumes.
         if let Some(names) = Planned::names(&def.kind, writes) {
             changes.push((place, names));
-        } else if let Some(change) = channel.plan(name, &def.kind, writes)? {
-            changes.push((place, Planned::Change(change)));
+            continue;
+        }
+        match channel.plan(name, &def.kind, writes) {
+            Ok(change) => changes.extend(change.map(|change| (place, Planned::Change(change)))),
+            Err(error) => refused.push((place, error)),
         }
     }
-    Ok(changes)
+    if refused.is_empty() { Ok(changes) } else { Err(refused) }
 }
 
 enum Planned {
@@ -310,7 +329,7 @@ impl Commit<'_> {
     }
 
     /// Makes the planned changes; gives the places of the channels that are available for it.
-    fn update(&mut self, changes: Vec<(usize, Planned)>) -> Vec<usize> {
+    fn update(&mut self, changes: ByPlace<Planned>) -> Vec<usize> {
         let mut updated = Vec::with_capacity(changes.len());
         for (place, planned) in changes {
             let (name, def) = self.graph.channels.nth(place);
