@@ -79,9 +79,10 @@ pub(crate) struct Thread {
 pub(crate) struct ThreadsPrune {
     /// At most 1,000; those that don't exist are passed over.
     #[serde(default)]
-    pub thread_ids: Vec<String>,
+    pub thread_ids: BTreeSet<String>,
     /// `keep_latest` is not built yet.
-    pub strategy: Option<PruneStrategy>,
+    #[serde(default)]
+    pub strategy: PruneStrategy,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use axum::{body::Body, extract::State, response::IntoResponse};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::{
     envelope::{GraphRef, Key},
     event::Event,
@@ -41,6 +42,7 @@ const HISTORY_LIMIT_DEFAULT: u32 = 1;
 const HISTORY_LIMIT_MAX: u32 = 1_000;
 /// Threads that one request deletes.
 const PRUNED_MAX: usize = 1_000;
+const PRUNED_AT_ONCE: usize = 16;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -132,22 +134,25 @@ async fn delete(State(ingest): State<Ingest>, At(thread): At<String>, asked: Ask
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// One after the other: what was deleted before a failure stays deleted, and the same request goes on from there.
+/// A few at a time: what was deleted before a failure stays deleted, and the same request goes on from there.
 async fn prune(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
     let ThreadsPrune { thread_ids, strategy } = body::compatible::<ThreadsPrune>(&ingest.config, request).await?;
-    refuse_if(strategy == Some(PruneStrategy::KeepLatest), "strategy: keep_latest")?;
+    refuse_if(strategy == PruneStrategy::KeepLatest, "strategy: keep_latest")?;
     if thread_ids.len() > PRUNED_MAX {
-        return Err(unprocessable(Refusal::new(Code::InvalidValue, "thread_ids: at most 1000 at once")));
+        let says = format!("thread_ids: at most {PRUNED_MAX} at once");
+        return Err(unprocessable(Refusal::new(Code::InvalidValue, says)));
     }
     thread_ids.iter().try_for_each(|thread| check_thread_id(thread)).map_err(unprocessable)?;
-    let mut pruned_count = 0;
-    for thread in &thread_ids {
-        match ingest.delete_thread(&asked, thread).await {
-            Ok(()) => pruned_count += 1,
-            Err(refusal) if refusal.code() == Code::ThreadNotFound => {}
-            Err(refusal) => return Err(refusal),
+    let (ingest, asked) = (&ingest, &asked);
+    let deleted = thread_ids.into_iter().map(|thread| async move {
+        match ingest.delete_thread(asked, &thread).await {
+            Ok(()) => Ok(1),
+            Err(refusal) if refusal.code() == Code::ThreadNotFound => Ok(0),
+            Err(refusal) => Err(refusal),
         }
-    }
+    });
+    let deleted = stream::iter(deleted).buffer_unordered(PRUNED_AT_ONCE);
+    let pruned_count = deleted.try_fold(0, |sum, one| async move { Ok(sum + one) }).await?;
     Ok(json_of(&Pruned { pruned_count }))
 }
 
