@@ -1,9 +1,12 @@
 //! A small map by name in one sorted piece: copied at once, walked in order, and entered where a name is known to stand.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::Value;
 
 /// Values by channel.
@@ -196,7 +199,25 @@ impl<V: Serialize> Serialize for ByName<V> {
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for ByName<V> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(BTreeMap::<Arc<str>, V>::deserialize(from)?.into_iter().collect())
+        from.deserialize_map(Entries(PhantomData))
+    }
+}
+
+struct Entries<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+    type Value = ByName<V>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ByName<V>, A::Error> {
+        let mut map = ByName::new();
+        while let Some(entry) = entries.next_entry::<Arc<str>, V>()? {
+            map.extend([entry]);
+        }
+        Ok(map)
     }
 }
 

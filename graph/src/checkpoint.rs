@@ -109,6 +109,7 @@ impl Checkpoint {
         self.bound = true;
         if self.channels.is_empty() {
             self.channels = graph.channels.iter().map(|(name, def)| (name.clone(), Channel::starting(def))).collect();
+            return;
         }
         for (name, def) in graph.channels.iter() {
             self.channels.or_insert_with(name, || Channel::starting(def));
@@ -138,16 +139,11 @@ impl Checkpoint {
     }
 
     pub(crate) fn read(&self, graph: &Graph, wanted: impl Fn(&str, &ChannelDef) -> bool) -> ChannelValues {
-        let mut values = ChannelValues::new();
-        for (place, (name, def)) in graph.channels.iter().enumerate() {
-            if def.state
-                && wanted(name, def)
-                && let Some(value) = self.channels.near(place, name).and_then(Channel::value)
-            {
-                values.insert(name.clone(), value.clone());
-            }
-        }
-        values
+        let value = |(place, (name, def)): (usize, (&Arc<str>, &ChannelDef))| {
+            let channel = self.channels.near(place, name).filter(|_| def.state && wanted(name, def))?;
+            Some((name.clone(), channel.value()?.clone()))
+        };
+        graph.channels.iter().enumerate().filter_map(value).collect()
     }
 
     /// Forgets what is never stored, in Sends too.

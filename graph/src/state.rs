@@ -336,6 +336,34 @@ impl Waiting {
 }
 
 impl Run {
+    /// Of which no more is known than who asks.
+    pub(crate) fn bare(envelope: Arc<Envelope>) -> Self {
+        Run {
+            envelope,
+            number: 0,
+            claimed: false,
+            config: RunConfig::default(),
+            context: Arc::default(),
+            metadata: BTreeMap::new(),
+            limit: 0,
+            interrupt_before: Vec::new(),
+            interrupt_after: Vec::new(),
+            resume: None,
+            offered_to: None,
+            answers: None,
+            within: BTreeMap::new(),
+            went_on: BTreeMap::new(),
+            editing: None,
+            rewound: None,
+            began: Began::default(),
+            keeps_last: false,
+            last_issue: 0,
+            usage: Usage::default(),
+            timers: Vec::new(),
+            generation: 0,
+        }
+    }
+
     pub(crate) fn arm(&mut self, kind: TimerKind, due: Millis) {
         self.generation += 1;
         let timer = Timer { run_id: self.envelope.run_id, kind, generation: self.generation };

@@ -1,9 +1,12 @@
 //! What a task wrote, held once by all who need it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 
 use crate::graph::Graph;
@@ -80,18 +83,34 @@ impl Serialize for One<'_> {
 
 impl<'de> Deserialize<'de> for NodeUpdate {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Once(Map<String, Value>),
-            Often(Vec<Map<String, Value>>),
+        Ok(NodeUpdate(Arc::new(from.deserialize_any(Shown)?)))
+    }
+}
+
+/// An object, or a list of objects.
+struct Shown;
+
+impl<'de> Visitor<'de> for Shown {
+    type Value = Writes;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object of channels and values, or a list of such objects")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Writes, A::Error> {
+        let mut writes = Writes::new();
+        while let Some(write) = fields.next_entry()? {
+            writes.push(write);
         }
-        let objects = match Written::deserialize(from)? {
-            Written::Once(object) => vec![object],
-            Written::Often(objects) => objects,
-        };
-        let writes = objects.into_iter().flatten().map(|(name, value)| (Arc::from(name), Arc::new(value)));
-        Ok(NodeUpdate(Arc::new(writes.collect())))
+        Ok(writes)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Writes, A::Error> {
+        let mut writes = Writes::new();
+        while let Some(NodeUpdate(object)) = objects.next_element()? {
+            writes.extend(Arc::unwrap_or_clone(object));
+        }
+        Ok(writes)
     }
 }
 

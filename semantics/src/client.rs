@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     case::{Call, Case},
     compare::Called,
+    random::Random,
 };
 
 mod view;
@@ -154,13 +155,9 @@ impl Results {
     }
 
     /// In any order.
-    pub fn take_any(&mut self, seed: &mut u64) -> Option<TaskResult> {
-        // Marsaglia's xorshift, of which nothing but variety is asked.
-        *seed ^= *seed << 13;
-        *seed ^= *seed >> 7;
-        *seed ^= *seed << 17;
+    pub fn take_any(&mut self, random: &mut Random) -> Option<TaskResult> {
         let count = u64::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
-        let place = usize::try_from(*seed % count).ok()?;
+        let place = usize::try_from(random.within(0..count)).ok()?;
         Some(self.0.remove(place).1)
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     case::{Call, Case, Compiled},
     client::{Client, GRAPH, Results},
     compare::{self, Called},
+    random::Random,
     stream::Folded,
     worker::Worker,
 };
@@ -42,7 +43,7 @@ pub fn check(case: &Case) -> Result<(), String> {
 /// What must hold of any case, with results that come in an order drawn from `seed`: panics where it doesn't.
 pub fn play(case: &Case, seed: u64) {
     let mut world = World::new(case);
-    world.order = Some(seed);
+    world.order = Some(Random(seed));
     case.calls.iter().for_each(|call| {
         world.call(call);
     });
@@ -55,7 +56,7 @@ pub struct World<'a> {
     issued: BTreeSet<(TaskId, u32)>,
     client: Client<'a>,
     /// Results come in an order drawn from this; else in the recorder's.
-    order: Option<u64>,
+    order: Option<Random>,
     state: Option<KeyState>,
     /// What left the state, by namespace and id.
     archive: BTreeMap<(String, Uuid), Arc<GraphLoop>>,
@@ -120,7 +121,7 @@ impl<'a> World<'a> {
             }
             let next = match &mut self.order {
                 None => results.take_next(),
-                Some(seed) => results.take_any(seed),
+                Some(random) => results.take_any(random),
             };
             let Some(result) = next else { break };
             tasks = self.fold(&envelope, Event::TaskFinished(Box::new(result)));

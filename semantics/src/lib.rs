@@ -7,6 +7,7 @@ pub mod program;
 pub mod worker;
 
 pub mod compare;
+pub mod random;
 pub mod tally;
 
 pub mod fold;

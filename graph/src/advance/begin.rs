@@ -15,7 +15,6 @@ use crate::{
     message,
     state::{Armed, Began, Delay, Run, WAITING_RUNS_MAX, Waiting},
     step_task::Finished,
-    task::Usage,
     update::{Happened, QueuedRun, RunError, RunStatus, StartedRun},
 };
 
@@ -126,20 +125,10 @@ impl Fold<'_> {
             limit,
             interrupt_before: request.interrupt_before.clone(),
             interrupt_after: request.interrupt_after.clone(),
-            resume: None,
-            offered_to: None,
-            answers: None,
-            within: BTreeMap::new(),
-            went_on: BTreeMap::new(),
-            editing: None,
-            rewound: None,
-            last_issue: 0,
             began: Began::of(&self.state, &envelope, request),
             keeps_last: request.keeps_last && envelope.thread_id.is_some(),
-            usage: Usage::default(),
-            timers: Vec::new(),
             generation: DEADLINE_GENERATION - 1,
-            envelope,
+            ..Run::bare(envelope)
         };
         run.arm(TimerKind::Deadline, run.envelope.deadline);
         self.happened(Happened::Started(StartedRun {
@@ -203,7 +192,14 @@ impl Fold<'_> {
 
 /// Only new input takes the graph's current version: what continues keeps that of its checkpoint.
 fn continued(envelope: Arc<Envelope>, request: &Request, head: Option<&Checkpoint>) -> Arc<Envelope> {
-    let Some(head) = head.filter(|_| request.input.is_none()) else { return envelope };
+    match head.filter(|_| request.input.is_none()) {
+        Some(head) => of_version(envelope, head),
+        None => envelope,
+    }
+}
+
+/// The envelope of what works on a checkpoint of this version.
+pub(super) fn of_version(envelope: Arc<Envelope>, head: &Checkpoint) -> Arc<Envelope> {
     if *head.graph == envelope.graph && head.rules == envelope.rules {
         return envelope;
     }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use semantics::random::Random;
 use semantics::{
     case::Case,
     tally::{self, Tally},
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use crate::{
     arguments::{On, Play},
     client::Api,
-    kills::{Kills, Random},
+    kills::Kills,
     play,
     process::Pipeline,
     report,

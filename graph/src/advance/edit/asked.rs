@@ -1,19 +1,20 @@
 //! An edit that waits for programs: it is the thread's live run until they have answered.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     advance::{
         Fold,
+        begin::of_version,
         reduction::{joined_by, undecided},
         step::node_failure,
         timers::GivenBack,
     },
-    envelope::{Envelope, GraphRef, Millis},
-    event::{RunConfig, TimerKind},
-    state::{Began, Editing, Run},
+    envelope::{Envelope, Millis},
+    event::TimerKind,
+    state::{Editing, Run},
     step_task::{Finished, Stand, StepTask},
-    task::{TaskId, TaskResult, Usage},
+    task::{TaskId, TaskResult},
     update::{RunError, RunStatus},
 };
 
@@ -23,17 +24,10 @@ impl Fold<'_> {
         // Its tasks are of the version that the thread stands at.
         let root = self.state.root.as_deref().filter(|_| !editing.from.is_root());
         let head = root.map_or(&editing.from.head, |root| &root.head);
-        let envelope = match *head.graph == envelope.graph && head.rules == envelope.rules {
-            true => envelope.clone(),
-            false => Arc::new(Envelope {
-                graph: GraphRef::clone(&head.graph),
-                rules: head.rules,
-                ..Envelope::clone(envelope)
-            }),
-        };
+        let envelope = of_version(envelope.clone(), head);
         // Issues of an edit that is folded again would be taken for repeats.
         self.state.remember(envelope.run_id);
-        let mut run = Run::of_edit(envelope, editing);
+        let mut run = Run { editing: Some(Box::new(editing)), ..Run::bare(envelope) };
         run.arm(TimerKind::Deadline, run.envelope.deadline);
         self.state.live = Some(Box::new(run));
         self.ask_all(asks);
@@ -150,34 +144,5 @@ impl Fold<'_> {
 
     fn editing(&mut self) -> Option<&mut Editing> {
         self.live()?.editing.as_deref_mut()
-    }
-}
-
-impl Run {
-    fn of_edit(envelope: Arc<Envelope>, editing: Editing) -> Self {
-        Run {
-            envelope,
-            number: 0,
-            claimed: false,
-            config: RunConfig::default(),
-            context: Arc::default(),
-            metadata: BTreeMap::new(),
-            limit: 0,
-            interrupt_before: Vec::new(),
-            interrupt_after: Vec::new(),
-            resume: None,
-            offered_to: None,
-            answers: None,
-            within: BTreeMap::new(),
-            went_on: BTreeMap::new(),
-            editing: Some(Box::new(editing)),
-            rewound: None,
-            began: Began::default(),
-            keeps_last: false,
-            last_issue: 0,
-            usage: Usage::default(),
-            timers: Vec::new(),
-            generation: 0,
-        }
     }
 }
