@@ -506,15 +506,17 @@ async def keeps_only_the_last_checkpoint(client) -> None:
     assert (end["next"], before) == ([], asks), "what is past stays as it was"
 
     thread = (await client.threads.create())["thread_id"]
-    run = await client.runs.create(thread, "slow", input={"log": ["in"]}, durability="exit")
-    seen = client.runs.join_stream(thread, run["run_id"], stream_mode="updates")
-    async for part in seen:
-        if part.event == "updates":
+    slow = {"input": {"log": ["in"]}, "stream_mode": "updates", "durability": "exit", "on_disconnect": "continue"}
+    run_id = ""
+    async for part in client.runs.stream(thread, "slow", **slow):
+        if part.event == "metadata":
+            run_id = part.data["run_id"]
+        elif part.event == "updates":
             assert part.data == {"a": {"log": ["a"]}}, part
             break
     assert await client.threads.get_history(thread, limit=10) == [], "nothing shows before the end"
     assert (await client.threads.get_state(thread))["values"] == {}
-    await client.runs.cancel(thread, run["run_id"], wait=True)
+    await client.runs.cancel(thread, run_id, wait=True)
     (cut,) = await client.threads.get_history(thread, limit=10)
     assert (cut["next"], cut["values"]["log"]) == (["ask"], ["in", "a"]), cut
 
