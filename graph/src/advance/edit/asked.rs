@@ -61,7 +61,7 @@ impl Fold<'_> {
     pub(in crate::advance) fn take_answer(&mut self, result: &TaskResult) {
         let Some(run) = self.live() else { return };
         run.disarm_task(result.task_id);
-        let (envelope, number) = (run.envelope.clone(), run.envelope.run_id);
+        let envelope = run.envelope.clone();
         let Some(task) = run.editing.as_deref_mut().and_then(|editing| editing.tasks.get_mut(&result.task_id)) else {
             return;
         };
@@ -86,7 +86,7 @@ impl Fold<'_> {
         task.stand = Stand::Finished(Arc::new(finished));
         // What is asked is one superstep's: the next one can wait until all of it is answered.
         let Some(mut editing) = self.live().and_then(|run| run.editing.take()) else { return };
-        let asks = match self.make_supersteps(number, &mut editing) {
+        let asks = match self.make_supersteps(envelope.run_id, &mut editing) {
             Ok(asks) => asks,
             Err(error) => return self.give_up_edit(error),
         };
