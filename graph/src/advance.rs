@@ -4,6 +4,7 @@ mod begin;
 mod copy;
 mod edit;
 mod end;
+mod expire;
 mod finish;
 mod first;
 mod handle;
@@ -108,9 +109,11 @@ pub fn advance(
     if let Some(spec) = missing(graphs, &state, recalled, envelope, event) {
         return Step::Need { state, need: Need::Spec(spec) };
     }
+    let was_idle = state.is_idle();
     if let Some(reason) = state.lost.clone() {
         let mut fold = Fold::new(graphs, recalled, state, at);
         fold.end_lost(envelope, event, &reason);
+        fold.rest_until(was_idle, event);
         return Step::Done { state: fold.state, commands: fold.commands };
     }
     let undoing = || roll_back::wanted(&state, envelope, event, recalled);
@@ -143,6 +146,7 @@ pub fn advance(
         Event::ThreadDeleted => fold.delete_thread(envelope),
         Event::ThreadCopied { to } => fold.copy_thread(envelope, to),
         Event::CopyBegun(copied) => fold.begin_copy(envelope, copied),
+        Event::ThreadTimed(ttl) => fold.time_thread(envelope, *ttl),
         Event::Cancelled { rollback, .. } => fold.cancel(envelope.run_id, *rollback),
         Event::TimerDue { timer } => fold.fire(timer),
         Event::RunFailed { message } => fold.fail_run(envelope.run_id, message),
@@ -151,6 +155,7 @@ pub fn advance(
     if let (Some(wanted), Some(state)) = (fold.begin_waiting(), before) {
         return Step::Need { state, need: Need::Checkpoint(wanted) };
     }
+    fold.rest_until(was_idle, event);
     Step::Done { state: fold.state, commands: fold.commands }
 }
 

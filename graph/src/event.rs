@@ -48,10 +48,30 @@ pub enum Event {
     ThreadCopied { to: String },
     /// The thread begins as a copy: what `thread_copied` of another caused, put out by the owner of both.
     CopyBegun(Box<Copied>),
+    /// A client said how long the thread lives after its last use. The envelope's run id names the saying: it is no run.
+    ThreadTimed(TimeToLive),
     /// A timer of the run's state fell due. Its generation tells a timer that was set anew.
     TimerDue { timer: Timer },
     /// The fold could not digest a record of this run: the run ends as `error`, `internal`.
     RunFailed { message: String },
+}
+
+/// The body of `thread_timed`: LangGraph's `ttl` of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimeToLive {
+    /// After the last use.
+    pub ms: Millis,
+    #[serde(default)]
+    pub strategy: TtlStrategy,
+}
+
+/// What becomes of a thread whose time is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TtlStrategy {
+    /// As if a client had deleted it.
+    #[default]
+    Delete,
 }
 
 /// The body of `requested`.
@@ -78,6 +98,9 @@ pub struct Request {
     /// Only its last checkpoint stays, once it has ended: LangGraph's `durability: exit`. The log has all of it nonetheless.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_last: bool,
+    /// How long the thread lives after its last use, where nobody has said so before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TimeToLive>,
     /// The thread was made by this request: no state needs to be looked up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_thread: bool,
@@ -206,4 +229,6 @@ pub enum TimerKind {
     Timeout(TaskId),
     /// The run was asked for with a delay, and may begin now.
     Begin,
+    /// The thread's time may be over. The timer's run is the record that said how long it lives.
+    Expire,
 }

@@ -34,6 +34,12 @@ pub(crate) fn last_issue_before(copying: RunId) -> u32 {
     (u32::from_be_bytes([a, b, c, d]) & 0x3fff_ffff) | 0x4000_0000
 }
 
+/// The id under which a thread ends whose time is over: of what timed it, and of the timer that fired at `at`.
+pub(crate) fn expiry_id(at: Millis, timed: RunId, generation: u32) -> RunId {
+    let hash = xxh3_128(&[timed.as_bytes().as_slice(), b"expire", &generation.to_be_bytes()].concat());
+    run_id(at, hash as u64, partition_of(timed))
+}
+
 /// Where the ids of a key's checkpoints stand: the next one is greater than every one before it, in whatever namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastCheckpoint {

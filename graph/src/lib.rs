@@ -10,6 +10,7 @@ pub mod task;
 pub mod update;
 
 mod deep_stack;
+mod expiry;
 pub mod expression;
 pub mod template;
 

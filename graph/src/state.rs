@@ -13,6 +13,7 @@ use crate::{
     checkpoint::Checkpoint,
     envelope::{Envelope, Key, Millis, RunId},
     event::{Request, RunConfig, StateUpdate, Timer, TimerKind},
+    expiry::Expiry,
     graph_loop::GraphLoop,
     ids::LastCheckpoint,
     step_task::{Stand, StepTask, StepTasks},
@@ -50,6 +51,9 @@ pub struct KeyState {
     pub(crate) waiting: VecDeque<Waiting>,
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(crate) ended: VecDeque<Remembered>,
+    /// How long the thread lives; until it is deleted where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expiry: Option<Box<Expiry>>,
     /// Why nothing can go on from here: a value of the state is gone, and an empty one stands in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<String>,
@@ -229,6 +233,7 @@ impl KeyState {
             live: None,
             waiting: VecDeque::new(),
             ended: VecDeque::new(),
+            expiry: None,
             lost: None,
         }
     }
@@ -243,9 +248,9 @@ impl KeyState {
         &self.key
     }
 
-    /// Nothing is live, waits or has to be remembered: the state may be dropped.
+    /// Nothing is live, waits, has to be remembered or will end by itself: the state may be dropped.
     pub fn is_closed(&self) -> bool {
-        self.is_idle() && self.root.is_none() && self.ended.is_empty()
+        self.is_idle() && self.root.is_none() && self.ended.is_empty() && self.expiry.is_none()
     }
 
     /// Nothing is live or waits: the state may leave memory.
@@ -276,7 +281,8 @@ impl KeyState {
             .iter()
             .filter(|waiting| !waiting.is_ready())
             .filter_map(|waiting| waiting.delay.as_ref().map(|delay| &delay.begin));
-        live.chain(deadlines).chain(delays).map(|armed| (&armed.timer, armed.due))
+        let expiry = self.expiry.iter().filter_map(|expiry| expiry.armed.as_ref());
+        live.chain(deadlines).chain(delays).chain(expiry).map(|armed| (&armed.timer, armed.due))
     }
 
     /// The tasks whose result is awaited: run, task and issue.
@@ -381,7 +387,7 @@ impl Run {
     pub(crate) fn disarm_task(&mut self, task: TaskId) {
         self.timers.retain(|armed| match &armed.timer.kind {
             TimerKind::Kept(id) | TimerKind::Retry(id) | TimerKind::Timeout(id) => *id != task,
-            TimerKind::Deadline | TimerKind::Begin => true,
+            TimerKind::Deadline | TimerKind::Begin | TimerKind::Expire => true,
         });
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     by_name::ChannelValues,
     envelope::Millis,
+    event::TimeToLive,
     task::{Call, Interrupt, LastToken, TaskError, TaskId, TaskPath, Usage},
     writes::NodeUpdate,
 };
@@ -129,6 +130,9 @@ pub struct StartedRun {
     /// Nothing of it shows in the thread before it has ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_last: bool,
+    /// How long its thread lives after its last use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TimeToLive>,
 }
 
 /// Where a run goes on, with what its command wrote.

@@ -159,6 +159,7 @@ fn without_texts(mut event: Event) -> Event {
         | Event::ThreadDeleted
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
+        | Event::ThreadTimed(_)
         | Event::RunFailed { .. } => &mut [],
     };
     for call in calls {

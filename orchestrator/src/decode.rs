@@ -40,7 +40,7 @@ const KIND_CHARS_MAX: usize = 100;
 
 /// The event's type, where the payload looks like a record of ours whose type this version doesn't know.
 fn newer_type(payload: &[u8]) -> Option<String> {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "requested",
         "task_finished",
         "task_kept",
@@ -49,6 +49,7 @@ fn newer_type(payload: &[u8]) -> Option<String> {
         "thread_deleted",
         "thread_copied",
         "copy_begun",
+        "thread_timed",
         "cancelled",
         "timer_due",
         "run_failed",

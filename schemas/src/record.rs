@@ -73,6 +73,7 @@ impl Wire for RunsRecord {
             Event::ThreadDeleted => format!("{run}.thread-deleted"),
             Event::ThreadCopied { .. } => format!("{run}.thread-copied"),
             Event::CopyBegun(_) => format!("{run}.copy-begun"),
+            Event::ThreadTimed(_) => format!("{run}.thread-timed"),
             Event::Cancelled { .. } => format!("{run}.cancelled"),
             Event::TimerDue { timer } => format!("{}.{:?}.{}", timer.run_id, timer.kind, timer.generation),
             Event::RunFailed { .. } => format!("{run}.failed"),

@@ -131,11 +131,13 @@ impl Fold<'_> {
             ..Run::bare(envelope)
         };
         run.arm(TimerKind::Deadline, run.envelope.deadline);
+        self.time_untimed(&run.envelope, request.ttl);
         self.happened(Happened::Started(StartedRun {
             input: request.input.clone(),
             resumes: request.resumes,
             requested_at,
             keeps_last: run.keeps_last,
+            ttl: self.state.expiry.as_ref().map(|expiry| expiry.ttl),
         }));
         let (version, rules) = (run.envelope.graph.clone(), run.envelope.rules);
         self.state.live = Some(Box::new(run));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fold, end::Ending};
+use super::{Fold, end::Ending, expire::is_expiry};
 use crate::{
     envelope::Envelope,
     event::Event,
@@ -15,6 +15,13 @@ impl Fold<'_> {
     pub(super) fn end_lost(&mut self, envelope: &Arc<Envelope>, event: &Event, reason: &str) {
         if *event == Event::ThreadDeleted {
             return self.delete_thread(envelope);
+        }
+        if let Some(timer) = is_expiry(event) {
+            let idle = self.state.is_idle();
+            self.expire(timer);
+            if idle {
+                return;
+            }
         }
         let known = self.state.knows(envelope.run_id);
         match event {
@@ -29,6 +36,7 @@ impl Fold<'_> {
             | Event::ThreadDeleted
             | Event::ThreadCopied { .. }
             | Event::CopyBegun(_)
+            | Event::ThreadTimed(_)
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}
@@ -41,6 +49,7 @@ impl Fold<'_> {
             Event::Requested(request) if !known => self.refuse(envelope, request, value_missing(reason)),
             Event::StateEdited(edit) => self.edit(envelope, edit),
             Event::ThreadCopied { to } => self.copy_thread(envelope, to),
+            Event::ThreadTimed(ttl) => self.time_thread(envelope, *ttl),
             _ => {}
         }
     }

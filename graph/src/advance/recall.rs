@@ -29,6 +29,7 @@ pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Op
         | Event::ThreadDeleted
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
+        | Event::ThreadTimed(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => None,

@@ -8,6 +8,7 @@ use super::{Command, Fold, end::Ending};
 use crate::{
     envelope::Envelope,
     event::{Event, Multitask, Request},
+    expiry::Expiry,
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     snapshot,
     state::{Began, KeyState, Stood},
@@ -61,6 +62,7 @@ pub(super) fn wanted(state: &KeyState, envelope: &Envelope, event: &Event, recal
         | Event::ThreadDeleted
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
+        | Event::ThreadTimed(_)
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
     };
@@ -115,6 +117,11 @@ impl Fold<'_> {
             self.state.memories.clear();
         }
         self.state.root = self.state.root.take().filter(|root| root.has_begun());
+        // What the run said of a thread that it made.
+        let undone = |expiry: &mut Box<Expiry>| expiry.envelope.run_id == envelope.run_id;
+        if self.state.root.is_none() {
+            self.state.expiry.take_if(undone);
+        }
     }
 
     /// The thread as it was.
@@ -203,6 +210,7 @@ impl Fold<'_> {
         self.state.newest = None;
         self.state.memories.clear();
         self.state.lost = None;
+        self.state.expiry = None;
         let edited = Edited { deleted: true, ..Edited::default() };
         self.tell(envelope, Some(1), RunStatus::Success, Happened::Edited(Box::new(edited)));
     }

@@ -74,6 +74,9 @@ impl Fold<'_> {
     }
 
     pub(super) fn fire(&mut self, timer: &Timer) {
+        if timer.kind == TimerKind::Expire {
+            return self.expire(timer);
+        }
         if let Some(place) = self.state.waiting.iter().position(|waiting| waiting.deadline.timer == *timer) {
             return self.end_waiting(place, Ending::timeout());
         }
@@ -95,7 +98,7 @@ impl Fold<'_> {
             TimerKind::Deadline => self.end(Ending::timeout()),
             TimerKind::Kept(id) | TimerKind::Retry(id) => self.issue_again(*id),
             TimerKind::Timeout(id) => self.time_out(*id),
-            TimerKind::Begin => {}
+            TimerKind::Begin | TimerKind::Expire => {}
         }
     }
 

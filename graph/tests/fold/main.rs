@@ -8,6 +8,7 @@ mod edits_ask;
 mod edits_inside;
 mod ends;
 mod exit;
+mod expiry;
 mod interrupts;
 mod multitask;
 mod programs;

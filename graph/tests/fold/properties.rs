@@ -9,7 +9,10 @@ use std::{
 use graph::{
     advance::{Command, Step, advance},
     envelope::Envelope,
-    event::{CommandInput, Edit, Event, Multitask, Request, RunConfig, StateUpdate, Timer, TimerKind},
+    event::{
+        CommandInput, Edit, Event, Multitask, Request, RunConfig, StateUpdate, TimeToLive, Timer, TimerKind,
+        TtlStrategy,
+    },
     graph_loop::GraphLoop,
     ids,
     spec::GraphSpec,
@@ -60,6 +63,9 @@ enum Move {
     FireStale(usize),
     Cancel(usize),
     Fail(usize),
+    /// Says how long the thread lives.
+    Time(i64),
+    Delete,
     Stray,
 }
 
@@ -112,6 +118,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => which.clone().prop_map(Move::FireStale),
         1 => which.clone().prop_map(Move::Cancel),
         1 => which.clone().prop_map(Move::Fail),
+        1 => (1i64..40).prop_map(Move::Time),
+        1 => Just(Move::Delete),
         1 => Just(Move::Stray),
     ];
     prop::collection::vec(one, 1..EVENTS_MAX)
@@ -253,6 +261,15 @@ impl Play {
                 let run = self.requests[index % self.requests.len()].0.clone();
                 self.fold(&run, Event::RunFailed { message: "no".to_owned() });
             }
+            Move::Time(ms) => {
+                let commands = self.time(*ms);
+                assert_eq!(commands, [], "nothing is told of it");
+            }
+            Move::Delete => {
+                let deletes = self.rig.envelope();
+                self.fold(&deletes, Event::ThreadDeleted);
+                assert!(self.rig.state().expires_for().is_none() && self.rig.state().head().is_none());
+            }
             Move::Stray => self.stray(),
             Move::Repeat(_) | Move::Late(_) | Move::Cancel(_) | Move::Fail(_) => {}
         }
@@ -277,13 +294,25 @@ impl Play {
         }
         let armed = &timers[index % timers.len()];
         let timer = Timer { generation: armed.generation.wrapping_sub(older), ..armed.clone() };
-        let run = self.requests.iter().find(|(run, _)| run.run_id == timer.run_id).expect("a run").0.clone();
+        let run = self.of_timer(&timer);
         let commands = self.fold(&run, Event::TimerDue { timer: timer.clone() });
         let armed = self.rig.state().timers().any(|(armed, _)| *armed == timer);
         assert!(!armed, "a timer that fires is armed no more");
-        // A run whose time has come may have to wait for its turn.
-        let waits = timer.kind == TimerKind::Begin && older == 0;
+        // A run whose time has come may have to wait for its turn, and a thread may have been used since.
+        let waits = matches!(timer.kind, TimerKind::Begin | TimerKind::Expire) && older == 0;
         assert!(waits || commands.is_empty() == (older > 0), "a timer fires if it is armed as it is");
+    }
+
+    fn time(&mut self, ms: i64) -> Vec<Command> {
+        let saying = self.rig.envelope();
+        self.fold(&saying, Event::ThreadTimed(TimeToLive { ms, strategy: TtlStrategy::Delete }))
+    }
+
+    /// The record that armed a timer: of a run, or of what timed the thread.
+    fn of_timer(&self, timer: &Timer) -> Arc<Envelope> {
+        let runs = self.requests.iter().map(|(run, _)| run);
+        let timed = self.rig.state().expires_for();
+        runs.chain(timed).find(|envelope| envelope.run_id == timer.run_id).expect("a record").clone()
     }
 
     /// Records of runs and tasks that nobody knows.
@@ -329,12 +358,15 @@ impl Play {
     fn drain(&mut self) {
         for _ in 0..DRAIN_EVENTS_MAX {
             let timer = self.rig.state().timers().find(|(timer, _)| timer.kind != TimerKind::Deadline);
-            let timer = timer.map(|(timer, _)| timer.clone());
+            let timer = timer.map(|(timer, due)| (timer.clone(), due));
             if let Some((run, task)) = self.open().first() {
                 let (run, task) = (run.clone(), task.clone());
                 self.fold(&run, Event::TaskFinished(Box::new(named(&task))));
-            } else if let Some(timer) = timer {
-                let run = self.requests.iter().find(|(run, _)| run.run_id == timer.run_id).expect("a run").0.clone();
+            } else if let Some((timer, due)) = timer {
+                let run = self.of_timer(&timer);
+                if timer.kind == TimerKind::Expire {
+                    self.rig.at = self.rig.at.max(due);
+                }
                 self.fold(&run, Event::TimerDue { timer });
             } else {
                 break;

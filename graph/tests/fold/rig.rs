@@ -172,6 +172,12 @@ impl Rig {
         });
         self.log.push((envelope.clone(), self.at, event));
         for command in &commands {
+            if let Command::Update { update, .. } = command
+                && update.happened.iter().any(|happened| matches!(happened, Happened::Edited(edited) if edited.deleted))
+            {
+                self.archive.clear();
+                self.recalled.clear();
+            }
             match command.clone() {
                 Command::Issue { envelope, task } => self.issued.push((envelope, *task)),
                 Command::Update { envelope, update } => self.updates.push((envelope, update)),

@@ -249,6 +249,7 @@ impl Beginning {
             | Event::ThreadDeleted
             | Event::ThreadCopied { .. }
             | Event::CopyBegun(_)
+            | Event::ThreadTimed(_)
             | Event::Cancelled { .. }
             | Event::TimerDue { .. }
             | Event::RunFailed { .. } => {}

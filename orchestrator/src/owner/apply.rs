@@ -382,6 +382,7 @@ fn begins_anew(record: &RunsRecord) -> bool {
         | Event::ThreadDeleted
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
+        | Event::ThreadTimed(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => false,
@@ -398,6 +399,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::ThreadDeleted => "thread_deleted",
         Event::ThreadCopied { .. } => "thread_copied",
         Event::CopyBegun(_) => "copy_begun",
+        Event::ThreadTimed(_) => "thread_timed",
         Event::Cancelled { .. } => "cancelled",
         Event::TimerDue { .. } => "timer_due",
         Event::RunFailed { .. } => "run_failed",

@@ -90,16 +90,17 @@ impl Resident {
         self.applied.is_some_and(|applied| offset <= applied)
     }
 
-    /// The envelope of a run that the key still has.
+    /// The envelope of a run that the key still has, or of what timed it.
     pub fn envelope(&self, run: RunId) -> Option<&Arc<Envelope>> {
         let state = self.state();
-        state.live_run().into_iter().chain(state.waiting()).find(|envelope| envelope.run_id == run)
+        let runs = state.live_run().into_iter().chain(state.waiting());
+        runs.chain(state.expires_for()).find(|envelope| envelope.run_id == run)
     }
 
     /// All that is left is the memory of runs that ended: the row may expire with their idempotency keys.
     pub fn is_remembered_only(&self) -> bool {
         let state = self.state();
-        state.is_idle() && state.head().is_none() && !state.is_closed()
+        state.is_idle() && state.head().is_none() && state.expires_for().is_none() && !state.is_closed()
     }
 
     /// All that it put out is acked and nothing needs storing.

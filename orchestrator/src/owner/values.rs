@@ -149,6 +149,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
             multitask: request.multitask,
             after_ms: request.after_ms,
             keeps_last: request.keeps_last,
+            ttl: request.ttl,
             missing: Some(message),
             ..Request::default()
         })),
@@ -164,6 +165,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
         | Event::ThreadCopied { .. }
+        | Event::ThreadTimed(_)
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::RunFailed { .. } => record.event.clone(),

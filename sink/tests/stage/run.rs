@@ -133,7 +133,8 @@ impl Run {
     pub fn started(&self, offset: u64) -> UpdateRecord {
         let prepare = self.issued(1, "prepare");
         let input = Some(Arc::new(json!({"question": "?"})));
-        let started = Happened::Started(StartedRun { input, resumes: None, requested_at: NOW, keeps_last: false });
+        let started =
+            Happened::Started(StartedRun { input, resumes: None, requested_at: NOW, keeps_last: false, ttl: None });
         let step = self.step(-1, json!({"question": "?"}), vec![prepare.clone()]);
         self.update(1, offset, RunStatus::Running, vec![prepare], vec![started, step])
     }
