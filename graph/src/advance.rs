@@ -12,6 +12,7 @@ mod interrupt;
 mod issue;
 mod keep;
 mod lost;
+mod prune;
 mod recall;
 mod reduction;
 mod retry;
@@ -91,6 +92,8 @@ pub enum Command {
         envelope: Arc<Envelope>,
         copied: Box<Copied>,
         namespaces: Vec<String>,
+        /// Of this thread's past, what was put away up to this place of the log is forgotten.
+        forgets_up_to: Option<u64>,
         /// What was put away and isn't stored yet: known to whoever carries this out.
         unstored: Vec<Arc<GraphLoop>>,
     },
@@ -144,6 +147,7 @@ pub fn advance(
         }
         Event::StateEdited(edit) => fold.edit(envelope, edit),
         Event::ThreadDeleted => fold.delete_thread(envelope),
+        Event::ThreadPruned => fold.prune_thread(envelope),
         Event::ThreadCopied { to } => fold.copy_thread(envelope, to),
         Event::CopyBegun(copied) => fold.begin_copy(envelope, copied),
         Event::ThreadTimed(ttl) => fold.time_thread(envelope, *ttl),

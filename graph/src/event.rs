@@ -44,6 +44,9 @@ pub enum Event {
     },
     /// A client deleted the thread: its runs end, and nothing of it stays. The envelope's run id names the delete.
     ThreadDeleted,
+    /// A client had the thread's history forgotten: it stands where it stands, and what it was before is gone. The envelope's
+    /// run id names the pruning.
+    ThreadPruned,
     /// A client copied the thread; the copy's id is `to`, in the same partition. The envelope's run id names the copying.
     ThreadCopied { to: String },
     /// The thread begins as a copy: what `thread_copied` of another caused, put out by the owner of both.

@@ -60,6 +60,14 @@ impl LastCheckpoint {
         };
         checkpoint_id(self.at, run, i64::from(self.ordinal))
     }
+
+    /// Not below any id that was given so far, and below all that follow.
+    pub(crate) fn bound(self) -> Uuid {
+        let mut bytes = [0xff; 16];
+        bytes[..6].copy_from_slice(&self.at.to_be_bytes()[2..]);
+        bytes[6..8].copy_from_slice(&(0x7000 | self.ordinal).to_be_bytes());
+        Uuid::from_bytes(bytes)
+    }
 }
 
 /// `ordinal` orders the checkpoints of one millisecond.
@@ -140,6 +148,8 @@ mod tests {
         let mut ids: Vec<Uuid> = (0..5_000).map(|_| last.next(5, run)).collect();
         ids.extend([last.next(6, run), last.next(9, run), last.next(8, run)]);
         assert!(ids.is_sorted_by(|a, b| a < b));
+        let (before, bound) = (last.next(10, run), last.bound());
+        assert!(before < bound && bound < last.next(10, run));
     }
 
     #[test]

@@ -57,6 +57,19 @@ pub struct KeyState {
     /// Why nothing can go on from here: a value of the state is gone, and an empty one stands in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lost: Option<String>,
+    /// What was before this is forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pruned: Option<Pruned>,
+}
+
+/// How far back a thread's past goes whose history was pruned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pruned {
+    /// No checkpoint that was made before has an id above it.
+    pub up_to: Uuid,
+    /// What was put away up to this place of the log is gone. Only whoever reads the log knows it.
+    #[serde(default)]
+    pub put_away_up_to: u64,
 }
 
 /// The run that is being carried out.
@@ -235,6 +248,7 @@ impl KeyState {
             ended: VecDeque::new(),
             expiry: None,
             lost: None,
+            pruned: None,
         }
     }
 
@@ -242,6 +256,17 @@ impl KeyState {
     /// want of a value must never be taken for the truth.
     pub fn lose(&mut self, reason: String) {
         self.lost = Some(reason);
+    }
+
+    /// Says where in the log the record stands that pruned the thread's history: nothing that was put away up to it is read
+    /// again, whether it is gone yet or not. So a replay finds what was found in life.
+    pub fn pruned_at(&mut self, position: u64) {
+        self.pruned.iter_mut().for_each(|pruned| pruned.put_away_up_to = position);
+    }
+
+    /// As [`KeyState::pruned_at`] was told last.
+    pub fn forgets_up_to(&self) -> Option<u64> {
+        self.pruned.map(|pruned| pruned.put_away_up_to)
     }
 
     pub fn key(&self) -> &Key {

@@ -192,6 +192,10 @@ pub struct Edited {
     /// The thread was copied to this one, with all that was written of it before this update. It is as it was itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied_to: Option<String>,
+    /// The thread's history is forgotten: of all that was written of it before this update, what runs did at these checkpoints
+    /// stays. It stands as it stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Vec<OuterCheckpoint>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -257,7 +261,7 @@ pub struct Checkpointed {
     pub passing: bool,
 }
 
-/// Where an outer graph stood while a subgraph ran in it.
+/// Where a graph stands: an outer one while a subgraph runs in it, or each of a thread's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OuterCheckpoint {
     pub ns: String,

@@ -157,6 +157,7 @@ fn without_texts(mut event: Event) -> Event {
         | Event::Cancelled { .. }
         | Event::TimerDue { .. }
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
         | Event::ThreadTimed(_)

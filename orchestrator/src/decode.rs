@@ -40,13 +40,14 @@ const KIND_CHARS_MAX: usize = 100;
 
 /// The event's type, where the payload looks like a record of ours whose type this version doesn't know.
 fn newer_type(payload: &[u8]) -> Option<String> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "requested",
         "task_finished",
         "task_kept",
         "task_given_back",
         "state_edited",
         "thread_deleted",
+        "thread_pruned",
         "thread_copied",
         "copy_begun",
         "thread_timed",

@@ -57,6 +57,8 @@ pub struct Copying {
     pub values: Values,
     /// Where the archive has what is copied too.
     pub namespaces: Vec<String>,
+    /// What was put away up to this position is forgotten.
+    pub forgets_up_to: Option<u64>,
     pub unstored: Vec<Arc<GraphLoop>>,
 }
 
@@ -194,14 +196,14 @@ impl Outputs {
             }
             // Kept with its key's state, and stored before that.
             Command::Archive { .. } => {}
-            Command::Copy { envelope, copied, namespaces, unstored } => {
+            Command::Copy { envelope, copied, namespaces, forgets_up_to, unstored } => {
                 let (id, key) = (envelope.run_id, envelope.key());
                 let record = RunsRecord { envelope, at: cause.at, event: Event::CopyBegun(copied), references: None };
                 let (_span, sent) = traces::send(&record.envelope, cause.trace, &self.runs);
                 let mut beside = Formed::of(cause.offset);
                 let wire = self.referring(record, sent, &mut beside);
                 let values = beside.values.map(|(_, values)| values).unwrap_or_default();
-                formed.copy = Some(Box::new(Copying { id, key, wire, values, namespaces, unstored }));
+                formed.copy = Some(Box::new(Copying { id, key, wire, values, namespaces, forgets_up_to, unstored }));
             }
             Command::Cancel { envelope, graph, node, tasks } => {
                 for some in tasks.chunks(CANCELLED_IN_A_HINT_MAX) {

@@ -71,6 +71,7 @@ impl Wire for RunsRecord {
             Event::TaskGivenBack { task_id, issue, .. } => format!("{task_id}.{issue}.given-back"),
             Event::StateEdited(_) => format!("{run}.edited"),
             Event::ThreadDeleted => format!("{run}.thread-deleted"),
+            Event::ThreadPruned => format!("{run}.thread-pruned"),
             Event::ThreadCopied { .. } => format!("{run}.thread-copied"),
             Event::CopyBegun(_) => format!("{run}.copy-begun"),
             Event::ThreadTimed(_) => format!("{run}.thread-timed"),

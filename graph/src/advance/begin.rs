@@ -178,7 +178,7 @@ impl Fold<'_> {
         }
         match recalled.get(&Wanted::Checkpoint(id)) {
             Some(Found::There(found)) => Ok(Place { addressed: true, earlier: Some(found.clone()) }),
-            Some(Found::Nothing | Found::Lost(_)) | None => Err(unknown_checkpoint(id)),
+            Some(Found::Nothing | Found::Lost(_)) | None => Err(self.no_checkpoint(id)),
         }
     }
 

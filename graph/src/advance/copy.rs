@@ -14,7 +14,7 @@ use crate::{
 impl Fold<'_> {
     /// Puts out where a thread stands that rests. What it told of itself stays true: nothing in it changes.
     pub(super) fn copy_thread(&mut self, envelope: &Arc<Envelope>, to: &str) {
-        let (edited, status) = match self.refuses_copy() {
+        let (edited, status) = match self.is_unrested() {
             Some(error) => (Edited { error: Some(error), ..Edited::default() }, RunStatus::Error),
             None => {
                 self.put_out_copy(envelope, to);
@@ -24,7 +24,8 @@ impl Fold<'_> {
         self.tell(envelope, Some(1), status, Happened::Edited(Box::new(edited)));
     }
 
-    fn refuses_copy(&self) -> Option<RunError> {
+    /// Why nothing can be done to the thread that takes it as it stands.
+    pub(super) fn is_unrested(&self) -> Option<RunError> {
         match &self.state.lost {
             Some(reason) => Some(value_missing(reason)),
             None => (!self.state.is_idle()).then(busy),
@@ -37,7 +38,8 @@ impl Fold<'_> {
         let state = self.state.copied(&envelope);
         let namespaces = std::iter::once(String::new()).chain(self.state.memories.keys().cloned()).collect();
         let copied = Box::new(Copied { from, thread_state: Arc::new(state.to_json()), missing: None });
-        self.commands.push(Command::Copy { envelope, copied, namespaces, unstored: Vec::new() });
+        let forgets_up_to = self.state.forgets_up_to();
+        self.commands.push(Command::Copy { envelope, copied, namespaces, forgets_up_to, unstored: Vec::new() });
     }
 
     /// The first record of a copy. It may come again after a kill, and then changes nothing.
@@ -52,9 +54,9 @@ impl Fold<'_> {
             None => KeyState::of_json(&copied.thread_state).map_err(|error| error.to_string()),
         };
         match begun {
-            Ok(KeyState { root, memories, newest, last_checkpoint, last_at, .. }) => {
+            Ok(KeyState { root, memories, newest, last_checkpoint, last_at, pruned, .. }) => {
                 (self.state.root, self.state.memories, self.state.newest) = (root, memories, newest);
-                self.state.last_checkpoint = last_checkpoint;
+                (self.state.last_checkpoint, self.state.pruned) = (last_checkpoint, pruned);
                 self.state.last_at = self.state.last_at.max(last_at);
             }
             Err(reason) => {
@@ -74,6 +76,7 @@ impl KeyState {
             root: self.root.clone(),
             memories: self.memories.clone(),
             newest: self.newest.clone(),
+            pruned: self.pruned,
             ..KeyState::new(envelope.key())
         };
         let loops = copy.root.as_deref_mut().into_iter().chain(copy.newest.as_deref_mut());

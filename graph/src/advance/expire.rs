@@ -61,6 +61,7 @@ fn is_use(event: &Event) -> bool {
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
         | Event::ThreadTimed(_)

@@ -34,6 +34,7 @@ impl Fold<'_> {
             | Event::StateEdited(_)
             | Event::TaskKept { .. }
             | Event::ThreadDeleted
+            | Event::ThreadPruned
             | Event::ThreadCopied { .. }
             | Event::CopyBegun(_)
             | Event::ThreadTimed(_)
@@ -50,6 +51,7 @@ impl Fold<'_> {
             Event::StateEdited(edit) => self.edit(envelope, edit),
             Event::ThreadCopied { to } => self.copy_thread(envelope, to),
             Event::ThreadTimed(ttl) => self.time_thread(envelope, *ttl),
+            Event::ThreadPruned => self.prune_thread(envelope),
             _ => {}
         }
     }

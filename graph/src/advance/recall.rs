@@ -27,6 +27,7 @@ pub(super) fn wanted(state: &KeyState, event: &Event, recalled: &Recalled) -> Op
         | Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
         | Event::ThreadTimed(_)

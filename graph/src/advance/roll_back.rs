@@ -60,6 +60,7 @@ pub(super) fn wanted(state: &KeyState, envelope: &Envelope, event: &Event, recal
         | Event::TaskGivenBack { .. }
         | Event::StateEdited(_)
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
         | Event::ThreadTimed(_)
@@ -209,7 +210,7 @@ impl Fold<'_> {
         self.state.root = None;
         self.state.newest = None;
         self.state.memories.clear();
-        self.state.lost = None;
+        (self.state.lost, self.state.pruned) = (None, None);
         self.state.expiry = None;
         let edited = Edited { deleted: true, ..Edited::default() };
         self.tell(envelope, Some(1), RunStatus::Success, Happened::Edited(Box::new(edited)));

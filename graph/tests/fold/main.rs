@@ -13,6 +13,7 @@ mod interrupts;
 mod multitask;
 mod programs;
 mod properties;
+mod prunes;
 mod requests;
 mod retries;
 mod rig;

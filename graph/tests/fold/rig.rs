@@ -171,6 +171,7 @@ impl Rig {
             self.recalled.remove(wanted);
         });
         self.log.push((envelope.clone(), self.at, event));
+        self.forget_pruned(&commands);
         for command in &commands {
             if let Command::Update { update, .. } = command
                 && update.happened.iter().any(|happened| matches!(happened, Happened::Edited(edited) if edited.deleted))
@@ -194,6 +195,18 @@ impl Rig {
             }
         }
         commands
+    }
+
+    /// What was put away before a pruning is gone.
+    fn forget_pruned(&mut self, commands: &[Command]) {
+        let prunes = |happened: &Happened| matches!(happened, Happened::Edited(edited) if edited.pruned.is_some());
+        let told =
+            |command: &Command| matches!(command, Command::Update { update, .. } if update.happened.iter().any(prunes));
+        if commands.iter().any(told) {
+            self.recalled.clear();
+            self.archive.clear();
+            self.state.iter_mut().for_each(|state| state.pruned_at(self.log.len() as u64));
+        }
     }
 
     pub fn request(&mut self, request: Request) -> Arc<Envelope> {

@@ -247,6 +247,7 @@ impl Beginning {
             | Event::TaskKept { .. }
             | Event::StateEdited(_)
             | Event::ThreadDeleted
+            | Event::ThreadPruned
             | Event::ThreadCopied { .. }
             | Event::CopyBegun(_)
             | Event::ThreadTimed(_)

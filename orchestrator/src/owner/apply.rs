@@ -17,7 +17,7 @@ use graph::{
     state::KeyState,
     update::Happened,
 };
-use run_store::StoreError;
+use run_store::{Position, StoreError};
 use schemas::{
     record::{DeadLetter, RunsRecord},
     topic::{Names, ORCHESTRATOR_GROUP, RUNS},
@@ -244,10 +244,15 @@ impl Owner {
         resident.applied = Some(*offset);
         resident.touched = Instant::now();
         resident.put_away(*offset, &mut commands);
+        let position = Position::new(self.config.generation, *offset);
+        let pruned = position.is_some_and(|position| resident.forget(position, &commands));
         if let (Event::RunFailed { .. }, Some(recovery)) = (&record.event, &mut self.recovery) {
             recovery.forget_broken(record.envelope.run_id);
         }
         self.mark_dirty(key, *offset);
+        if pruned {
+            self.store_soon(key);
+        }
         // A replay was traced when it was first done.
         let span = match self.recovery {
             Some(_) => Span::default(),
@@ -380,6 +385,7 @@ fn begins_anew(record: &RunsRecord) -> bool {
         | Event::TaskGivenBack { .. }
         | Event::StateEdited(_)
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::CopyBegun(_)
         | Event::ThreadTimed(_)
@@ -397,6 +403,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::TaskGivenBack { .. } => "task_given_back",
         Event::StateEdited(_) => "state_edited",
         Event::ThreadDeleted => "thread_deleted",
+        Event::ThreadPruned => "thread_pruned",
         Event::ThreadCopied { .. } => "thread_copied",
         Event::CopyBegun(_) => "copy_begun",
         Event::ThreadTimed(_) => "thread_timed",

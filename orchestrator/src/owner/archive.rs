@@ -9,6 +9,7 @@ use graph::{
     advance::Command,
     envelope::Key,
     graph_loop::{Found, GraphLoop, Wanted},
+    update::Happened,
 };
 use run_store::{
     Archive, Blobs, Position, StoreError,
@@ -19,6 +20,9 @@ use schemas::reference::{self, Layout, put_away};
 
 use super::{Done, Owner, Parked, Resident, Slot, apply::ASK_AGAIN, resident::Archived};
 use crate::error::Error;
+
+/// Checkpoints that one look into a past takes, of which some is forgotten.
+const LOOK: u32 = 16;
 
 impl Resident {
     /// Takes what a record puts away out of what it puts out; a copy gets what may not be stored yet.
@@ -38,6 +42,21 @@ impl Resident {
                 *unstored = self.archived.iter().map(|archived| Arc::clone(&archived.checkpoint)).collect();
             }
         }
+    }
+
+    /// Forgets what was put away, where a record at `position` prunes the thread; says whether it does.
+    pub fn forget(&mut self, position: Position, commands: &[Command]) -> bool {
+        let prunes = |happened: &Happened| matches!(happened, Happened::Edited(edited) if edited.pruned.is_some());
+        let mut updates = commands.iter().filter_map(|command| match command {
+            Command::Update { update, .. } => Some(update),
+            Command::Issue { .. } | Command::Cancel { .. } | Command::Archive { .. } | Command::Copy { .. } => None,
+        });
+        let pruned = updates.any(|update| update.happened.iter().any(prunes));
+        if pruned {
+            self.archived.clear();
+            self.state.iter_mut().for_each(|state| state.pruned_at(position.as_u64()));
+        }
+        pruned
     }
 
     /// The newest of what was put away and may not be stored yet.
@@ -67,10 +86,15 @@ impl Owner {
         let (archive, blobs) = (Arc::clone(&self.deps.archive), Arc::clone(&self.deps.blobs));
         // What later records put away is not there yet, though a store may have it: this may be a replay.
         let below = Position::new(self.config.generation, offset).ok_or(Error::Position { offset })?;
+        let resident = match self.slots.get(&key) {
+            Some(Slot::Ready(resident) | Slot::Waiting { resident: Some(resident), .. }) => Some(resident),
+            Some(Slot::Waiting { resident: None, .. }) | None => None,
+        };
+        let forgotten = resident.and_then(|resident| resident.state().forgets_up_to()).map(Position::from_u64);
         self.work.push(
             async move {
                 tokio::time::sleep(after).await;
-                let found = match stored(&*archive, &key, &wanted, below).await {
+                let found = match stored(&*archive, &key, &wanted, (forgotten, below)).await {
                     Ok(Some(row)) => Ok(whole(&*blobs, row).await),
                     Ok(None) => Ok(Ok(Found::Nothing)),
                     Err(error) => Err(error),
@@ -118,11 +142,22 @@ async fn stored(
     archive: &dyn Archive,
     key: &Key,
     wanted: &Wanted,
-    below: Position,
+    (forgotten, below): (Option<Position>, Position),
 ) -> Result<Option<ArchivedRow>, StoreError> {
-    match wanted {
-        Wanted::Checkpoint(id) => archive.archived(key, "", *id, below).await,
-        Wanted::Before { ns, id } => Ok(archive.archived_before(key, ns, Some(*id), below, 1).await?.pop()),
+    let is_known = |row: &ArchivedRow| forgotten.is_none_or(|forgotten| row.position > forgotten);
+    let (ns, id) = match wanted {
+        Wanted::Checkpoint(id) => return Ok(archive.archived(key, "", *id, below).await?.filter(is_known)),
+        Wanted::Before { ns, id } => (ns, id),
+    };
+    let look = if forgotten.is_some() { LOOK } else { 1 };
+    let mut before = *id;
+    loop {
+        let rows = archive.archived_before(key, ns, Some(before), below, look).await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        before = last.checkpoint_id;
+        if let Some(found) = rows.into_iter().find(is_known) {
+            return Ok(Some(found));
+        }
     }
 }
 

@@ -73,6 +73,13 @@ impl Owner {
         }
     }
 
+    /// The next write of states takes this one along: somebody waits for it.
+    pub(super) fn store_soon(&mut self, key: &Key) {
+        if let Some(Slot::Ready(resident)) = self.slots.get_mut(key) {
+            resident.dirty_from = None;
+        }
+    }
+
     /// A closed key leaves memory; a row of it that may stand in the store is deleted first.
     pub(super) fn drop_if_closed(&mut self, key: &Key) {
         if self.recovery.is_some() {

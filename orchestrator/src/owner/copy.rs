@@ -34,14 +34,15 @@ impl Owner {
         offset: Offset,
         copying: Copying,
     ) -> impl Future<Output = Result<(), Error>> + use<> {
-        let Copying { id, key, wire, values, namespaces, unstored } = copying;
+        let Copying { id, key, wire, values, namespaces, forgets_up_to, unstored } = copying;
         let (archive, blobs) = (Arc::clone(&self.deps.archive), Arc::clone(&self.deps.blobs));
         let generation = self.config.generation;
         let appended = self.outputs.append_formed(wire);
         async move {
             let below = Position::new(generation, offset).ok_or(Error::Position { offset })?;
-            let past =
-                Past { archive: &*archive, blobs: &*blobs, from, to: key.clone(), below, id, offset, generation };
+            let (archive, blobs_of, to) = (&*archive, &*blobs, key.clone());
+            let forgotten = forgets_up_to.map(Position::from_u64);
+            let past = Past { archive, blobs: blobs_of, from, to, forgotten, below, id, offset, generation };
             past.put(&unstored).await?;
             let known = unstored.iter().map(|at| (at.ns().to_owned(), at.checkpoint_id())).collect();
             for ns in &namespaces {
@@ -59,6 +60,8 @@ struct Past<'a> {
     blobs: &'a dyn Blobs,
     from: Key,
     to: Key,
+    /// What was put away up to here is not copied, whether it is gone yet or not.
+    forgotten: Option<Position>,
     below: Position,
     /// The copying.
     id: Uuid,
@@ -76,7 +79,8 @@ impl Past<'_> {
             before = Some(last.checkpoint_id);
             let mut page = Vec::with_capacity(rows.len());
             for row in rows {
-                if known.contains(&(ns.to_owned(), row.checkpoint_id)) {
+                let is_forgotten = self.forgotten.is_some_and(|forgotten| row.position <= forgotten);
+                if is_forgotten || known.contains(&(ns.to_owned(), row.checkpoint_id)) {
                     continue;
                 }
                 match whole(self.blobs, row).await? {

@@ -164,6 +164,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
         Event::TaskKept { .. }
         | Event::TaskGivenBack { .. }
         | Event::ThreadDeleted
+        | Event::ThreadPruned
         | Event::ThreadCopied { .. }
         | Event::ThreadTimed(_)
         | Event::Cancelled { .. }

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    advance::{
-        Fold,
-        begin::{invalid_value, unknown_checkpoint},
-        lost::value_missing,
-    },
+    advance::{Fold, begin::invalid_value, lost::value_missing},
     envelope::Envelope,
     event::Edit,
     graph_loop::{Found, GraphLoop, Wanted},
@@ -39,7 +35,7 @@ impl Fold<'_> {
                 match self.recalled.get(&Wanted::Checkpoint(id)) {
                     Some(Found::There(found)) => GraphLoop::clone(found),
                     Some(Found::Lost(reason)) => return Err(value_missing(reason)),
-                    Some(Found::Nothing) | None => return Err(unknown_checkpoint(id)),
+                    Some(Found::Nothing) | None => return Err(self.no_checkpoint(id)),
                 }
             }
             Some(_) | None => root.cloned().unwrap_or_else(|| {
