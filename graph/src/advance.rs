@@ -26,6 +26,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
+    by_name::ChannelValues,
     envelope::{Envelope, GraphRef, Millis},
     event::{Copied, Event, Request, TimerKind},
     graph::{Graph, Graphs},
@@ -203,7 +204,7 @@ struct Fold<'a> {
     /// What the event did so far to the live run.
     draft: Draft,
     /// What the live run answers, where that is more than what is stored.
-    output: Option<serde_json::Value>,
+    output: Option<ChannelValues>,
 }
 
 /// The update of the live run that the event causes, and the commands that go out after it.

@@ -3,10 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::{
-    by_name::ByName,
     channel::{Change, Channel, Fields, Kind, Own, ToReduce, UpdateError, Write},
     checkpoint::Checkpoint,
-    graph::{Graph, Node, SENDS, START_NODE},
+    graph::{Graph, Node, START_NODE},
     step_task::{Finished, StepTask},
     task::{Destination, Reduction},
 };
@@ -14,6 +13,8 @@ use crate::{
 /// One source of change: a task, the input, or a task that is discarded.
 pub(crate) struct Writer<'a> {
     pub node: &'a Arc<str>,
+    /// The node itself, where the graph has one of the name.
+    pub known: Option<&'a Node>,
     pub triggers: &'a [Arc<str>],
     pub writes: Given<'a>,
 }
@@ -45,12 +46,13 @@ pub(crate) enum Purpose {
 
 impl<'a> Writer<'a> {
     /// The tasks of a step in the order in which their writes count: pulled ones by name, then pushed ones by index.
-    pub fn of_tasks(tasks: impl Iterator<Item = &'a StepTask>) -> Vec<Self> {
+    pub fn of_tasks(graph: &'a Graph, tasks: impl Iterator<Item = &'a StepTask>) -> Vec<Self> {
         // Who joins writes has none of its own.
         let mut tasks: Vec<&StepTask> = tasks.filter(|task| task.reduces.is_none()).collect();
         tasks.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
         let writer = |task: &'a StepTask| Writer {
             node: &task.node,
+            known: graph.nodes.get(&task.node),
             triggers: &task.triggers,
             writes: task.finished().map_or(Given::None, Given::Task),
         };
@@ -61,7 +63,7 @@ impl<'a> Writer<'a> {
 impl<'a> Writer<'a> {
     /// What a command wrote, by no node and on no trigger.
     pub fn of_command(command: &'a Finished) -> Self {
-        Writer { node: input_name(), triggers: &[], writes: Given::Task(command) }
+        Writer { node: input_name(), known: None, triggers: &[], writes: Given::Task(command) }
     }
 
     /// Its task counts as seen, and what it wrote as not written.
@@ -71,7 +73,14 @@ impl<'a> Writer<'a> {
 
     /// New input for START's hidden task.
     pub fn of_input(input: &'a Fields) -> Self {
-        Writer { node: input_name(), triggers: &[], writes: Given::One(START_NODE, Write::Fields(input)) }
+        let writes = Given::One(START_NODE, Write::Fields(input));
+        Writer { node: input_name(), known: None, triggers: &[], writes }
+    }
+
+    /// Its triggers, each with the place in the graph where it is likely to stand.
+    fn triggers(&self) -> impl Iterator<Item = (usize, &'a Arc<str>)> + use<'a> {
+        let places = self.known.map_or(&[] as &[usize], |node| &node.trigger_places).iter().copied();
+        places.chain(std::iter::repeat(usize::MAX)).zip(self.triggers)
     }
 }
 
@@ -158,8 +167,8 @@ fn to_reduce(
 /// The writes of a step by channel, each channel's in the order in which they count.
 struct Written<'a> {
     graph: &'a Graph,
-    /// Where the channels stand in the graph, and how many writes each has.
-    channels: Vec<(usize, usize)>,
+    /// Where the channel of each write stands in the graph.
+    places: Vec<usize>,
     writes: Vec<Write<'a>>,
 }
 
@@ -167,30 +176,28 @@ impl<'a> Written<'a> {
     /// Place and name of each channel, with what is written to it.
     fn each(&self) -> impl Iterator<Item = (usize, &'a Arc<str>, &[Write<'a>])> {
         let mut rest = self.writes.as_slice();
-        self.channels.iter().map(move |&(place, count)| {
-            let (writes, others) = rest.split_at(count);
+        self.places.chunk_by(|one, other| one == other).map(move |places| {
+            let (writes, others) = rest.split_at(places.len());
             rest = others;
-            (place, self.graph.channels.nth(place).0, writes)
+            (places[0], self.graph.channels.nth(places[0]).0, writes)
         })
     }
 
     fn retain(&mut self, keep: impl Fn(&str, &[Write<'a>]) -> bool) {
         let kept: Vec<_> = self.each().filter(|(_, name, writes)| keep(name, writes)).collect();
-        let channels = kept.iter().map(|(place, _, writes)| (*place, writes.len())).collect();
-        let writes = kept.into_iter().flat_map(|(_, _, writes)| writes).cloned().collect();
-        (self.channels, self.writes) = (channels, writes);
+        let kept =
+            kept.into_iter().flat_map(|(place, _, writes)| writes.iter().map(move |write| (place, write.clone())));
+        (self.places, self.writes) = kept.unzip();
     }
 
     /// One write takes the place of all that were for a channel.
     fn replace(&mut self, channel: &str, write: Write<'a>) {
-        let mut before = 0;
-        for (place, count) in &mut self.channels {
-            if **self.graph.channels.nth(*place).0 == *channel {
-                self.writes.splice(before..before + *count, [write]);
-                *count = 1;
-                return;
-            }
-            before += *count;
+        let Ok(place) = self.graph.channels.place(channel) else { return };
+        let from = self.places.partition_point(|known| *known < place);
+        let to = self.places.partition_point(|known| *known <= place);
+        if from < to {
+            self.places.splice(from..to, [place]);
+            self.writes.splice(from..to, [write]);
         }
     }
 }
@@ -198,27 +205,33 @@ impl<'a> Written<'a> {
 fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
     let mut written = in_order(graph, writers);
     written.sort_by_key(|(place, _)| *place);
-    let channels = written.chunk_by(|(one, _), (other, _)| one == other).map(|of| (of[0].0, of.len())).collect();
-    Written { graph, channels, writes: written.into_iter().map(|(_, write)| write).collect() }
+    let (places, writes) = written.into_iter().unzip();
+    Written { graph, places, writes }
 }
 
 /// All writes with the places of their channels. What no channel of the graph takes is dropped.
 fn in_order<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> ByPlace<Write<'a>> {
-    let mut written = Vec::with_capacity(2 * writers.len());
+    let count = |writer: &Writer<'_>| match &writer.writes {
+        Given::None => 0,
+        Given::One(..) => 1,
+        Given::Task(Finished { writes, goto, branches, .. }) => {
+            writes.len() + goto.len() + branches.len() + writer.known.map_or(0, |node| node.edges.len())
+        }
+    };
+    let mut written = Vec::with_capacity(writers.iter().map(count).sum());
+    let place = |channel: &str| graph.channels.place(channel).ok();
     for writer in writers {
-        let mut add = |channel: &str, write: Write<'a>| {
-            written.extend(graph.channels.place(channel).ok().map(|place| (place, write)));
-        };
         match &writer.writes {
             Given::None => {}
-            Given::One(channel, write) => add(channel, write.clone()),
+            Given::One(channel, write) => written.extend(place(channel).map(|place| (place, write.clone()))),
             Given::Task(finished) => {
-                finished.writes.iter().for_each(|(channel, value)| add(channel, Write::Value(value)));
-                finished.goto.iter().for_each(|to| go(graph, to, &mut add));
-                if let Some(node) = graph.nodes.get(writer.node) {
-                    node.edges.iter().for_each(|channel| add(channel, edge(node)));
+                let values = finished.writes.iter();
+                written.extend(values.filter_map(|(channel, value)| Some((place(channel)?, Write::Value(value)))));
+                written.extend(finished.goto.iter().filter_map(|to| go(graph, to)));
+                if let Some(node) = writer.known {
+                    written.extend(node.edge_places.iter().map(|place| (*place, edge(node))));
                 }
-                finished.branches.iter().for_each(|to| go(graph, to, &mut add));
+                written.extend(finished.branches.iter().filter_map(|to| go(graph, to)));
             }
         }
     }
@@ -237,14 +250,11 @@ fn edge(node: &Node) -> Write<'_> {
     Write::Name(&node.name)
 }
 
-fn go<'a>(graph: &Graph, to: &'a Destination, add: &mut impl FnMut(&str, Write<'a>)) {
+/// The write that leads there, and the place of its channel; None where the graph has no such node.
+fn go<'a>(graph: &Graph, to: &'a Destination) -> Option<(usize, Write<'a>)> {
     match to {
-        Destination::Send { node, argument } => add(SENDS, Write::Send { node, argument }),
-        Destination::Node(name) => {
-            if let Some(node) = graph.nodes.get(name.as_str()) {
-                add(&node.branch, Write::Signal);
-            }
-        }
+        Destination::Send { node, argument } => Some((graph.places.sends, Write::Send { node, argument })),
+        Destination::Node(name) => Some((graph.nodes.get(name.as_str())?.branch_place, Write::Signal)),
     }
 }
 
@@ -257,7 +267,7 @@ fn plan(
     checkpoint: &Checkpoint,
     written: &Written<'_>,
 ) -> Result<ByPlace<Planned>, ByPlace<UpdateError>> {
-    let mut changes = Vec::with_capacity(written.channels.len());
+    let mut changes = Vec::with_capacity(written.places.len());
     let mut refused = Vec::new();
     for (place, name, writes) in written.each() {
         let (_, def) = graph.channels.nth(place);
@@ -304,10 +314,10 @@ impl Commit<'_> {
     /// Every task has now seen its triggers as they are.
     fn see(&mut self, writers: &[Writer<'_>]) {
         for writer in writers.iter().filter(|writer| !writer.triggers.is_empty()) {
-            let seen = self.checkpoint.seen.or_insert_with(writer.node, ByName::default);
-            for trigger in writer.triggers {
-                let version = self.checkpoint.channels.get(trigger).map_or(0, |channel| channel.version);
-                match seen.get_mut(trigger) {
+            let seen = Arc::make_mut(self.checkpoint.seen.or_insert_with(writer.node, Arc::default));
+            for (nth, (place, trigger)) in writer.triggers().enumerate() {
+                let version = self.checkpoint.channels.near(place, trigger).map_or(0, |channel| channel.version);
+                match seen.near_mut(nth, trigger) {
                     Some(seen) => *seen = version,
                     None if version > 0 => seen.insert(trigger.clone(), version),
                     None => {}
@@ -317,8 +327,8 @@ impl Commit<'_> {
     }
 
     fn consume(&mut self, writers: &[Writer<'_>]) {
-        for trigger in writers.iter().flat_map(|writer| writer.triggers) {
-            let Ok(place) = self.graph.channels.place(trigger) else { continue };
+        for (place, trigger) in writers.iter().flat_map(Writer::triggers) {
+            let Some(place) = self.graph.channels.place_near(place, trigger) else { continue };
             let (name, def) = self.graph.channels.nth(place);
             let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             if channel.consume(&def.kind) {
@@ -353,10 +363,8 @@ impl Commit<'_> {
 
     /// Tells every channel that was not updated that a step went by.
     fn pass(&mut self, updated: impl Fn(usize) -> bool) {
-        for (place, (name, def)) in self.graph.channels.iter().enumerate() {
-            if !def.kind.lives_one_step() {
-                continue;
-            }
+        for &place in &self.graph.places.living_one_step {
+            let (name, _) = self.graph.channels.nth(place);
             let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             if channel.is_empty() || updated(place) {
                 continue;
@@ -370,8 +378,8 @@ impl Commit<'_> {
 
     /// Nothing that changed makes a node run: what waits for that is let go.
     fn finish(&mut self) {
-        let places = self.graph.channels.iter().enumerate();
-        for (place, (name, def)) in places.filter(|(_, (_, def))| def.kind.waits_for_the_rest()) {
+        for &place in &self.graph.places.waiting_for_the_rest {
+            let (name, def) = self.graph.channels.nth(place);
             let Some(channel) = self.checkpoint.channels.near_mut(place, name) else { continue };
             if channel.finish(&def.kind) {
                 channel.version = self.next;

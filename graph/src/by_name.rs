@@ -20,6 +20,14 @@ impl<V> ByName<V> {
         ByName(Vec::new())
     }
 
+    /// At most `count` entries, in the order of their names.
+    pub(crate) fn in_order(count: usize, entries: impl Iterator<Item = (Arc<str>, V)>) -> Self {
+        let mut map = Vec::with_capacity(count);
+        map.extend(entries);
+        debug_assert!(map.is_sorted_by(|(one, _), (other, _)| one < other));
+        ByName(map)
+    }
+
     /// Where a name stands, or would.
     pub fn place(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| (**known).cmp(name))
@@ -44,19 +52,20 @@ impl<V> ByName<V> {
 
     /// As [`get`](Self::get), quickly where the name stands at `place`.
     pub fn near(&self, place: usize, name: &Arc<str>) -> Option<&V> {
-        match self.0.get(place) {
-            Some((known, value)) if same(known, name) => Some(value),
-            Some(_) | None => self.get(name),
-        }
+        self.place_near(place, name).map(|place| &self.0[place].1)
     }
 
     /// As [`get_mut`](Self::get_mut), quickly where the name stands at `place`.
     pub fn near_mut(&mut self, place: usize, name: &Arc<str>) -> Option<&mut V> {
-        let place = match self.0.get(place) {
-            Some((known, _)) if same(known, name) => place,
-            Some(_) | None => self.place(name).ok()?,
-        };
-        Some(&mut self.0[place].1)
+        self.place_near(place, name).map(|place| &mut self.0[place].1)
+    }
+
+    /// Where a name stands, which is likely to be `place`.
+    pub fn place_near(&self, place: usize, name: &Arc<str>) -> Option<usize> {
+        match self.0.get(place) {
+            Some((known, _)) if same(known, name) => Some(place),
+            Some(_) | None => self.place(name).ok(),
+        }
     }
 
     pub fn remove(&mut self, name: &str) -> Option<V> {

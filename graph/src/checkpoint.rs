@@ -10,7 +10,7 @@ use crate::{
     by_name::{ByName, ChannelValues},
     channel::{Channel, Content, Kind},
     envelope::GraphRef,
-    graph::{ChannelDef, Graph, SENDS},
+    graph::{Graph, SENDS},
 };
 
 /// The step that an empty thread stands at.
@@ -74,7 +74,7 @@ pub struct Checkpoint {
     pub(crate) channels: ByName<Channel>,
     /// Node to trigger to the version that it last ran on.
     #[serde(default, skip_serializing_if = "ByName::is_empty")]
-    pub(crate) seen: ByName<ByName<u64>>,
+    pub(crate) seen: ByName<Arc<ByName<u64>>>,
 }
 
 impl Checkpoint {
@@ -118,32 +118,29 @@ impl Checkpoint {
 
     /// All channels of the state that have a value: what a task sees.
     pub(crate) fn values(&self, graph: &Graph) -> ChannelValues {
-        self.read(graph, |_, _| true)
+        self.read(graph, &graph.places.state)
     }
 
     /// Those that are stored.
     pub(crate) fn tracked(&self, graph: &Graph) -> ChannelValues {
-        self.read(graph, |_, def| def.kind != Kind::Untracked)
+        self.read(graph, &graph.places.tracked)
     }
 
     pub(crate) fn untracked(&self, graph: &Graph) -> ChannelValues {
-        if !graph.has_untracked() {
-            return ChannelValues::new();
-        }
-        self.read(graph, |_, def| def.kind == Kind::Untracked)
+        self.read(graph, &graph.places.untracked)
     }
 
-    pub(crate) fn output(&self, graph: &Graph) -> Value {
-        let fields = self.read(graph, |_, def| def.output).into_iter();
-        Value::Object(fields.map(|(name, value)| (str::to_owned(&name), Value::clone(&value))).collect())
+    pub(crate) fn output(&self, graph: &Graph) -> ChannelValues {
+        self.read(graph, &graph.places.output)
     }
 
-    pub(crate) fn read(&self, graph: &Graph, wanted: impl Fn(&str, &ChannelDef) -> bool) -> ChannelValues {
-        let value = |(place, (name, def)): (usize, (&Arc<str>, &ChannelDef))| {
-            let channel = self.channels.near(place, name).filter(|_| def.state && wanted(name, def))?;
-            Some((name.clone(), channel.value()?.clone()))
+    /// The channels that stand at `places` in the graph and have a value.
+    pub(crate) fn read(&self, graph: &Graph, places: &[usize]) -> ChannelValues {
+        let value = |&place: &usize| {
+            let (name, _) = graph.channels.nth(place);
+            Some((name.clone(), self.channels.near(place, name)?.value()?.clone()))
         };
-        graph.channels.iter().enumerate().filter_map(value).collect()
+        ChannelValues::in_order(places.len(), places.iter().filter_map(value))
     }
 
     /// Forgets what is never stored, in Sends too.

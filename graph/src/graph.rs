@@ -41,9 +41,23 @@ pub struct Graph {
     /// By name: the order in which pulled tasks are prepared and applied.
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     subgraphs: Vec<Arc<GraphRef>>,
+    pub(crate) places: Places,
     asks_reducers: bool,
-    has_untracked: bool,
     has_messages: bool,
+}
+
+/// Where channels of a kind stand among the graph's, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Declared by the spec.
+    pub state: Vec<usize>,
+    /// Those that are stored.
+    pub tracked: Vec<usize>,
+    pub untracked: Vec<usize>,
+    pub output: Vec<usize>,
+    pub living_one_step: Vec<usize>,
+    pub waiting_for_the_rest: Vec<usize>,
+    pub sends: usize,
 }
 
 /// A node with all that it reads and writes beside its own settings.
@@ -52,18 +66,22 @@ pub(crate) struct Node {
     pub name: Arc<str>,
     /// Place in the spec: the order of snapshots. The hidden start node comes first.
     pub order: usize,
-    /// The channel whose write makes it run.
+    /// The channel whose write makes it run, and its place.
     pub branch: Arc<str>,
+    pub branch_place: usize,
     /// Sorted: its branch channel and its joins.
     pub triggers: Arc<[Arc<str>]>,
     /// Where each of them stands among the graph's channels.
     pub trigger_places: Vec<usize>,
-    /// Control channels that its plain edges write.
+    /// Control channels that its plain edges write, and their places.
     pub edges: Vec<Arc<str>>,
+    pub edge_places: Vec<usize>,
     /// Its conditional edges, in the order of the spec.
     pub branches: Vec<Branch>,
     /// What its tasks carry.
     pub reads: Reads,
+    /// Where the channels of the state stand that it reads.
+    pub read_places: Vec<usize>,
     /// The graph that the node is.
     pub subgraph: Option<Subgraph>,
     /// The node that handles its failures.
@@ -120,8 +138,8 @@ impl Graph {
             channels: state_channels(&spec, reducers)?,
             nodes: BTreeMap::new(),
             subgraphs: Vec::new(),
+            places: Places::default(),
             asks_reducers: false,
-            has_untracked: false,
             has_messages: false,
             spec: GraphSpec::default(),
         };
@@ -177,11 +195,26 @@ impl Graph {
         let inner = |node: &Node| node.subgraph.as_ref().map(|subgraph| subgraph.graph.clone());
         self.subgraphs = self.nodes.values().filter_map(inner).collect();
         self.asks_reducers = self.channels.values().any(|def| def.kind == Kind::Own(Own::Http));
-        self.has_untracked = self.channels.values().any(|def| def.kind == Kind::Untracked);
         self.has_messages = self.channels.values().any(|def| def.kind.holds_messages());
+        let places = |wanted: &dyn Fn(&str, &ChannelDef) -> bool| {
+            let places = self.channels.iter().enumerate().filter(|(_, (name, def))| wanted(name, def));
+            places.map(|(place, _)| place).collect()
+        };
+        self.places = Places {
+            state: places(&|_, def| def.state),
+            tracked: places(&|_, def| def.state && def.kind != Kind::Untracked),
+            untracked: places(&|_, def| def.state && def.kind == Kind::Untracked),
+            output: places(&|_, def| def.state && def.output),
+            living_one_step: places(&|_, def| def.kind.lives_one_step()),
+            waiting_for_the_rest: places(&|_, def| def.kind.waits_for_the_rest()),
+            sends: self.channels.place(SENDS).unwrap_or_default(),
+        };
         for node in self.nodes.values_mut() {
-            let place = |trigger: &Arc<str>| self.channels.place(trigger).unwrap_or_default();
+            let place = |channel: &Arc<str>| self.channels.place(channel).unwrap_or_default();
             node.trigger_places = node.triggers.iter().map(place).collect();
+            node.edge_places = node.edges.iter().map(place).collect();
+            node.branch_place = self.channels.place(&node.branch).unwrap_or_default();
+            node.read_places = places(&|name, def| def.state && node.reads.contains(name));
         }
     }
 
@@ -191,7 +224,7 @@ impl Graph {
     }
 
     pub(crate) fn has_untracked(&self) -> bool {
-        self.has_untracked
+        !self.places.untracked.is_empty()
     }
 
     pub(crate) fn has_messages(&self) -> bool {
@@ -219,9 +252,12 @@ impl Graph {
             triggers: Arc::from([trigger.clone()]),
             trigger_places: Vec::new(),
             branch: trigger,
+            branch_place: 0,
             edges: Vec::new(),
+            edge_places: Vec::new(),
             branches: Vec::new(),
             reads: Reads::All,
+            read_places: Vec::new(),
             subgraph: None,
             on_error: None,
         };

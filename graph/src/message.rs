@@ -92,13 +92,19 @@ pub(crate) fn fill(list: &mut Arc<Value>, slots: Vec<Slot>) {
     *value = Value::Array(after.collect());
 }
 
+/// How many messages are looked for one by one, before it is worth to know where each id stands.
+const LOOKED_FOR: usize = 4;
+
 /// The list being made: slots, and where each id stands.
 #[derive(Default)]
 struct Messages<'a> {
     slots: Vec<Slot>,
     ids: Vec<Cow<'a, str>>,
-    /// The last place of each id.
+    /// How many were looked for.
+    lookups: usize,
+    /// The last place of each id, of the first so many.
     places: BTreeMap<Cow<'a, str>, usize>,
+    placed: usize,
 }
 
 impl<'a> Messages<'a> {
@@ -120,9 +126,21 @@ impl<'a> Messages<'a> {
     }
 
     fn push(&mut self, slot: Slot, id: Cow<'a, str>) {
-        self.places.insert(id.clone(), self.slots.len());
         self.slots.push(slot);
         self.ids.push(id);
+    }
+
+    /// The last place of an id.
+    fn place(&mut self, id: &str) -> Option<usize> {
+        self.lookups += 1;
+        if self.lookups <= LOOKED_FOR {
+            return self.ids.iter().rposition(|known| *known == id);
+        }
+        for place in self.placed..self.ids.len() {
+            self.places.insert(self.ids[place].clone(), place);
+        }
+        self.placed = self.ids.len();
+        self.places.get(id).copied()
     }
 
     fn add(&mut self, mut right: Vec<Value>) -> Result<(), UpdateError> {
@@ -141,13 +159,13 @@ impl<'a> Messages<'a> {
         let mut removed = BTreeSet::new();
         for message in right {
             let id = id_of(&message).to_owned();
-            match (self.places.get(id.as_str()), is_removal(&message)) {
+            match (self.place(&id), is_removal(&message)) {
                 (Some(_), true) => {
                     removed.insert(id);
                 }
                 (Some(place), false) => {
                     removed.remove(&id);
-                    self.slots[*place] = Slot::New(message);
+                    self.slots[place] = Slot::New(message);
                 }
                 (None, true) => {
                     let message = format!("Attempting to delete a message with an ID that doesn't exist ('{id}')");
@@ -163,9 +181,7 @@ impl<'a> Messages<'a> {
     }
 
     fn remove(&mut self, removed: &BTreeSet<String>) {
-        let slots = std::mem::take(&mut self.slots);
-        let ids = std::mem::take(&mut self.ids);
-        self.places.clear();
+        let Messages { slots, ids, .. } = std::mem::take(self);
         for (slot, id) in slots.into_iter().zip(ids) {
             if !removed.contains(&*id) {
                 self.push(slot, id);

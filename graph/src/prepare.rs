@@ -44,12 +44,11 @@ pub(crate) fn joined<'a>(ns: &str, node: &'a str) -> Cow<'a, str> {
 }
 
 fn is_triggered(graph: &Graph, checkpoint: &Checkpoint, node: &Node) -> bool {
-    let seen = checkpoint.seen.get(&node.name);
     node.triggers.iter().zip(&node.trigger_places).any(|(trigger, &place)| {
         let (_, def) = graph.channels.nth(place);
         let Some(channel) = checkpoint.channels.near(place, trigger) else { return false };
-        let seen = || seen.and_then(|seen| seen.get(trigger)).copied().unwrap_or_default();
-        channel.version > 0 && channel.available(&def.kind) && channel.version > seen()
+        let seen = || checkpoint.seen.get(&node.name)?.get(trigger).copied();
+        channel.version > 0 && channel.available(&def.kind) && channel.version > seen().unwrap_or_default()
     })
 }
 

@@ -10,14 +10,13 @@ use crate::{
     graph::Graph,
     graph_loop::GraphLoop,
     prepare::in_snapshot_order,
-    step_task::StepTask,
     task::Interrupt,
 };
 
 /// The stored checkpoint with what commands and finished tasks wrote since; None where nothing did.
 pub(crate) fn with_pending(graph: &Graph, at: &GraphLoop) -> Result<Option<Checkpoint>, UpdateError> {
     let listed = at.is_listed(graph);
-    let writers = Writer::of_tasks(at.tasks.values().filter(|task| task.is_finished() && listed(task)));
+    let writers = Writer::of_tasks(graph, at.tasks.values().filter(|task| task.is_finished() && listed(task)));
     if writers.is_empty() && at.command.is_none() {
         return Ok(None);
     }
@@ -59,7 +58,7 @@ pub(crate) fn pending_inside(
 pub(crate) fn next(graph: &Graph, at: &GraphLoop) -> Vec<String> {
     let listed = at.is_listed(graph);
     let unfinished = at.tasks.values().filter(|task| !task.is_finished() && listed(task));
-    in_snapshot_order(graph, unfinished).into_iter().map(StepTask::name).collect()
+    in_snapshot_order(graph, unfinished).into_iter().map(|task| task.name().to_string()).collect()
 }
 
 /// The questions that wait for an answer.

@@ -256,10 +256,10 @@ impl StepTask {
     }
 
     /// The name that streams and snapshots show.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> Arc<str> {
         match &self.handles {
-            Some(handled) => [HANDLER, &handled.node].concat(),
-            None => str::to_owned(&self.node),
+            Some(handled) => Arc::from([HANDLER, &handled.node].concat()),
+            None => self.node.clone(),
         }
     }
 
@@ -279,9 +279,9 @@ impl StepTask {
             task_id: self.id,
             issue: self.issue,
             node: self.name(),
-            ns: self.ns(outer),
+            ns: Arc::from(self.ns(outer)),
             path: self.path.clone(),
-            triggers: self.triggers.iter().map(|trigger| str::to_owned(trigger)).collect(),
+            triggers: self.triggers.clone(),
             inner: None,
         }
     }

@@ -29,7 +29,7 @@ pub struct Task {
     /// Issued by recovery: the worker may have seen it already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
-    pub node: String,
+    pub node: Arc<str>,
     /// The subgraph that declares the node; None where the run's own graph does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graph: Option<GraphRef>,
@@ -47,9 +47,9 @@ pub struct Task {
     pub recursion_limit: u32,
     pub checkpoint_id: Uuid,
     /// `<node>:<task id>`, joined by `|` from the outermost graph to this one.
-    pub checkpoint_ns: String,
+    pub checkpoint_ns: Arc<str>,
     pub path: TaskPath,
-    pub triggers: Vec<String>,
+    pub triggers: Arc<[Arc<str>]>,
     /// Answers to the node's questions, in the order of its `interrupt()` calls: the call after the last one asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Arc<Value>>,
@@ -121,7 +121,7 @@ pub struct TaskResult {
     pub execution: Uuid,
     /// The attempt that ended the task, from 1.
     pub attempt: u32,
-    pub node: String,
+    pub node: Arc<str>,
     /// Channel and value in the order written; `{"__overwrite__": v}` bypasses the reducer.
     #[serde(default, skip_serializing_if = "writes::nothing")]
     pub writes: Arc<Writes>,

@@ -71,10 +71,10 @@ impl RunStatus {
 pub struct IssuedTask {
     pub task_id: TaskId,
     pub issue: u32,
-    pub node: String,
-    pub ns: String,
+    pub node: Arc<str>,
+    pub ns: Arc<str>,
     pub path: TaskPath,
-    pub triggers: Vec<String>,
+    pub triggers: Arc<[Arc<str>]>,
     /// Where the subgraph keeps its checkpoints that the node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<String>,
@@ -204,8 +204,8 @@ pub struct TaskDone {
     pub issue: u32,
     pub execution: Uuid,
     pub attempt: u32,
-    pub node: String,
-    pub ns: String,
+    pub node: Arc<str>,
+    pub ns: Arc<str>,
     /// The node's writes by channel of the state; LangGraph's `updates` chunk. None where it wrote nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<NodeUpdate>,
@@ -273,7 +273,7 @@ pub struct Ended {
     pub status: RunStatus,
     /// The output channels; with an error, the state so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Arc<Value>>,
+    pub output: Option<ChannelValues>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

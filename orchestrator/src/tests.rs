@@ -159,7 +159,7 @@ impl Stage {
                         issue: record.task.issue,
                         execution: Uuid::from_u128(7),
                         attempt: 1,
-                        node: "work".to_owned(),
+                        node: "work".into(),
                         writes: Arc::new(vec![("text".into(), Arc::new(json!("done")))]),
                         ..TaskResult::default()
                     };

@@ -319,10 +319,10 @@ async fn values_come_through_and_records_stay_small() {
     let numbers: Vec<_> = updates.iter().map(|(record, _)| record.update.number.unwrap()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "in order, without a hole");
     let mut outputs = updates.last().unwrap().0.update.happened.iter().filter_map(|happened| match happened {
-        Happened::Ended(ended) => ended.output.as_deref(),
+        Happened::Ended(ended) => ended.output.as_ref().map(|output| json!(output)),
         _ => None,
     });
-    assert_eq!(outputs.next_back(), Some(&json!({"text": text, "other": text})));
+    assert_eq!(outputs.next_back(), Some(json!({"text": text, "other": text})));
     stage.close().await;
 }
 
@@ -358,7 +358,7 @@ async fn what_names_a_value_that_is_gone_fails_and_holds_up_no_other_key() {
 fn output_of(updates: &[(UpdateRecord, usize)]) -> Option<Value> {
     let happened = updates.last().unwrap().0.update.happened.iter();
     let mut ended = happened.filter_map(|happened| match happened {
-        Happened::Ended(ended) => Some(ended.output.as_deref().cloned()),
+        Happened::Ended(ended) => Some(ended.output.as_ref().map(|output| json!(output))),
         _ => None,
     });
     ended.next_back().expect("an end")

@@ -171,8 +171,8 @@ pub struct Token {
     pub attempt: u32,
     /// Counts from 0 within the execution.
     pub n: u64,
-    pub node: String,
-    pub checkpoint_ns: String,
+    pub node: Arc<str>,
+    pub checkpoint_ns: Arc<str>,
     pub message_id: String,
     pub kind: TokenKind,
     /// Text; a piece of JSON for `tool_call`; any JSON value for `custom`.

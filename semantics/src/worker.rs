@@ -54,7 +54,7 @@ impl Worker {
 
     /// Runs the program of the task's node, with all attempts that it has. `graph` is the one that declares the node.
     pub fn execute(&mut self, graph: &Graph, task: &Task) -> TaskResult {
-        let program = &self.programs[&(graph.hash().to_owned(), task.node.clone())];
+        let program = &self.programs[&(graph.hash().to_owned(), task.node.to_string())];
         let input = match &task.path {
             TaskPath::Push { argument, .. } => Value::clone(argument),
             TaskPath::Pull => {

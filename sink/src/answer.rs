@@ -1,6 +1,7 @@
 //! Finds the answer in what a node wrote: messages in LangChain's JSON.
 
 use graph::{
+    by_name::ChannelValues,
     task::{Call, Usage},
     update::TaskDone,
     writes::NodeUpdate,
@@ -8,7 +9,7 @@ use graph::{
 use serde_json::Value;
 
 /// The last `ai` message of `output.messages`.
-pub fn final_message(output: &Value) -> Option<&Value> {
+pub fn final_message(output: &ChannelValues) -> Option<&Value> {
     last_ai(output.get("messages")?)
 }
 
@@ -73,8 +74,8 @@ mod tests {
             issue: 0,
             execution: uuid::Uuid::nil(),
             attempt: 1,
-            node: "answer".to_owned(),
-            ns: String::new(),
+            node: "answer".into(),
+            ns: "".into(),
             update: serde_json::from_value(update).expect("what a node wrote"),
             error: None,
             interrupts: Vec::new(),

@@ -40,7 +40,7 @@ pub enum Fact {
     /// What was shown of the task's answer is void.
     AttemptReset {
         task_id: TaskId,
-        node: String,
+        node: Arc<str>,
     },
     Interrupt(Of<Ended>),
     Error(Of<Ended>),
@@ -66,8 +66,8 @@ pub struct StateSoFar {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WholeText {
     pub task_id: TaskId,
-    pub node: String,
-    pub ns: String,
+    pub node: Arc<str>,
+    pub ns: Arc<str>,
     pub message_id: String,
     pub text: String,
 }

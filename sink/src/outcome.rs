@@ -94,7 +94,7 @@ fn add<'a>(outcomes: &mut Outcomes, all: impl Iterator<Item = &'a Happened>) {
             Happened::Started(started) => input.clone_from(&started.input),
             // No worker runs the start: what it writes is the input.
             Happened::StepDone(step) if step.source == "input" => {
-                for start in step.next.iter().filter(|task| task.node == START_NODE) {
+                for start in step.next.iter().filter(|task| *task.node == *START_NODE) {
                     let result = input.take().map(|input| NodeUpdate::from(&*input));
                     outcomes.insert(start.task_id, TaskOutcome { result, finished: true, ..TaskOutcome::default() });
                 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use graph::{
+    by_name::ChannelValues,
     envelope::{Envelope, Millis},
     task::{Interrupt, Usage},
     update::{Happened, RunStatus},
@@ -26,7 +27,7 @@ pub struct RunState {
     /// It has left the queue of its thread.
     pub started: bool,
     input: Option<Arc<Value>>,
-    output: Option<Arc<Value>>,
+    output: Option<ChannelValues>,
     error: Option<ErrorFields>,
     exception: Option<String>,
     interrupts: Vec<Interrupt>,
@@ -83,7 +84,8 @@ impl RunState {
                 Happened::Continued(_) | Happened::StepDone(_) | Happened::Paused(_) | Happened::Kept(_) => {}
                 Happened::Edited(edited) => {
                     self.is_edit = true;
-                    self.output = edited.checkpoint_id.map(|id| Arc::new(json!({"checkpoint_id": id})));
+                    self.output =
+                        edited.checkpoint_id.map(|id| [("checkpoint_id", Arc::new(json!(id)))].into_iter().collect());
                     self.error = edited.error.as_ref().map(|error| run_error::of_edit(error, self.envelope.run_id));
                     self.exception = edited.error.as_ref().map(run_error::exception_of);
                 }
@@ -116,7 +118,7 @@ impl RunState {
             created_at: time::rfc3339(self.created_at),
             updated_at: time::rfc3339(self.updated_at),
             input: self.input.as_deref(),
-            output: self.output.as_deref(),
+            output: self.output.as_ref(),
             error: self.error.as_ref(),
             exception: self.exception.as_deref(),
             interrupts: &self.interrupts,
@@ -145,7 +147,7 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<&'a Value>,
+    output: Option<&'a ChannelValues>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a ErrorFields>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -103,7 +103,7 @@ impl Sight<'_> {
 
     fn open(&self, checkpoint: &Checkpointed) -> Vec<String> {
         let open = |task: &&IssuedTask| !self.outcomes.get(&task.task_id).is_some_and(|outcome| outcome.finished);
-        checkpoint.next.iter().filter(open).map(|task| task.node.clone()).collect()
+        checkpoint.next.iter().filter(open).map(|task| task.node.to_string()).collect()
     }
 
     fn snapshot(&self, saved: &Saved, shown: Shown<'_>) -> Value {
@@ -120,7 +120,7 @@ impl Sight<'_> {
         let (values, next) = match &shown {
             Shown::Now { values, next } => (*values, next.clone()),
             Shown::Saved => {
-                (&checkpoint.values, checkpoint.next.iter().map(|task| task.node.clone()).collect::<Vec<_>>())
+                (&checkpoint.values, checkpoint.next.iter().map(|task| task.node.to_string()).collect::<Vec<_>>())
             }
         };
         let named = |id: Uuid| self.named(checkpoint, id);

@@ -49,7 +49,8 @@ fn ended(run: &Run, offset: u64) -> UpdateRecord {
                 step.values.insert("more".to_owned(), large("more").into());
             }
             Happened::Ended(ended) => {
-                ended.output = Some(json!({"prompt": large("prompt"), "more": large("more")}).into());
+                let output = [("prompt", large("prompt").into()), ("more", large("more").into())];
+                ended.output = Some(output.into_iter().collect());
             }
             _ => {}
         }

@@ -147,7 +147,7 @@ impl Fold<'_> {
         snapshot::pending_inside(&|hash| self.graphs.graph(hash), &self.state.memories, root, &mut inner);
         Ended {
             status,
-            output: Some(Arc::new(output)),
+            output: Some(output),
             error,
             interrupts: snapshot::interrupts(graph, root),
             next: snapshot::next(graph, root),

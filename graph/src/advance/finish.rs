@@ -74,7 +74,7 @@ impl Turn<'_> {
             execution: result.execution,
             attempt: result.attempt,
             node: name.clone(),
-            ns: task.ns(&ns),
+            ns: Arc::from(task.ns(&ns)),
             update: None,
             error: result.error.clone().or_else(|| result.branch_error.clone()),
             interrupts: Vec::new(),
@@ -87,7 +87,7 @@ impl Turn<'_> {
         let execution = result.execution;
         if let Some(error) = &result.error {
             self.happened(Happened::TaskDone(Box::new(done)));
-            return self.fail_task(&graph, at, id, Some(name), error.clone(), execution);
+            return self.fail_task(&graph, at, id, Some(name.to_string()), error.clone(), execution);
         }
         if let Some(command) = &result.parent {
             task.stand = Stand::Left { execution };
@@ -107,7 +107,7 @@ impl Turn<'_> {
             done.update = NodeUpdate::of(&graph, is_root, &finished.writes);
             task.stand = Stand::Finished(Arc::new(finished));
             if let Some(error) = &result.branch_error {
-                at.fail(Failure::Error { node: Some(name), error: error.clone() });
+                at.fail(Failure::Error { node: Some(name.to_string()), error: error.clone() });
             }
         }
         self.happened(Happened::TaskDone(Box::new(done)));

@@ -184,7 +184,7 @@ impl Turn<'_> {
         let before = self.before(at);
         let mut given_up = std::mem::take(&mut at.tasks);
         let applied = {
-            let mut writers: Vec<Writer<'_>> = Writer::of_tasks(given_up.values());
+            let mut writers: Vec<Writer<'_>> = Writer::of_tasks(graph, given_up.values());
             writers.iter_mut().for_each(Writer::give_up);
             writers.push(Writer::of_input(input));
             apply(graph, &mut at.head, &writers, Purpose::Step)

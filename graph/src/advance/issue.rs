@@ -49,8 +49,10 @@ impl Turn<'_> {
         task.stand = Stand::Open;
         self.run.last_issue = self.run.last_issue.max(task.issue);
         let Some(task) = at.tasks.get(&id) else { return };
+        let shown = task.issued(&at.ns);
+        let checkpoint_ns = shown.ns.clone();
         if !task.is_hidden() && task.reduces.is_none() {
-            self.draft.issued.push(task.issued(&at.ns));
+            self.draft.issued.push(shown);
         }
         if !self.path.is_empty() {
             self.run.within.insert(id, Arc::from(self.path.as_slice()));
@@ -60,7 +62,7 @@ impl Turn<'_> {
             issue: task.issue,
             attempt: task.attempt,
             repeat: false,
-            node: if task.is_hidden() { START.to_owned() } else { str::to_owned(&task.node) },
+            node: if task.is_hidden() { Arc::from(START) } else { task.node.clone() },
             graph: at.declares(),
             work: task.work(),
             handles: task.handles.clone(),
@@ -68,9 +70,9 @@ impl Turn<'_> {
             stop,
             recursion_limit: self.run.limit,
             checkpoint_id: at.head.id,
-            checkpoint_ns: task.ns(&at.ns),
+            checkpoint_ns,
             path: task.path.clone(),
-            triggers: task.triggers.iter().map(|trigger| str::to_owned(trigger)).collect(),
+            triggers: task.triggers.clone(),
             answers: task.given.clone(),
             channels: channels_for(graph, at, task),
             context: self.run.context.clone(),
@@ -133,7 +135,7 @@ impl Turn<'_> {
 /// The channels that a node and its conditions read.
 fn channels_for(graph: &Graph, at: &GraphLoop, task: &StepTask) -> ChannelValues {
     let Some(node) = graph.nodes.get(&task.node) else { return ChannelValues::new() };
-    at.head.read(graph, |name, _| node.reads.contains(name))
+    at.head.read(graph, &node.read_places)
 }
 
 /// Sends by index, then nodes by name: the order in which LangGraph starts tasks. Who handles a failure comes last.

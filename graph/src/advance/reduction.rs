@@ -21,7 +21,7 @@ use crate::{
 impl Turn<'_> {
     /// Before a step is applied: asks for the channels whose writes a program joins. True where an answer is awaited.
     pub(super) fn ask_reducers(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<bool, UpdateError> {
-        let mut wanted = reductions(graph, &at.head, &Writer::of_tasks(at.tasks.values()))?;
+        let mut wanted = reductions(graph, &at.head, &Writer::of_tasks(graph, at.tasks.values()))?;
         wanted.retain(|reduction| !at.reduced.contains_key(&reduction.channel));
         if let Some(progress) = at.progress.as_deref_mut() {
             progress.unfinished += wanted.len();
@@ -75,7 +75,7 @@ impl Turn<'_> {
             ..wrote.clone()
         };
         let Some(task) = at.tasks.get(&id) else { return };
-        let node = if task.is_hidden() { START.to_owned() } else { task.name() };
+        let node = if task.is_hidden() { START.to_owned() } else { task.name().to_string() };
         if !task.is_hidden() {
             let update = NodeUpdate::of(graph, at.is_root(), &finished.writes);
             let calls = result.calls.clone();

@@ -103,7 +103,7 @@ impl Turn<'_> {
     /// Makes the next checkpoint; gives the names of the tasks that led to it.
     fn apply_step(&mut self, graph: &Graph, at: &mut GraphLoop) -> Result<Vec<Arc<str>>, UpdateError> {
         let before = self.before(at);
-        let writers = Writer::of_tasks(at.tasks.values());
+        let writers = Writer::of_tasks(graph, at.tasks.values());
         let reduced = std::mem::take(&mut at.reduced);
         let applied = apply_reduced(graph, &mut at.head, &writers, Purpose::Step, &reduced)?;
         let mut tasks = std::mem::take(&mut at.tasks);
@@ -200,7 +200,7 @@ impl Turn<'_> {
         if at.is_root() {
             return;
         }
-        let shown = at.head.read(graph, |_, def| def.output);
+        let shown = at.head.output(graph);
         if let Some(progress) = at.progress.as_deref_mut() {
             progress.shown = Some(shown);
         }
@@ -219,7 +219,7 @@ impl Turn<'_> {
                 execution: finished.execution,
                 attempt: finished.attempt,
                 node: task.name(),
-                ns: task.ns(&at.ns),
+                ns: Arc::from(task.ns(&at.ns)),
                 update: NodeUpdate::of(graph, at.is_root(), &finished.writes),
                 error: None,
                 interrupts: Vec::new(),
@@ -239,7 +239,7 @@ impl Turn<'_> {
         let mut values = None;
         if root.tasks.values().any(StepTask::is_finished) {
             let mut view = root.head.clone();
-            let writers = Writer::of_tasks(root.tasks.values());
+            let writers = Writer::of_tasks(&graph, root.tasks.values());
             // What no program was asked to join is shown as it was.
             let mut reduced = root.reduced.clone();
             for Reduction { channel, value, .. } in reductions(&graph, &view, &writers).unwrap_or_default() {

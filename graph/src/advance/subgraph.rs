@@ -35,8 +35,9 @@ impl Turn<'_> {
         let input = match (&subgraph.input, &task.path) {
             (None, TaskPath::Push { argument, .. }) => Ok(fields(argument).unwrap_or_default()),
             (None, TaskPath::Pull) => {
-                let wanted = |name: &str| inner_graph.channels.get(name).is_some_and(|def| def.state);
-                Ok(at.head.read(graph, |name, _| wanted(name)))
+                let mut values = at.head.values(graph);
+                values.retain(|name, _| inner_graph.channels.get(name).is_some_and(|def| def.state));
+                Ok(values)
             }
             (Some(mapping), path) => {
                 let state = at.head.values(graph);
@@ -222,7 +223,7 @@ impl Turn<'_> {
             execution: id,
             attempt: task.map_or(0, |task| task.attempt) + 1,
             node: task.map(|task| task.name()).unwrap_or_default(),
-            ns: task.map(|task| task.ns(&at.ns)).unwrap_or_default(),
+            ns: task.map(|task| Arc::from(task.ns(&at.ns))).unwrap_or_default(),
             update: None,
             error: None,
             interrupts: Vec::new(),

@@ -38,7 +38,7 @@ fn task(graph: &Graph, place: usize, writes: &[Value]) -> StepTask {
 fn step(graph: &Graph, checkpoint: &mut Checkpoint, writes: &Writes) -> Result<Applied, UpdateError> {
     let tasks: Vec<StepTask> = writes.iter().enumerate().map(|(place, writes)| task(graph, place, writes)).collect();
     // Finished in any order, applied in that of their paths.
-    apply(graph, checkpoint, &Writer::of_tasks(tasks.iter().rev()), Purpose::Step)
+    apply(graph, checkpoint, &Writer::of_tasks(graph, tasks.iter().rev()), Purpose::Step)
 }
 
 /// Runs steps given as `[[writes of a], [writes of b], …]`; null in `expected` is an absent channel.

@@ -20,7 +20,7 @@ fn edit(rig: &mut Rig, supersteps: Vec<Vec<StateUpdate>>) -> Vec<(Value, Vec<Str
     rig.fold(&envelope, Event::StateEdited(Box::new(Edit { supersteps, ..Edit::default() })));
     let made = rig.happened(&envelope).into_iter().filter_map(|happened| match happened {
         Happened::StepDone(done) => {
-            let next = done.next.iter().map(|task| task.node.clone()).collect();
+            let next = done.next.iter().map(|task| task.node.to_string()).collect();
             Some((Value::clone(&done.values["log"]), next))
         }
         _ => None,

@@ -68,7 +68,7 @@ fn edited(rig: &Rig, edit: &Envelope) -> Option<Edited> {
 fn made(rig: &Rig, edit: &Envelope) -> Vec<(Value, Vec<String>)> {
     let made = rig.happened(edit).into_iter().filter_map(|happened| match happened {
         Happened::StepDone(done) => {
-            let next = done.next.iter().map(|task| task.node.clone()).collect();
+            let next = done.next.iter().map(|task| task.node.to_string()).collect();
             Some((Value::clone(&done.values["log"]), next))
         }
         _ => None,

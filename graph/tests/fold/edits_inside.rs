@@ -75,7 +75,7 @@ fn error(rig: &Rig, edit: &Envelope) -> Option<String> {
 }
 
 fn next(done: &Checkpointed) -> Vec<&str> {
-    done.next.iter().map(|task| task.node.as_str()).collect()
+    done.next.iter().map(|task| &*task.node).collect()
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn a_run_that_fails_asks_or_is_cut_off_keeps_where_it_stands() {
         end(&mut rig, &run);
         assert_eq!(rig.ended(&run).map(|ended| ended.status), Some(status));
         let last = last(&rig, &run);
-        let next: Vec<&str> = last.next.iter().map(|task| task.node.as_str()).collect();
+        let next: Vec<&str> = last.next.iter().map(|task| &*task.node).collect();
         assert_eq!((last.step, next), (1, vec!["b"]));
         let on = rig.request(Request::default());
         rig.finish_node(&on, "b");

@@ -140,7 +140,7 @@ fn what_finished_beside_a_failure_is_joined_to_be_shown() {
         rig.finish(&run, joined);
         let ended = rig.ended(&run).expect("the run ended");
         assert_eq!(ended.error.as_ref().and_then(|error| error.node.as_deref()), Some("b"));
-        assert_eq!(ended.output.as_deref(), Some(&json!({"log": shown})));
+        assert_eq!(json!(ended.output), json!({"log": shown}));
 
         // Shown is not applied: the step is joined whole when it is gone on from.
         let again = rig.request(graph::event::Request::default());
@@ -271,7 +271,7 @@ fn a_binarys_own_reducer_joins_in_the_fold() {
         let says = ended.error.as_ref().map_or("", |error| &error.message);
         assert!(!reducers_missing || says.contains("no reducer longest: register it"), "{says}");
         if status == RunStatus::Success {
-            assert_eq!(ended.output.as_ref().unwrap()["text"], written);
+            assert_eq!(*ended.output.as_ref().unwrap()["text"], written);
         }
     }
 }

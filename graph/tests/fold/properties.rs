@@ -510,7 +510,7 @@ proptest! {
                 let (Some(next), false) = (order.next(), open.is_empty()) else { break };
                 let (run, task) = open[next % open.len()].clone();
                 let writes = Arc::new(vec![("log".into(), Arc::new(json!([task.node])))]);
-                let last = matches!(task.path, graph::task::TaskPath::Push { .. }) || task.node != "b";
+                let last = matches!(task.path, graph::task::TaskPath::Push { .. }) || *task.node != *"b";
                 let how = if last { TaskResult { writes, ..result(&task) } } else { outcome(&task, How::Sends) };
                 play.fold(&run, Event::TaskFinished(Box::new(how)));
             }

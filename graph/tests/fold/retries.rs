@@ -66,7 +66,7 @@ fn a_graph_that_fails_is_run_again_from_what_it_remembers() {
         let task = rig.task("y");
         rig.finish(&run, named(&task));
         rig.check_end(&run, RunStatus::Success, None, json!(["a", "a", "x", "y"]));
-        let nodes: Vec<&str> = rig.issued.iter().map(|(_, task)| task.node.as_str()).collect();
+        let nodes: Vec<&str> = rig.issued.iter().map(|(_, task)| &*task.node).collect();
         assert_eq!(nodes, issued, "{memory}");
     }
 }

@@ -221,7 +221,7 @@ impl Rig {
 
     /// The last issue of a node's task.
     pub fn task(&self, node: &str) -> Task {
-        let found = self.issued.iter().rev().find(|(_, task)| task.node == node);
+        let found = self.issued.iter().rev().find(|(_, task)| *task.node == *node);
         found.unwrap_or_else(|| panic!("{node} was not issued")).1.clone()
     }
 
@@ -279,7 +279,7 @@ impl Rig {
     pub fn check_end(&self, run: &Envelope, status: RunStatus, code: Option<&str>, log: Value) {
         let ended = self.ended(run).expect("the run ended");
         let error = ended.error.as_ref().map(|error| error.code.as_str());
-        let output = ended.output.as_ref().map_or(Value::Null, |output| output["log"].clone());
+        let output = ended.output.as_ref().map_or(Value::Null, |output| Value::clone(&output["log"]));
         assert_eq!((ended.status, error, output), (status, code, log), "{ended:?}");
     }
 }

@@ -21,8 +21,8 @@ fn steps(rig: &Rig) -> Vec<Vec<String>> {
     let mut steps: Vec<(i64, Vec<String>)> = Vec::new();
     for (_, task) in &rig.issued {
         match steps.last_mut() {
-            Some((step, nodes)) if *step == task.step => nodes.push(task.node.clone()),
-            _ => steps.push((task.step, vec![task.node.clone()])),
+            Some((step, nodes)) if *step == task.step => nodes.push(task.node.to_string()),
+            _ => steps.push((task.step, vec![task.node.to_string()])),
         }
     }
     steps.into_iter().map(|(_, nodes)| nodes).collect()
@@ -62,9 +62,9 @@ fn snapshots_list_nodes_as_registered() {
     else {
         panic!("a checkpoint")
     };
-    let next: Vec<&str> = step.next.iter().map(|task| task.node.as_str()).collect();
+    let next: Vec<&str> = step.next.iter().map(|task| &*task.node).collect();
     assert_eq!(next, ["z", "a"]);
-    let issued: Vec<&str> = rig.issued.iter().map(|(_, task)| task.node.as_str()).collect();
+    let issued: Vec<&str> = rig.issued.iter().map(|(_, task)| &*task.node).collect();
     assert_eq!(issued, ["a", "z"]);
 }
 

@@ -184,7 +184,7 @@ impl Beginning {
         match told {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(error = %error, run.id = %record.envelope.run_id, node = record.task.node,
+                tracing::error!(error = %error, run.id = %record.envelope.run_id, node = %record.task.node,
                     "a result could not be appended: its task will be done again");
                 false
             }

@@ -125,7 +125,7 @@ async fn check(node: &str, channels: Value, path: TaskPath, expect: impl FnOnce(
     let mut task = bench.task(node, channels);
     task.task.path = path;
     let result = bench.result_of(&task).await;
-    assert_eq!((result.issue, result.node.as_str()), (1, node));
+    assert_eq!((result.issue, &*result.node), (1, node));
     expect(&result);
     worker.stop().await;
 }

@@ -353,7 +353,7 @@ async fn the_engines_own_work_runs_no_node() {
     let worker = bench.start(NodeRegistry::new());
     let mut decision = bench.task("call", json!({}));
     (decision.task.node, decision.task.work) =
-        ("START".to_owned(), Some(Box::new(Work::Decision { writes: Arc::default() })));
+        ("START".into(), Some(Box::new(Work::Decision { writes: Arc::default() })));
     bench.issue_on("call", &decision).await;
     let mut reduction = bench.task("reduce:out", json!({}));
     let asked = Reduction { channel: "out".to_owned(), value: Arc::new(json!([0])), values: vec![Arc::new(json!(1))] };

@@ -1,6 +1,9 @@
 //! What a sink makes of a run's updates: the stream's steps, the latest state and the history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use graph::{
     by_name::ChannelValues,
@@ -17,7 +20,7 @@ use crate::compare::Called;
 enum Chunk {
     Questions { path: Vec<String>, values: Vec<Value> },
     Breakpoint,
-    Update { path: Vec<String>, node: String, update: Option<NodeUpdate>, restored: bool },
+    Update { path: Vec<String>, node: Arc<str>, update: Option<NodeUpdate>, restored: bool },
 }
 
 impl Chunk {
@@ -27,7 +30,7 @@ impl Chunk {
             Chunk::Breakpoint => json!({"__interrupt__": [], "in": []}),
             Chunk::Update { path, node, update, restored } => {
                 let mut chunk = json!({"in": path});
-                chunk[node] = update.as_ref().map_or(Value::Null, |update| plain_overwrites(&Value::from(update)));
+                chunk[&*node] = update.as_ref().map_or(Value::Null, |update| plain_overwrites(&Value::from(update)));
                 if restored {
                     chunk["__metadata__"] = json!({"cached": true});
                 }
@@ -231,7 +234,7 @@ impl View {
         let ended = self.latest.as_ref().filter(|_| latest);
         let next: Vec<&str> = match ended {
             Some(ended) => ended.next.iter().map(String::as_str).collect(),
-            None => checkpoint.next.iter().map(|task| task.node.as_str()).collect(),
+            None => checkpoint.next.iter().map(|task| &*task.node).collect(),
         };
         let values = ended.and_then(|ended| ended.values.as_ref()).unwrap_or(&checkpoint.values);
         let ordered = |interrupts: &mut dyn Iterator<Item = &Interrupt>| {

@@ -6,7 +6,7 @@ use graph::{
     update::{Ended, Happened, TaskDone},
 };
 use schemas::record::UpdateRecord;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const TEXT_CHARS_MAX: usize = 400;
 
@@ -133,7 +133,7 @@ impl Tree {
             self.line(2, &format!("error {}{node}: {}", error.code, error.message));
         }
         if let Some(output) = &ended.output {
-            self.line(2, &format!("output {}", short(output)));
+            self.line(2, &format!("output {}", short(&json!(output))));
         }
     }
 }

@@ -99,7 +99,7 @@ pub async fn check_run(server: &Process, run: &str) {
     let mut done = BTreeMap::<String, u32>::new();
     for happened in updates.iter().flat_map(|record| &record.update.happened) {
         if let Happened::TaskDone(task) = happened {
-            *done.entry(task.node.clone()).or_default() += 1;
+            *done.entry(task.node.to_string()).or_default() += 1;
         }
     }
     let expect = ["answer", "finish", "prepare"].map(|node| (node.to_owned(), 1));

@@ -36,12 +36,12 @@ pub fn render(shown: &Shown, out: &mut Vec<u8>) {
         }
         Fact::Token(record) => token(&record.token, &mut event),
         Fact::WholeText(whole) => {
-            let (task_id, node, ns) = (&whole.task_id, whole.node.as_str(), whole.ns.as_str());
+            let (task_id, node, ns) = (&whole.task_id, &*whole.node, &*whole.ns);
             event("token", &Text { task_id, node, ns, message_id: &whole.message_id, text: &whole.text });
         }
         Fact::NodeFinished(of) => {
             if let Some(done) = of.get() {
-                let (task_id, node, ns) = (&done.task_id, done.node.as_str(), done.ns.as_str());
+                let (task_id, node, ns) = (&done.task_id, &*done.node, &*done.ns);
                 let (update, error) = (done.update.as_ref(), done.error.as_ref().map(NodeError::of));
                 event("node_finished", &NodeFinished { task_id, node, ns, update, error });
             }
@@ -68,7 +68,7 @@ pub fn render(shown: &Shown, out: &mut Vec<u8>) {
 }
 
 fn token(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
-    let (task_id, node, ns) = (&token.task_id, token.node.as_str(), token.checkpoint_ns.as_str());
+    let (task_id, node, ns) = (&token.task_id, &*token.node, &*token.checkpoint_ns);
     let (message_id, text) = (token.message_id.as_str(), token.delta.as_str());
     match token.kind {
         TokenKind::Text => event("token", &Text { task_id, node, ns, message_id, text }),
@@ -81,7 +81,7 @@ fn token(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
 /// A delta that is no JSON is the worker's mistake, and not passed on. One that is may hold line breaks: it is written
 /// anew.
 fn custom(token: &Token, event: &mut dyn FnMut(&str, &dyn Data)) {
-    let (task_id, node, ns) = (&token.task_id, token.node.as_str(), token.checkpoint_ns.as_str());
+    let (task_id, node, ns) = (&token.task_id, &*token.node, &*token.checkpoint_ns);
     if let Ok(Sources { sources }) = serde_json::from_str(&token.delta) {
         event("sources", &SourcesFound { task_id, node, ns, sources });
     } else if let Ok(data) = serde_json::from_str(&token.delta) {
@@ -246,13 +246,13 @@ impl<'a> Question<'a> {
 struct Final<'a> {
     status: RunStatus,
     message: Option<&'a Value>,
-    output: Option<&'a Value>,
+    output: Option<&'a ChannelValues>,
     usage: Usage,
 }
 
 impl<'a> Final<'a> {
     fn of(ended: &'a Ended) -> Self {
-        let output = ended.output.as_deref();
+        let output = ended.output.as_ref();
         Final { status: ended.status, message: output.and_then(answer::final_message), output, usage: ended.usage }
     }
 }

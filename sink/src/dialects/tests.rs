@@ -137,8 +137,8 @@ fn tokens() {
     check(token(TokenKind::Custom, "{broken"), "", "");
     let whole = WholeText {
         task_id: TASK.parse().unwrap(),
-        node: "answer".to_owned(),
-        ns: String::new(),
+        node: "answer".into(),
+        ns: "".into(),
         message_id: "m1".to_owned(),
         text: "all".to_owned(),
     };
@@ -184,7 +184,7 @@ fn nodes() {
         "",
     );
     check(
-        Fact::AttemptReset { task_id: TASK.parse().unwrap(), node: "answer".to_owned() },
+        Fact::AttemptReset { task_id: TASK.parse().unwrap(), node: "answer".into() },
         &format!("id: 5.120\nevent: attempt_reset\ndata: {of}}}\n\n"),
         "id: 5.120\nevent: attempt_reset\ndata: {}\n\n",
     );
@@ -194,7 +194,7 @@ fn nodes() {
 fn ends() {
     const USAGE: &str = r#""usage":{"input_tokens":1,"output_tokens":2,"cached_tokens":0,"reasoning_tokens":0}"#;
     let output = json!({"messages": [{"content": "?", "type": "human"}, {"content": "!", "type": "ai"}], "n": 1});
-    let record = ended(|ended| ended.output = Some(Arc::new(output)));
+    let record = ended(|ended| ended.output = Some(serde_json::from_value(output).unwrap()));
     check(
         Fact::Final(Of::ended(&record, 0)),
         &format!(

@@ -138,8 +138,8 @@ impl Filter {
     }
 }
 
-fn reset(task_id: TaskId, node: &str, position: Position) -> Shown {
-    Shown { position, origin: Origin::Stream, fact: Fact::AttemptReset { task_id, node: node.to_owned() } }
+fn reset(task_id: TaskId, node: &Arc<str>, position: Position) -> Shown {
+    Shown { position, origin: Origin::Stream, fact: Fact::AttemptReset { task_id, node: node.clone() } }
 }
 
 impl Watcher {

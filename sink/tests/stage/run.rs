@@ -84,10 +84,10 @@ impl Run {
         IssuedTask {
             task_id: self.task(n),
             issue: 1,
-            node: node.to_owned(),
-            ns: String::new(),
+            node: node.into(),
+            ns: "".into(),
             path: TaskPath::Pull,
-            triggers: Vec::new(),
+            triggers: [].into(),
             inner: None,
         }
     }
@@ -98,8 +98,8 @@ impl Run {
             issue: 1,
             execution: self.execution,
             attempt: 1,
-            node: node.to_owned(),
-            ns: String::new(),
+            node: node.into(),
+            ns: "".into(),
             update: serde_json::from_value(update).expect("what a node wrote"),
             error: None,
             interrupts: Vec::new(),
@@ -116,7 +116,7 @@ impl Run {
         Happened::StepDone(Box::new(Checkpointed {
             checkpoint_id: ids::checkpoint_id(NOW + step, self.id, step),
             parent_id: (step > -1).then(|| ids::checkpoint_id(NOW + step - 1, self.id, step - 1)),
-            ns: String::new(),
+            ns: "".into(),
             step,
             source: if step < 0 { "input" } else { "loop" }.to_owned(),
             values: values.collect(),
@@ -170,7 +170,7 @@ impl Run {
         let step = self.step(1, json!({"question": "?", "prompt": "p", "messages": [self.message()]}), Vec::new());
         let ended = Ended {
             status: RunStatus::Success,
-            output: Some(Arc::new(messages)),
+            output: Some(serde_json::from_value(messages).expect("channels")),
             error: None,
             interrupts: Vec::new(),
             next: Vec::new(),
@@ -193,8 +193,8 @@ impl Run {
                 execution: self.execution,
                 attempt: 1,
                 n: n as u64,
-                node: "answer".to_owned(),
-                checkpoint_ns: String::new(),
+                node: "answer".into(),
+                checkpoint_ns: "".into(),
                 message_id: "m1".to_owned(),
                 kind: TokenKind::Text,
                 delta: self.words[n].clone(),

@@ -75,7 +75,7 @@ impl Fold<'_> {
                 })
             }
             None => match undecided(result) {
-                Some(error) => Err(node_failure(Some(task.name()), &error)),
+                Some(error) => Err(node_failure(Some(task.name().to_string()), &error)),
                 None => Ok(Finished { branches: result.branches.clone(), ..Finished::default() }),
             },
         };

@@ -116,7 +116,12 @@ impl Superstep<'_> {
             written.push((name, finished));
         }
         let triggers = [Arc::from(BY_HAND)];
-        let writer = |(node, finished)| Writer { node, triggers: &triggers, writes: Given::Task(finished) };
+        let writer = |(node, finished)| Writer {
+            node,
+            known: self.graph.nodes.get(node),
+            triggers: &triggers,
+            writes: Given::Task(finished),
+        };
         let writers: Vec<Writer<'_>> = written.iter().map(|(node, finished)| writer((node, finished))).collect();
         let reduced = self.reduced(&at.head, &writers, &mut asks)?;
         if !asks.is_empty() {
@@ -149,7 +154,7 @@ impl Superstep<'_> {
         if let Some(command) = &at.command {
             apply(self.graph, &mut head, &[Writer::of_command(command)], Purpose::Step).map_err(conflict)?;
         }
-        let writers = Writer::of_tasks(at.tasks.values());
+        let writers = Writer::of_tasks(self.graph, at.tasks.values());
         let mut asks = Asks::default();
         let reduced = self.reduced(&head, &writers, &mut asks)?;
         if !asks.is_empty() {

@@ -35,7 +35,7 @@ pub struct Ask<'a, I> {
     checkpoint_id: Uuid,
     checkpoint_ns: &'a str,
     path: &'a TaskPath,
-    triggers: &'a [String],
+    triggers: &'a [Arc<str>],
     input: I,
     context: &'a Value,
     configurable: &'a BTreeMap<String, Value>,

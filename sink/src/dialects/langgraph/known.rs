@@ -181,10 +181,10 @@ impl Known {
         about.extend(self.thread_id().map(|thread| ("thread_id".to_owned(), thread.into())));
         if let Some(Task { issued, step }) = self.task(task) {
             about.insert("langgraph_step".to_owned(), (*step).into());
-            about.insert("langgraph_node".to_owned(), issued.node.clone().into());
+            about.insert("langgraph_node".to_owned(), json!(issued.node));
             about.insert("langgraph_triggers".to_owned(), json!(issued.triggers));
             about.insert("langgraph_path".to_owned(), snapshot::path(issued));
-            about.insert("langgraph_checkpoint_ns".to_owned(), issued.ns.clone().into());
+            about.insert("langgraph_checkpoint_ns".to_owned(), json!(issued.ns));
         }
         about.into()
     }

@@ -20,7 +20,7 @@ pub fn events(fact: &Fact, known: &Known) -> Vec<(Event, i64)> {
             let mut begun: Vec<&IssuedTask> = next.iter().filter(|task| begins(&of.record.update, task)).collect();
             begun.sort_by_key(|task| match task.path {
                 TaskPath::Push { index, .. } => (index, ""),
-                TaskPath::Pull => (u32::MAX, task.node.as_str()),
+                TaskPath::Pull => (u32::MAX, &*task.node),
             });
             begun.into_iter().map(|task| (start(task, known), step + 1)).collect()
         }

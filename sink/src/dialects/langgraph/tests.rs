@@ -288,8 +288,8 @@ fn a_subgraphs_events_have_its_namespace_and_only_when_asked_for() {
     let run = run();
     let task = run.task(2);
     let ns = format!("answer:{task}");
-    let inner = IssuedTask { ns: format!("{ns}|i1:{}", run.task(3)), ..run.issued(3, "i1") };
-    let outer = IssuedTask { inner: Some(ns.clone()), ns: ns.clone(), ..run.issued(2, "answer") };
+    let inner = IssuedTask { ns: format!("{ns}|i1:{}", run.task(3)).into(), ..run.issued(3, "i1") };
+    let outer = IssuedTask { inner: Some(ns.clone()), ns: ns.as_str().into(), ..run.issued(2, "answer") };
     let Happened::StepDone(step) = run.step(0, json!({"a": 1}), vec![inner.clone()]) else { unreachable!() };
     let step = Happened::StepDone(Box::new(Checkpointed { ns: ns.clone(), ..*step }));
     let begun = run.update(2, 1, RunStatus::Running, vec![outer, inner.clone()], vec![step]);

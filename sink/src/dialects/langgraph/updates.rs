@@ -16,7 +16,7 @@ pub fn events(fact: &Fact, _: &Known) -> Vec<Event> {
     if done.to_parent || done.answered || (done.error.is_some() && done.update.is_none()) {
         return Vec::new();
     }
-    let mut data = json!({&done.node: done.update});
+    let mut data = json!({&*done.node: done.update});
     if done.restored {
         data["__metadata__"] = json!({"cached": true});
     }

@@ -172,8 +172,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "advance/step.rs",
-        "let shown = at.head.read(graph, |_, def| def.output);",
-        r#"let shown = at.head.read(graph, |_, def| undone("a subgraph gives its output channels") || def.output);"#,
+        "let shown = at.head.output(graph);",
+        r#"let shown = if undone("a subgraph gives its output channels") { at.head.values(graph) } else { at.head.output(graph) };"#,
     ),
     patch(
         "advance/subgraph.rs",

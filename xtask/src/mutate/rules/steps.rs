@@ -32,8 +32,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "message.rs",
-        "self.slots[*place] = Slot::New(message);",
-        r#"if !undone("a message of the same id takes the place") { self.slots[*place] = Slot::New(message); }"#,
+        "self.slots[place] = Slot::New(message);",
+        r#"if !undone("a message of the same id takes the place") { self.slots[place] = Slot::New(message); }"#,
     ),
     patch(
         "message.rs",
@@ -177,13 +177,13 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "apply.rs",
-        "if let Some(node) = graph.nodes.get(writer.node) {",
-        r#"if let Some(node) = graph.nodes.get(writer.node).filter(|_| !undone("a goto stops no edges") || finished.goto.is_empty()) {"#,
+        "if let Some(node) = writer.known {",
+        r#"if let Some(node) = writer.known.filter(|_| !undone("a goto stops no edges") || finished.goto.is_empty()) {"#,
     ),
     patch(
         "apply.rs",
-        "finished.goto.iter().for_each(|to| go(graph, to, &mut add));",
-        r#"finished.goto.iter().filter(|_| !undone("a goto leads there")).for_each(|to| go(graph, to, &mut add));"#,
+        "finished.goto.iter().filter_map(|to| go(graph, to))",
+        r#"finished.goto.iter().filter(|_| !undone("a goto leads there")).filter_map(|to| go(graph, to))"#,
     ),
     patch(
         "prepare.rs",
