@@ -68,6 +68,22 @@ pub struct TimeToLive {
     pub strategy: TtlStrategy,
 }
 
+impl TimeToLive {
+    /// A hundred years.
+    pub const MINUTES_MAX: f64 = 52_596_000.0;
+    const MINUTE_MS: f64 = 60_000.0;
+
+    /// LangGraph counts in minutes. None where nothing lives so long, or at all.
+    pub fn of_minutes(minutes: f64, strategy: TtlStrategy) -> Option<Self> {
+        let ms = (minutes * Self::MINUTE_MS).ceil() as Millis;
+        (minutes > 0.0 && minutes <= Self::MINUTES_MAX).then_some(TimeToLive { ms, strategy })
+    }
+
+    pub fn minutes(&self) -> f64 {
+        self.ms as f64 / Self::MINUTE_MS
+    }
+}
+
 /// What becomes of a thread whose time is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

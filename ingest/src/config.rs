@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use graph::event::TimeToLive;
 use schemas::topic::Names;
 
 use crate::auth::Auth;
@@ -49,6 +50,8 @@ pub struct Config {
     pub run_deadline: Duration,
     /// How long an `Idempotency-Key` is remembered.
     pub claim_ttl: Duration,
+    /// How long a thread lives after its last use, where its own client says nothing; None: until it is deleted.
+    pub thread_ttl: Option<TimeToLive>,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout: Duration,
     /// Model aliases that the configuration knows, against which graph files are checked; None: any may be one.
@@ -81,6 +84,7 @@ impl Config {
             fresh_run_wait: Duration::from_secs(2),
             run_deadline: Duration::from_secs(24 * 3600),
             claim_ttl: Duration::from_secs(24 * 3600),
+            thread_ttl: None,
             drain_timeout: Duration::from_secs(30),
             models: None,
             admission: None,

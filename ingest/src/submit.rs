@@ -157,6 +157,7 @@ impl Ingest {
         request.claimed = claim.is_some();
         request.repeat = repeat;
         request.new_thread = thread == Thread::New && !repeat;
+        request.ttl = self.config.thread_ttl.filter(|_| thread != Thread::None);
         let thread = match thread {
             Thread::None => None,
             Thread::New => Some(thread_of(run_id)),
@@ -277,6 +278,20 @@ impl Ingest {
         let watched = Watched { partition, repeat, path: &path };
         let registered = self.watch_and(asked, watched, begin).await?;
         self.ended(asked, id, registered, self.config.wait_timeout).await
+    }
+
+    /// Appends what a client says of a thread, where nothing is told of it. Returns when it is durable.
+    pub(crate) async fn say_of_thread(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        graph: GraphRef,
+        event: Event,
+    ) -> Result<(), Refusal> {
+        let now = self.deps.clock.now();
+        let id = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
+        let envelope = self.envelope(asked, None, id, Some(thread.to_owned()), graph, now);
+        self.append(u32::from(ids::partition_of(id)), self.record(asked, envelope, now, event)).await
     }
 
     /// Registers an interest before `begin` appends, so that no end is missed however soon it comes. A repeat appends only

@@ -1,20 +1,30 @@
 //! The whole stage on an embedded log and store, with a fold that panics where a test asks for it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use event_log::{
     Class, EmbeddedLog, EventLog, GroupEvent, ProgressBoard, Reader, Start, TopicSpec, embedded, partition_for,
 };
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunId},
-    event::{Event, Request},
+    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES, RunId},
+    event::{Event, Request, TimeToLive, TtlStrategy},
     ids,
     spec::GraphSpec,
     task::TaskResult,
     update::{Happened, RunStatus},
     world::Clock,
 };
-use run_store::{EmbeddedStore, Specs, rows::SpecRow};
+use run_store::{
+    EmbeddedStore, Specs, States,
+    rows::{SpecRow, StateRow},
+};
 use schemas::{
     record::{RunsRecord, TaskRecord, UpdateRecord, Wire},
     topic::{CONTROL, DEAD_LETTERS, Names, ORCHESTRATOR_GROUP, RUNS, SIGNALS, UPDATES},
@@ -46,11 +56,11 @@ pub fn panic_where_asked(record: &RunsRecord) {
     assert!(!asked, "asked to panic");
 }
 
-struct At(Millis);
+struct At(Arc<AtomicI64>);
 
 impl Clock for At {
     fn now(&self) -> Millis {
-        self.0
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -59,6 +69,7 @@ fn config() -> Config {
 }
 
 struct Stage {
+    now: Arc<AtomicI64>,
     log: Arc<EmbeddedLog>,
     store: Arc<EmbeddedStore>,
     names: Names,
@@ -74,7 +85,8 @@ impl Stage {
         let store = EmbeddedStore::open(folder.path().join("store"), run_store::embedded::Config::default());
         let checked = graph::file::read(GRAPH, None);
         let spec = checked.spec.expect("the graph is right");
-        let stage = Stage { log, store: store.await.unwrap(), names: Names::new("t-"), spec, _folder: folder };
+        let now = Arc::new(AtomicI64::new(NOW));
+        let stage = Stage { now, log, store: store.await.unwrap(), names: Names::new("t-"), spec, _folder: folder };
         let durable = Class::Durable { retention_ms: 3_600_000 };
         let node = stage.names.node("one", "work", Lane::Interactive);
         let mut topics: Vec<_> = [RUNS, UPDATES, SIGNALS, DEAD_LETTERS]
@@ -105,7 +117,7 @@ impl Stage {
             states: Arc::clone(&self.store) as Arc<dyn run_store::States>,
             archive: Arc::clone(&self.store) as Arc<dyn run_store::Archive>,
             blobs: Arc::clone(&self.store) as Arc<dyn run_store::Blobs>,
-            clock: Arc::new(At(NOW)),
+            clock: Arc::new(At(Arc::clone(&self.now))),
             names: self.names.clone(),
             board: ProgressBoard::default(),
         }
@@ -130,8 +142,13 @@ impl Stage {
         })
     }
 
+    fn on_thread(&self, number: u64, thread: &str) -> Arc<Envelope> {
+        Arc::new(Envelope { thread_id: Some(thread.to_owned()), ..Envelope::clone(&self.envelope(number, false)) })
+    }
+
     async fn tell(&self, envelope: &Arc<Envelope>, event: Event) {
-        let record = RunsRecord { envelope: Arc::clone(envelope), at: NOW, event, references: None };
+        let at = self.now.load(Ordering::Relaxed);
+        let record = RunsRecord { envelope: Arc::clone(envelope), at, event, references: None };
         let wire = event_log::Record::json(record.key(), record.headers("test", None), Arc::new(record));
         self.log.append(&self.names.of(RUNS), 0, wire).await.unwrap();
     }
@@ -184,6 +201,38 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// Waits until a thread is said to be deleted, and gives how often it is by then.
+    async fn deletes_of(&self, thread: &str) -> usize {
+        let mut updates = self.read(self.names.of(UPDATES)).await;
+        let deletes = |fetched: &event_log::Fetched| {
+            let record = fetched.json::<UpdateRecord>().unwrap();
+            let deletes = |happened: &Happened| matches!(happened, Happened::Edited(edited) if edited.deleted);
+            record.envelope.thread_id.as_deref() == Some(thread) && record.update.happened.iter().any(deletes)
+        };
+        loop {
+            let some = tokio::time::timeout(PATIENCE, updates.next()).await.expect("it is deleted").unwrap();
+            let deletes = some.iter().filter(|fetched| deletes(fetched)).count();
+            if deletes > 0 {
+                return deletes;
+            }
+        }
+    }
+
+    /// Waits until the store's row of a thread is as is wanted.
+    async fn state_of(&self, thread: &str, wanted: impl Fn(&Option<StateRow>) -> bool) -> Option<StateRow> {
+        let key = Key::thread("default", thread);
+        let waits = async {
+            loop {
+                let row = self.store.state(0, &key).await.unwrap();
+                if wanted(&row) {
+                    return row;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits).await.expect("the row is so in the end")
     }
 
     /// Records of `runs` that say that a run failed within.
@@ -309,4 +358,60 @@ async fn a_replay_of_the_panic_ends_the_run_no_second_time() {
     assert_eq!(stage.failures().await, 1);
     shutdown.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// Whoever owns the partition when a thread's time is over ends it, once; in between it costs a row and an entry in a list.
+#[tokio::test]
+async fn a_thread_that_sleeps_ends_under_a_later_owner() {
+    const DAY_MS: Millis = 86_400_000;
+    let stage = Stage::new().await;
+    let stop = async |shutdown: CancellationToken, running: JoinHandle<Result<(), Error>>| {
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
+    };
+    let ttl = TimeToLive { ms: 30 * DAY_MS, strategy: TtlStrategy::Delete };
+    let timed = |row: &Option<StateRow>| row.as_ref().is_some_and(|row| row.wake_at.is_some());
+
+    let (shutdown, first) = (CancellationToken::new(), CancellationToken::new());
+    let running = stage.start(&first);
+    // One has had a run, which is remembered; the other has had none.
+    let mut claimed = Request { input: Some(Arc::new(json!({"text": "x"}))), claimed: true, ..Request::default() };
+    claimed.ttl = Some(ttl);
+    let run = stage.on_thread(1, "ran");
+    stage.tell(&run, Event::Requested(Box::new(claimed))).await;
+    stage.work(&[&run]).await;
+    stage.end_of(run.run_id).await;
+    stage.tell(&stage.on_thread(2, "made"), Event::ThreadTimed(ttl)).await;
+    for thread in ["ran", "made"] {
+        let row = stage.state_of(thread, timed).await.expect("a row");
+        assert_eq!((row.wake_at, row.expires_at), (Some(NOW + ttl.ms), None), "it stays until its timer fires");
+    }
+    stop(first, running).await;
+
+    stage.now.store(NOW + ttl.ms - 1, Ordering::Relaxed);
+    let second = CancellationToken::new();
+    let running = stage.start(&second);
+    // A use of it, a millisecond before its time is over; the other is left alone.
+    let use_of = stage.on_thread(3, "ran");
+    stage.request(&use_of).await;
+    stage.work(&[&use_of]).await;
+    stage.end_of(use_of.run_id).await;
+    stop(second, running).await;
+
+    stage.now.store(NOW + ttl.ms, Ordering::Relaxed);
+    let running = stage.start(&shutdown);
+    assert_eq!(stage.deletes_of("made").await, 1);
+    stage.state_of("made", Option::is_none).await;
+    let again = NOW + 2 * ttl.ms - 1;
+    let rearmed = |row: &Option<StateRow>| row.as_ref().is_some_and(|row| row.wake_at == Some(again));
+    stage.state_of("ran", rearmed).await;
+    stop(shutdown, running).await;
+
+    stage.now.store(again, Ordering::Relaxed);
+    let last = CancellationToken::new();
+    let running = stage.start(&last);
+    assert_eq!(stage.deletes_of("ran").await, 1);
+    let remembered = stage.state_of("ran", |row| row.as_ref().is_some_and(|row| row.wake_at.is_none())).await;
+    assert!(remembered.is_some_and(|row| row.expires_at.is_some()), "a run that was claimed stays known for a day");
+    stop(last, running).await;
 }

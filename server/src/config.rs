@@ -7,6 +7,7 @@ mod sections;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
+use graph::event::{TimeToLive, TtlStrategy};
 use serde::{Deserialize, Serialize};
 
 pub use self::sections::*;
@@ -31,6 +32,7 @@ pub struct Config {
     pub workers: Workers,
     pub auth: Auth,
     pub limits: Limits,
+    pub threads: Threads,
     pub telemetry: Telemetry,
     pub ready: Ready,
 }
@@ -160,6 +162,16 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// How long threads live of which nobody says it.
+    pub fn thread_ttl(&self) -> anyhow::Result<Option<TimeToLive>> {
+        let Some(minutes) = self.threads.ttl_minutes else { return Ok(None) };
+        let ttl = TimeToLive::of_minutes(minutes, TtlStrategy::Delete);
+        let max = TimeToLive::MINUTES_MAX;
+        let says =
+            || format!("[threads] ttl_minutes is {minutes}; set it above 0 and to {max} at most, or take it away");
+        ttl.map(Some).with_context(says)
     }
 
     /// Off loopback nobody is served by accident.

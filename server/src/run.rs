@@ -57,6 +57,7 @@ impl Process {
     pub async fn open(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Option<Self>> {
         config.refuse_strangers()?;
         config.refuse_deafness()?;
+        config.thread_ttl()?;
         config.warn_of_secrets();
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let Some((parts, listener)) = opening::open(&config, Arc::clone(&random)).await? else { return Ok(None) };
@@ -216,6 +217,7 @@ impl Process {
             open_runs_max: limits.partition_open_runs_max,
             silent_max: Duration::from_secs(limits.partition_silent_seconds),
         });
+        config.thread_ttl = self.config.thread_ttl()?;
         config.drain_timeout = Duration::from_secs(self.config.server.drain_seconds);
         let deps = ingest::Deps {
             log: Arc::clone(&self.parts.log),

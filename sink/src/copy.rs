@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use graph::{
     envelope::Key,
     task::TaskId,
@@ -20,7 +21,7 @@ use run_store::{
 };
 use schemas::record::UpdateRecord;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
@@ -74,7 +75,7 @@ pub async fn copy_thread(shared: &Shared, shard: &Mutex<Shard>, waits: &Waits, t
     let copy = Copy { shared, shard, waits, state: &state, owner: Key::thread(&envelope.tenant, to) };
     let blobs = &shared.deps.blobs;
     if let Some(made) = blobs.blob(&Key::thread(&envelope.tenant, from), THREAD_BLOB).await? {
-        blobs.put_blob(&copy.owner, THREAD_BLOB, made).await?;
+        blobs.put_blob(&copy.owner, THREAD_BLOB, untimed(made)).await?;
     }
     copy.history().await?;
     copy.thread(to).await?;
@@ -91,6 +92,15 @@ async fn source(
     match known {
         Some(state) => Ok(Some(state)),
         None => load::listed_thread(shared, shared.deps.results.thread(tenant, from).await?).await,
+    }
+}
+
+/// What is kept beside a thread, but how long it lives: nobody has said that of its copy.
+fn untimed(made: Bytes) -> Bytes {
+    let Ok(mut kept) = serde_json::from_slice::<Map<String, Value>>(&made) else { return made };
+    match kept.remove("ttl") {
+        Some(_) => event_log::to_json(&kept),
+        None => made,
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use graph::{
     by_name::ChannelValues,
     envelope::Millis,
+    event::TimeToLive,
     update::{Checkpointed, Ended, Happened, Kept, RunStatus},
 };
 use run_store::{Position, rows::ThreadRow};
@@ -67,6 +68,9 @@ pub struct ThreadView {
     /// The values of unfinished subgraphs where they differ from those of their checkpoints, by namespace.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inner: BTreeMap<String, ChannelValues>,
+    /// How long it lives, as its last run was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<TimeToLive>,
     /// How things stood when the live run began: should it be undone, they stand so again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Before>>,
@@ -118,7 +122,7 @@ impl ThreadState {
             created_at: at,
             updated_at: at,
             position,
-            view: ThreadView { live: BTreeSet::new(), before: None, ..self.view.clone() },
+            view: ThreadView { live: BTreeSet::new(), before: None, ttl: None, ..self.view.clone() },
             checkpoint: None,
             ..self.clone()
         }
@@ -181,6 +185,7 @@ impl ThreadState {
                 }
                 Happened::Started(started) => {
                     self.begin(run_id);
+                    self.view.ttl = started.ttl;
                     self.view.at_exit = started.keeps_last.then(|| self.view.tasks.clone());
                 }
                 Happened::StepDone(_)

@@ -5,8 +5,10 @@ mod stage;
 use event_log::partition_for;
 use graph::{
     envelope::Key,
+    event::{TimeToLive, TtlStrategy},
     update::{Edited, Happened, RunStatus},
 };
+use run_store::{Blobs, values::THREAD_BLOB};
 use schemas::{record::UpdateRecord, stream::Waited};
 use serde_json::{Value, json};
 use stage::{PARTITIONS, Run, Running, Stage, whole};
@@ -91,5 +93,36 @@ async fn a_copy_shows_what_was_copied_whatever_becomes_of_it() {
     sink.json_when(&ran, |runs| runs["data"] != json!([])).await;
     assert_eq!(sink.json(&format!("/internal/threads/{to}")).await["status"], "busy");
     assert_eq!(sink.ask("/internal/threads/t").await.status().as_u16(), 404);
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_does_not_take_over_how_long_its_thread_lives() {
+    let stage = Stage::open().await;
+    let sink = stage.sink().await;
+    let to = beside("t");
+    let (run, copying) = (run_on(1, "t"), run_on(2, "t"));
+    let ttl = TimeToLive { ms: 60_000, strategy: TtlStrategy::Delete };
+    let key = |thread: &str| Key::thread("default", thread);
+    let kept = json!({"created_at": 1, "metadata": {"owner": "ann"}, "ttl": {"ttl": ttl, "at": 1}});
+    stage.store.put_blob(&key("t"), THREAD_BLOB, kept.to_string().into()).await.unwrap();
+    stage.put(&run, run.started_on_timed(stage.next(), ttl)).await;
+    stage.put(&run, run.prepared(stage.next())).await;
+    stage.put(&run, run.ended(stage.next())).await;
+    sink.json_when("/internal/runs?thread_id=t&status=success", |runs| runs["data"] != json!([])).await;
+    let shown = async |thread: &str, query: &str| {
+        sink.json(&format!("/internal/threads/{thread}{query}")).await.get("ttl").cloned()
+    };
+    assert_eq!(shown("t", "?include=ttl").await, Some(json!({"ms": 60_000, "strategy": "delete"})));
+    assert_eq!(shown("t", "").await, None);
+
+    let told = sink.ask(&copying.path("/wait?register=true")).await;
+    let copied = edited(&copying, stage.next(), Edited { copied_to: Some(to.clone()), ..Edited::default() });
+    stage.put(&copying, copied).await;
+    whole(told).await;
+    assert_eq!(shown(&to, "?include=ttl").await, None);
+    let kept = stage.store.blob(&key(&to), THREAD_BLOB).await.unwrap().expect("it is copied");
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept, json!({"created_at": 1, "metadata": {"owner": "ann"}}));
     sink.stop().await;
 }

@@ -79,6 +79,7 @@ fn a_thread_without_a_run_ends_when_its_time_is_over() {
     let (timer, due) = armed(&rig).expect("a timer");
     assert_eq!((timer.run_id, due), (timing.run_id, rig.at + TTL_MS));
     assert!(rig.state().is_idle() && !rig.state().is_closed(), "it may leave memory, but not the store");
+    assert!(rig.state().encode().len() < 1_000, "its row is small");
     let told = deleted(&fall_due(&mut rig)).expect("it is gone");
     assert_ne!(told.run_id, timing.run_id);
     assert_eq!(ids::partition_of(told.run_id), ids::partition_of(timing.run_id));

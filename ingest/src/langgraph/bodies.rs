@@ -46,6 +46,7 @@ pub(crate) struct ThreadCreate {
     pub metadata: Option<BTreeMap<String, Value>>,
     /// `raise` (409) or `do_nothing` (the thread that exists).
     pub if_exists: Option<IfExists>,
+    /// Minutes that the thread lives after its last use, or {ttl: minutes, strategy: delete}.
     pub ttl: Option<Value>,
     /// Edits that the thread begins with; `metadata.graph_id` names its graph.
     pub supersteps: Option<Vec<Superstep>>,
@@ -72,6 +73,9 @@ pub(crate) struct Thread {
     pub config: Map<String, Value>,
     pub values: Option<Value>,
     pub interrupts: Map<String, Value>,
+    /// {strategy, ttl_minutes, expires_at}, where it was asked for and the thread ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Value>,
 }
 
 /// Body of `POST /threads/prune`.
@@ -133,6 +137,7 @@ pub(crate) struct ThreadSearch {
 pub(crate) struct ThreadPatch {
     /// Added to what is there.
     pub metadata: Option<BTreeMap<String, Value>>,
+    /// As when it is made: its time begins anew.
     pub ttl: Option<Value>,
 }
 

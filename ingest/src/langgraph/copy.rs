@@ -34,7 +34,8 @@ async fn copy(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked
     let to = ingest.thread_beside(&asked, &thread);
     // Without a run there is nothing of it but what was said when it was made.
     if !ingest.has_run(&asked, &thread).await? {
-        return ingest.copy_made(&asked, &thread, &to).await;
+        ingest.copy_made(&asked, &thread, &to).await?;
+        return ingest.copied(&asked, &to).await;
     }
     let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
     let graph = GraphRef { name, hash: String::new() };
@@ -49,10 +50,19 @@ async fn copy(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked
             _ => unprocessable(failure),
         });
     }
-    ingest.thread(&asked, &to).await
+    ingest.copied(&asked, &to).await
 }
 
 impl Ingest {
+    /// A copy is a thread that nobody has timed.
+    async fn copied(&self, asked: &Asked, copy: &str) -> Answer {
+        if let Some(timed) = self.timed_by_default() {
+            self.keep_ttl(asked, copy, timed).await?;
+            self.time_thread(asked, copy, timed.ttl).await?;
+        }
+        self.thread(asked, copy).await
+    }
+
     /// A new thread's id in the same partition: whoever owns one owns the other.
     fn thread_beside(&self, asked: &Asked, thread: &str) -> String {
         let tenant = &asked.caller.tenant;

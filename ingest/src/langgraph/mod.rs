@@ -12,6 +12,7 @@ mod state;
 mod store;
 mod streams;
 mod threads;
+mod ttl;
 mod unbuilt;
 mod waits;
 

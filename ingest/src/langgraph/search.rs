@@ -21,6 +21,7 @@ use super::{
     TAG,
     bodies::{ThreadPatch, ThreadSearch},
     threads::{thread_not_found, unprocessable},
+    ttl,
 };
 use crate::{
     auth::Scope,
@@ -52,7 +53,7 @@ pub(crate) fn routes() -> Vec<Route> {
             .takes(Media::Json("ThreadSearch"))
             .answers(200, "How many.", Media::Json("Document")),
         route(Scope::Run, Method::PATCH, "/threads/{thread_id}", patch)
-            .says(TAG, "Changes a thread's metadata.")
+            .says(TAG, "Changes a thread's metadata, and how long it lives.")
             .takes(Media::Json("ThreadPatch"))
             .answers(200, "The thread.", Media::Json("Thread")),
     ]
@@ -141,7 +142,7 @@ async fn patch(
     request: http::Request<Body>,
 ) -> Answer {
     let patch = body::compatible::<ThreadPatch>(&ingest.config, request).await?;
-    refuse_if(patch.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
+    let ttl = ttl::of_body(patch.ttl.as_ref())?.map(|ttl| ingest.timed(ttl));
     check_thread_id(&thread).map_err(unprocessable)?;
     let shown = ingest.thread_metadata(&asked, &thread).await?.ok_or_else(|| thread_not_found(&thread))?;
     let mut metadata: BTreeMap<String, Value> = serde_json::from_value(shown).unwrap_or_default();
@@ -152,6 +153,9 @@ async fn patch(
         metadata.retain(|name, value| name != "assistant_id" || value.as_str() != Some(&id));
     }
     check_metadata(&metadata, "metadata").map_err(unprocessable)?;
-    ingest.remake_thread(&asked, &thread, metadata).await?;
+    if let Some(timed) = ttl {
+        ingest.time_thread(&asked, &thread, timed.ttl).await?;
+    }
+    ingest.remake_thread(&asked, &thread, metadata, ttl).await?;
     ingest.thread(&asked, &thread).await
 }

@@ -1,18 +1,12 @@
 //! `/threads`: made before their first run, or by it; state and history are the sink's.
 //!
-//! What a client says of a thread before its first run is kept as a blob of the thread: there is no record that would
+//! What a client says of a thread before its first run is kept beside it ([`super::made`]): there is no record that would
 //! change nothing. Once it has a run, the sink knows it.
-
-use std::collections::BTreeMap;
 
 use axum::{body::Body, extract::State, response::IntoResponse};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use graph::{
-    envelope::{GraphRef, Key},
-    event::Event,
-};
+use graph::{envelope::GraphRef, event::Event};
 use http::{Method, StatusCode};
-use run_store::values::THREAD_BLOB;
 use schemas::error::Code;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -22,6 +16,7 @@ use super::{
     bodies::{History, IfExists, PruneStrategy, Pruned, Thread, ThreadCreate, ThreadsPrune},
     made::{Made, MadeBy},
     state::named,
+    ttl,
 };
 use crate::{
     auth::Scope,
@@ -54,11 +49,10 @@ pub(crate) fn routes() -> Vec<Route> {
                 "A repeat with the same key and body answers with the thread that the first one made; 24 hours.",
             )
             .answers(200, "The thread.", Media::Json("Thread")),
-        route(Scope::Read, Method::GET, "/threads/{thread_id}", get).says(TAG, "A thread.").answers(
-            200,
-            "The thread.",
-            Media::Json("Thread"),
-        ),
+        route(Scope::Read, Method::GET, "/threads/{thread_id}", get)
+            .says(TAG, "A thread.")
+            .query(&[("include", "`ttl`: with how long it lives.")])
+            .answers(200, "The thread.", Media::Json("Thread")),
         route(Scope::Run, Method::DELETE, "/threads/{thread_id}", delete)
             .says(TAG, "Deletes a thread, and ends its runs.")
             .bare(204, "Nothing of it is left but what it cost."),
@@ -82,7 +76,7 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
     let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
     let create = body::parse_compatible::<ThreadCreate>(&bytes)?;
-    refuse_if(create.ttl.is_some_and(|ttl| !ttl.is_null()), "ttl")?;
+    let ttl = ttl::of_body(create.ttl.as_ref())?.map(|ttl| ingest.timed(ttl)).or(ingest.timed_by_default());
     let mut metadata = create.metadata.unwrap_or_default();
     metadata.extend(create.graph_id.map(|graph| ("graph_id".to_owned(), Value::String(graph))));
     check_metadata(&metadata, "metadata")?;
@@ -110,7 +104,10 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
             if let (Some(claim), Some(_)) = (&claim, &graph) {
                 ingest.claim_edit(&asked, &thread, claim).await?;
             }
-            ingest.make_thread(&asked, &thread, metadata, claim.as_ref().map(MadeBy::of)).await?;
+            ingest.make_thread(&asked, &thread, metadata, claim.as_ref().map(MadeBy::of), ttl).await?;
+        }
+        if let Some(timed) = ttl {
+            ingest.time_thread(&asked, &thread, timed.ttl).await?;
         }
         if let Some(graph) = graph {
             ingest.edit_thread(&asked, &thread, &graph, (None, ""), supersteps, claim.as_ref()).await?;
@@ -123,8 +120,22 @@ async fn create(State(ingest): State<Ingest>, asked: Asked, request: http::Reque
     }
 }
 
-async fn get(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked) -> Answer {
+#[derive(Deserialize)]
+struct GetParams {
+    /// Names, separated by commas.
+    include: Option<String>,
+}
+
+async fn get(
+    State(ingest): State<Ingest>,
+    At(thread): At<String>,
+    Params(params): Params<GetParams>,
+    asked: Asked,
+) -> Answer {
     check_thread_id(&thread).map_err(unprocessable)?;
+    if params.include.is_some_and(|names| names.split(',').any(|name| name.trim() == "ttl")) {
+        return ingest.timed_thread(&asked, &thread).await;
+    }
     ingest.thread(&asked, &thread).await
 }
 
@@ -230,33 +241,51 @@ async fn states(ingest: &Ingest, asked: &Asked, thread: &str, wanted: Wanted) ->
 impl Ingest {
     /// Whether the tenant has the thread: by a run, or made beforehand.
     pub(super) async fn thread_exists(&self, asked: &Asked, thread: &str) -> Result<bool, Refusal> {
-        Ok(self.sinks_thread(asked, thread).await?.is_some() || self.made(asked, thread).await?.is_some())
+        Ok(self.sinks_thread(asked, thread, "").await?.is_some() || self.made(asked, thread).await?.is_some())
     }
 
     pub(super) async fn has_run(&self, asked: &Asked, thread: &str) -> Result<bool, Refusal> {
-        Ok(self.sinks_thread(asked, thread).await?.is_some())
+        Ok(self.sinks_thread(asked, thread, "").await?.is_some())
     }
 
     /// Makes a thread without a run as another one was made.
-    pub(super) async fn copy_made(&self, asked: &Asked, thread: &str, to: &str) -> Answer {
+    pub(super) async fn copy_made(&self, asked: &Asked, thread: &str, to: &str) -> Result<(), Refusal> {
         let made = self.made(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
-        Ok(json_of(&self.make_thread(asked, to, made.metadata, None).await?))
+        self.make_thread(asked, to, made.metadata, None, None).await
     }
 
-    async fn sinks_thread(&self, asked: &Asked, thread: &str) -> Result<Option<axum::response::Response>, Refusal> {
+    async fn sinks_thread(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        query: &str,
+    ) -> Result<Option<axum::response::Response>, Refusal> {
         let partition = self.partition_of_thread(&asked.caller.tenant, thread);
-        self.find(asked, Some(partition), &format!("/internal/threads/{}", segment(thread))).await
+        self.find(asked, Some(partition), &format!("/internal/threads/{}{query}", segment(thread))).await
     }
 
     pub(super) async fn thread(&self, asked: &Asked, thread: &str) -> Answer {
         let made = self.made(asked, thread).await?;
-        if let Some(found) = self.sinks_thread(asked, thread).await? {
+        if let Some(found) = self.sinks_thread(asked, thread, "").await? {
             let bytes = whole(found).await?;
             let Some(made) = made else { return Ok(json_bytes(StatusCode::OK, bytes)) };
             return Ok(json_of(&with_metadata(parse(&bytes)?, made)));
         }
         let made = made.ok_or_else(|| thread_not_found(thread))?;
         Ok(json_of(&idle(thread, made)))
+    }
+
+    /// The thread with how long it lives.
+    async fn timed_thread(&self, asked: &Asked, thread: &str) -> Answer {
+        let made = self.made(asked, thread).await?;
+        let own = made.as_ref().and_then(|made| made.ttl);
+        let mut shown = match (self.sinks_thread(asked, thread, "?include=ttl").await?, made) {
+            (Some(found), Some(made)) => with_metadata(parse(&whole(found).await?)?, made),
+            (Some(found), None) => parse(&whole(found).await?)?,
+            (None, made) => json!(idle(thread, made.ok_or_else(|| thread_not_found(thread))?)),
+        };
+        ttl::show(&mut shown, own);
+        Ok(json_of(&shown))
     }
 
     /// A thread as its sink shows it, with what is kept beside it.
@@ -269,19 +298,6 @@ impl Ingest {
             Some(made) => with_metadata(shown, made),
             None => shown,
         })
-    }
-
-    /// Keeps other metadata of a thread that exists.
-    pub(super) async fn remake_thread(
-        &self,
-        asked: &Asked,
-        thread: &str,
-        metadata: BTreeMap<String, Value>,
-    ) -> Result<(), Refusal> {
-        let made = self.made(asked, thread).await?;
-        let created_at = made.as_ref().map_or_else(|| self.deps.clock.now(), |made| made.created_at);
-        let made_by = made.and_then(|made| made.made_by);
-        self.keep(asked, thread, &Made { created_at, metadata, made_by }).await
     }
 
     /// Ends the thread's runs and forgets it. Returns when the store has forgotten it too.
@@ -300,7 +316,7 @@ impl Ingest {
     /// What a thread's metadata says, as clients see it. None where there is no such thread.
     pub(super) async fn thread_metadata(&self, asked: &Asked, thread: &str) -> Result<Option<Value>, Refusal> {
         let made = self.made(asked, thread).await?;
-        let Some(found) = self.sinks_thread(asked, thread).await? else {
+        let Some(found) = self.sinks_thread(asked, thread, "").await? else {
             return Ok(made.map(|made| json!(made.metadata)));
         };
         let mut shown: Value = parse(&whole(found).await?)?;
@@ -308,34 +324,6 @@ impl Ingest {
             shown = with_metadata(shown, made);
         }
         Ok(Some(shown["metadata"].take()))
-    }
-
-    async fn make_thread(
-        &self,
-        asked: &Asked,
-        thread: &str,
-        metadata: BTreeMap<String, Value>,
-        made_by: Option<MadeBy>,
-    ) -> Result<Thread, Refusal> {
-        let made = Made { created_at: self.deps.clock.now(), metadata, made_by };
-        self.keep(asked, thread, &made).await?;
-        Ok(idle(thread, made))
-    }
-
-    async fn keep(&self, asked: &Asked, thread: &str, made: &Made) -> Result<(), Refusal> {
-        let bytes = serde_json::to_vec(made).expect("metadata has a JSON form");
-        let key = Key::thread(&asked.caller.tenant, thread);
-        let put = self.deps.blobs.put_blob(&key, THREAD_BLOB, bytes.into());
-        tokio::time::timeout(self.config.store_timeout, put).await.map_err(|_| Refusal::store_slow())??;
-        Ok(())
-    }
-
-    /// What was kept of a thread when it was made.
-    pub(super) async fn made(&self, asked: &Asked, thread: &str) -> Result<Option<Made>, Refusal> {
-        let key = Key::thread(&asked.caller.tenant, thread);
-        let blob = tokio::time::timeout(self.config.store_timeout, self.deps.blobs.blob(&key, THREAD_BLOB));
-        let blob = blob.await.map_err(|_| Refusal::store_slow())??;
-        Ok(blob.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 }
 
@@ -368,6 +356,7 @@ fn idle(thread: &str, made: Made) -> Thread {
         config: Map::new(),
         values: None,
         interrupts: Map::new(),
+        ttl: None,
     }
 }
 

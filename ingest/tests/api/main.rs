@@ -14,3 +14,4 @@ mod sinks;
 mod stage;
 mod store;
 mod tenants;
+mod ttl;

@@ -256,6 +256,7 @@ fn apply(runs: &mut Runs, record: &RunsRecord) {
             let thread_id = (!busy).then(|| to.clone());
             runs.insert(key, RunView { run_id, thread_id, status, error, ..before });
         }
+        Event::ThreadTimed(_) => {}
         other => panic!("ingest wrote {other:?}"),
     }
 }

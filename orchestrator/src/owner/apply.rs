@@ -124,6 +124,7 @@ impl Owner {
                 return Ok(());
             }
         };
+        self.wakes.awake(&key);
         let resident = match stored {
             Some(StoredState { position, state }) => {
                 Resident::new(*state, Some(position.offset()), true, Instant::now())

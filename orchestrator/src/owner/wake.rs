@@ -12,10 +12,16 @@ use schemas::record::RunsRecord;
 use super::{Done, Owner, Slot};
 use crate::{error::Error, metrics};
 
+/// Keys that are read from the store at a time because a timer of theirs is due: many may fall due at once, after an outage
+/// or where many threads live equally long.
+const WOKEN_AT_ONCE_MAX: usize = 256;
+
 /// The next timer of each key, by time.
 #[derive(Debug, Default)]
 pub struct Wakes {
     by_time: BTreeSet<(Millis, Key)>,
+    /// Asleep, due, and being read.
+    woken: BTreeSet<Key>,
     /// Not before the tail: else timers of runs that ended later in the log would fire.
     armed: bool,
 }
@@ -26,7 +32,7 @@ impl Wakes {
     }
 
     pub fn next_due(&self) -> Option<Millis> {
-        if !self.armed {
+        if !self.armed || self.woken.len() >= WOKEN_AT_ONCE_MAX {
             return None;
         }
         self.by_time.first().map(|(at, _)| *at)
@@ -45,12 +51,17 @@ impl Wakes {
         }
     }
 
-    fn take_due(&mut self, now: Millis) -> Vec<Key> {
-        let mut due = Vec::new();
-        while self.by_time.first().is_some_and(|(at, _)| *at <= now) {
-            due.extend(self.by_time.pop_first().map(|(_, key)| key));
-        }
-        due
+    /// The next key that is due, as long as few enough of those before it are being read.
+    fn take_due(&mut self, now: Millis) -> Option<Key> {
+        let has_room = self.woken.len() < WOKEN_AT_ONCE_MAX;
+        let first = self.by_time.first().filter(|(at, _)| has_room && *at <= now).cloned()?;
+        self.by_time.remove(&first);
+        Some(first.1)
+    }
+
+    /// A key that was due has been read.
+    pub fn awake(&mut self, key: &Key) {
+        self.woken.remove(key);
     }
 }
 
@@ -66,7 +77,7 @@ impl Owner {
     /// What depends on time enters the log first: a due timer becomes a record, and only that record counts.
     pub(super) fn fire_timers(&mut self) {
         let now = self.now();
-        for key in self.wakes.take_due(now) {
+        while let Some(key) = self.wakes.take_due(now) {
             match self.slots.get_mut(&key) {
                 Some(Slot::Ready(resident)) => {
                     resident.wake_at = None;
@@ -74,7 +85,10 @@ impl Owner {
                 }
                 // Its records wait for the store; it is looked at when they are applied.
                 Some(Slot::Waiting { .. }) => {}
-                None => self.load(key, None),
+                None => {
+                    self.wakes.woken.insert(key.clone());
+                    self.load(key, None);
+                }
             }
         }
     }
@@ -124,7 +138,23 @@ mod tests {
         wakes.arm();
         assert_eq!(wakes.next_due(), Some(10));
         wakes.set(&b, Some(10), Some(30));
-        assert_eq!(wakes.take_due(25), [a]);
+        assert_eq!(wakes.take_due(25), Some(a));
+        assert_eq!(wakes.take_due(25), None);
         assert_eq!(wakes.next_due(), Some(30));
+    }
+
+    #[test]
+    fn few_are_read_at_a_time() {
+        let mut wakes = Wakes::default();
+        wakes.arm();
+        let key = |n: usize| Key(format!("{n:04}"));
+        (0..=WOKEN_AT_ONCE_MAX).for_each(|n| wakes.set(&key(n), None, Some(10)));
+        while let Some(due) = wakes.take_due(10) {
+            wakes.woken.insert(due);
+        }
+        assert_eq!((wakes.woken.len(), wakes.next_due()), (WOKEN_AT_ONCE_MAX, None));
+        wakes.awake(&key(7));
+        assert_eq!(wakes.next_due(), Some(10));
+        assert_eq!(wakes.take_due(10), Some(key(WOKEN_AT_ONCE_MAX)));
     }
 }

@@ -227,6 +227,14 @@ impl Default for Limits {
     }
 }
 
+/// What holds for threads of which their clients say nothing else.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Threads {
+    /// How long one lives after its last use: LangGraph's `checkpointer.ttl.default_ttl`. Until it is deleted where None.
+    pub ttl_minutes: Option<f64>,
+}
+
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {

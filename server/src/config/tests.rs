@@ -167,6 +167,17 @@ fn an_owner_may_be_silent_for_as_long_as_an_idle_one_is() {
 }
 
 #[test]
+fn threads_live_for_some_time_or_until_they_are_deleted() {
+    let ttl = |file: &str| made(file, &[]).unwrap().thread_ttl();
+    assert_eq!(ttl("").unwrap(), None);
+    assert_eq!(ttl("[threads]\nttl_minutes = 0.5\n").unwrap().map(|ttl| ttl.ms), Some(30_000));
+    for minutes in ["0", "-1", "1e12"] {
+        let refused = ttl(&format!("[threads]\nttl_minutes = {minutes}\n")).unwrap_err().to_string();
+        assert!(refused.contains("[threads] ttl_minutes"), "{refused}");
+    }
+}
+
+#[test]
 fn strangers_are_refused() {
     let mut config = Config::default();
     assert!(config.refuse_strangers().is_ok());

@@ -114,6 +114,49 @@ async fn a_run_that_was_asked_for_with_a_delay_begins_after_a_kill_once() {
 }
 
 #[tokio::test]
+async fn a_thread_ends_in_its_time_after_a_kill() {
+    let folder = folder();
+    let model = CountingModel::start().await;
+    let mut server = dev_with(&model, "?latency=10&tokens=4", folder.path()).await;
+    let said = json!({"messages": [{"role": "user", "content": "a b"}]});
+    let run = |thread: &str| json!({"input": said, "mode": "wait", "thread_id": thread});
+    // One falls due while the server is away, one after it is back, without a run and with one; one stays.
+    for (thread, seconds) in [("soon", 2.0), ("made", 8.0), ("ran", 8.0), ("stays", 3_600.0)] {
+        let (status, made) = post(&server, "/threads", &json!({"thread_id": thread, "ttl": seconds / 60.0})).await;
+        assert_eq!(status, 200, "{made}");
+    }
+    for thread in ["soon", "ran", "stays"] {
+        let (status, ran) = post(&server, "/graphs/chat/runs", &run(thread)).await;
+        assert_eq!(status, 200, "{ran}");
+    }
+    let used_at = tokio::time::Instant::now();
+    server.restart();
+    server.wait_until_ready().await;
+    for (thread, seconds) in [("soon", 2), ("ran", 8), ("made", 8)] {
+        let path = format!("/threads/{thread}");
+        while get(&server, &path).await.0 == 200 {
+            assert!(used_at.elapsed() < Duration::from_secs(60), "{thread} doesn't end: {}", server.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // It was made a little before, but used not.
+        let lived = used_at.elapsed() + Duration::from_millis(500);
+        assert!(thread == "made" || lived >= Duration::from_secs(seconds), "{thread} ended after {lived:?}");
+        assert_eq!(get(&server, &path).await.0, 404);
+    }
+    server.restart();
+    server.wait_until_ready().await;
+    for thread in ["soon", "made", "ran"] {
+        assert_eq!(get(&server, &format!("/threads/{thread}")).await.0, 404, "{thread} stays away");
+        let (status, ran) = post(&server, "/graphs/chat/runs", &run(thread)).await;
+        assert_eq!((status, ran["output"]["messages"].as_array().map(Vec::len)), (200, Some(2)), "{thread}: {ran}");
+    }
+    let (status, stays) = get(&server, "/threads/stays?include=ttl").await;
+    assert_eq!((status, &stays["ttl"]["ttl_minutes"]), (200, &json!(60.0)), "{stays}");
+    let (_, ran) = post(&server, "/graphs/chat/runs", &run("stays")).await;
+    assert_eq!(ran["output"]["messages"].as_array().map(Vec::len), Some(4), "{ran}");
+}
+
+#[tokio::test]
 async fn a_kill_leaves_a_whole_copy_of_a_thread_or_none() {
     let folder = folder();
     let model = CountingModel::start().await;

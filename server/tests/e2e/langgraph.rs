@@ -11,7 +11,7 @@ use crate::{
 const SDK: &str = "langgraph-sdk==0.4.14";
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 17] = [
+const CHECKS: [&str; 18] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -23,6 +23,7 @@ const CHECKS: [&str; 17] = [
     "copies_threads",
     "makes_a_thread_once",
     "prunes_threads",
+    "ends_threads",
     "undoes_runs",
     "keeps_only_the_last_checkpoint",
     "begins_later",

@@ -439,6 +439,44 @@ async def prunes_threads(client) -> None:
     await refused(client.threads.prune(threads[2:], strategy="keep_latest"), 501)
 
 
+async def ends_threads(client) -> None:
+    unused = await client.threads.create(ttl=0.02)
+    assert "ttl" not in unused, unused
+    asked = (await client.threads.create(ttl={"ttl": 60}))["thread_id"]
+    stays = (await client.threads.create())["thread_id"]
+    for thread in [asked, stays]:
+        await client.runs.wait(thread, "asker", input={"log": ["in"]})
+    shown = await client.threads.get(asked, include=["ttl"])
+    assert shown["status"] == "interrupted" and shown["ttl"]["strategy"] == "delete", shown
+    assert shown["ttl"]["ttl_minutes"] == 60 and shown["ttl"]["expires_at"] > shown["updated_at"], shown
+    assert "ttl" not in await client.threads.get(stays, include=["ttl"])
+    copy = (await client.threads.copy(asked))["thread_id"]
+    await client.threads.update(asked, metadata={"owner": "ann"}, ttl=0.03)
+    assert (await client.threads.get(asked, include=["ttl"]))["ttl"]["ttl_minutes"] == 0.03
+    for thread in [unused["thread_id"], asked]:
+        await gone(client, thread)
+        await refused(client.threads.get_state(thread), 404)
+    found = [found["thread_id"] for found in await client.threads.search(limit=1000)]
+    assert asked not in found and stays in found and copy in found, found
+    anew = await client.runs.wait(asked, "steps", input={"log": ["anew"]}, if_not_exists="create")
+    assert anew["log"] == ["anew", "a", "b"], anew
+    assert (await client.threads.get(asked))["metadata"].get("owner") is None
+    await refused(client.threads.create(ttl=0), 422)
+    await refused(client.threads.create(ttl={"ttl": 5, "strategy": "keep_latest"}), 501)
+
+
+async def gone(client, thread: str) -> None:
+    for _ in range(200):
+        try:
+            await client.threads.get(thread)
+        except Exception as error:
+            answer = getattr(error, "response", error)
+            assert answer.status_code == 404, error
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"the time of {thread} is over, and it is there")
+
+
 async def undoes_runs(client) -> None:
     thread = (await client.threads.create())["thread_id"]
     await client.runs.wait(thread, "steps", input={"log": ["in"]})
@@ -662,6 +700,7 @@ async def main() -> None:
         copies_threads,
         makes_a_thread_once,
         prunes_threads,
+        ends_threads,
         undoes_runs,
         keeps_only_the_last_checkpoint,
         begins_later,

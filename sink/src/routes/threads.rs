@@ -14,7 +14,7 @@ use graph::envelope::Key;
 use run_store::rows::{CheckpointRow, ThreadFilter};
 use schemas::http::List;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -43,9 +43,27 @@ pub async fn thread(
     State(shared): State<Arc<Shared>>,
     Tenant(tenant): Tenant,
     Path(thread_id): Path<String>,
+    query: Result<Query<ThreadQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
+    let Query(ThreadQuery { include }) = query?;
     let (state, checkpoint) = newest(&shared, &tenant, &thread_id).await?;
-    Ok(Json(snapshot::thread(&state, checkpoint.as_ref().map(|saved| &saved.checkpoint))))
+    let mut shown = snapshot::thread(&state, checkpoint.as_ref().map(|saved| &saved.checkpoint));
+    if let (Some(Included::Ttl), Some(ttl)) = (include, state.view.ttl) {
+        shown["ttl"] = json!(ttl);
+    }
+    Ok(Json(shown))
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ThreadQuery {
+    include: Option<Included>,
+}
+
+/// What is shown of a thread to whoever asks for it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Included {
+    Ttl,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, Principal},
+    event::TimeToLive,
     ids,
     task::{Call, CallId, LastToken, TaskPath, Usage, UsageSource},
     update::{Checkpointed, Ended, Happened, IssuedTask, RunStatus, StartedRun, TaskDone, Update},
@@ -128,6 +129,17 @@ impl Run {
             unsaved: false,
             passing: false,
         }))
+    }
+
+    /// As [`Run::started`], on a thread that ends by itself.
+    pub fn started_on_timed(&self, offset: u64, ttl: TimeToLive) -> UpdateRecord {
+        let mut record = self.started(offset);
+        for happened in &mut record.update.happened {
+            if let Happened::Started(started) = happened {
+                started.ttl = Some(ttl);
+            }
+        }
+        record
     }
 
     pub fn started(&self, offset: u64) -> UpdateRecord {
