@@ -17,8 +17,8 @@ use crate::{
     error::StoreError,
     position::Position,
     rows::{
-        ArchivedRow, CheckpointRow, Claim, Claimed, ItemKey, ItemRow, Micros, Namespace, Page, PageRequest, RunFilter,
-        RunRow, RunWrite, Sleeper, SpecRow, StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
+        ArchivedRow, CheckpointRow, Claim, Claimed, ItemKey, ItemRow, KeptValues, Micros, Namespace, Page, PageRequest,
+        RunFilter, RunRow, RunWrite, Sleeper, SpecRow, StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
     },
 };
 
@@ -46,7 +46,7 @@ pub trait Specs: Send + Sync {
     async fn versions(&self, name: &str) -> Result<Vec<SpecRow>>;
 }
 
-/// The fold's states. Orchestrator.
+/// The fold's states. Orchestrator; the sink reads what they cover, and name, before it prunes.
 #[async_trait]
 pub trait States: Send + Sync {
     async fn state(&self, partition: u32, key: &Key) -> Result<Option<StateRow>>;
@@ -92,7 +92,11 @@ pub trait Deletes: Send + Sync {
     /// A run of a thread as if it had never been, at the position that undid it: its row, its updates, the checkpoints that
     /// it made. Usage stays, and so does what the fold put away. May be repeated; one that was cut off must be.
     async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<()>;
-    /// Where the thread was deleted last: what was caused there or before and comes only now is late. Forgotten when
+    /// A thread's history, at the position that pruned it: checkpoints and updates that were written below it, what the fold put
+    /// away up to it, and values but those that are kept. What is written at the position stays, as do the thread's state and row
+    /// and the rows of its runs. May be repeated; one that was cut off must be.
+    async fn prune_thread(&self, tenant: &str, thread_id: &str, at: Position, kept: &KeptValues) -> Result<()>;
+    /// Where the thread was deleted or pruned last: what was caused there or before and comes only now is late. Forgotten when
     /// nothing can come any more.
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>>;
 }

@@ -1,5 +1,7 @@
 //! The rows that callers hand over and get back. Payloads are bytes (JSON) that the store never parses.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use graph::{
     envelope::{Key, Millis},
@@ -73,6 +75,21 @@ pub struct ArchivedRow {
     /// The record that put it away.
     pub position: Position,
     pub checkpoint: Bytes,
+}
+
+/// What stays of a thread's values when its history is pruned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptValues {
+    /// By name, or by what stands before the number of a piece.
+    pub named: BTreeSet<String>,
+    /// And all that was written later: what is on its way may name it.
+    pub written_before: Millis,
+}
+
+impl KeptValues {
+    pub(crate) fn names(&self, blob: &str) -> bool {
+        self.named.contains(blob.split_once('.').map_or(blob, |(name, _)| name))
+    }
 }
 
 /// Microseconds since 1970: items made in one millisecond keep their order.

@@ -35,6 +35,11 @@ const FOUND_BY: &[(Flaw, &str)] = &[
     (Flaw::RefreshWritesWhatWasRead, "a_refresh_brings_nothing_back"),
     (Flaw::DeletesAreForgotten, "where_a_thread_was_deleted_is_known"),
     (Flaw::UndoneRunsLeaveHistory, "a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it"),
+    (Flaw::PruningTakesTheLatest, "a_pruned_thread_keeps_what_was_written_anew"),
+    (Flaw::PruningForgetsSubgraphs, "a_pruned_thread_keeps_what_was_written_anew"),
+    (Flaw::PruningTakesNamedValues, "values_of_a_pruned_thread_stay_that_are_named_or_young"),
+    (Flaw::PruningTakesYoungValues, "values_of_a_pruned_thread_stay_that_are_named_or_young"),
+    (Flaw::DeletesAreForgotten, "what_follows_a_pruning_stays"),
     (Flaw::HalfABatchWritten, "a_thousand_runs_are_written_at_once"),
     (Flaw::UpdatesBeforeTheRest, "an_update_is_found_when_all_that_was_written_with_it_is"),
 ];

@@ -180,6 +180,7 @@ impl Process {
             log: Arc::clone(&self.parts.log),
             results: self.parts.store.clone(),
             deletes: self.parts.store.clone(),
+            states: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
             clock: Arc::clone(&self.clock),
             names: self.parts.names.clone(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_log::{EventLog, ProgressBoard};
 use graph::world::Clock;
-use run_store::{Blobs, Deletes, Results};
+use run_store::{Blobs, Deletes, Results, States};
 use schemas::topic::Names;
 
 /// Bounds and intervals. The defaults are those of production.
@@ -50,6 +50,9 @@ pub struct Config {
     pub retry_pause: (Duration, Duration),
     /// The longest that a wait may ask for.
     pub wait_max: Duration,
+    /// Values that were written within this time before their thread's history is pruned stay: longer than any record that
+    /// names one is on its way, or may be read again.
+    pub values_young: Duration,
     /// Rows of one page of a list, at most.
     pub page_max: u32,
 }
@@ -78,6 +81,7 @@ impl Default for Config {
             release_within: Duration::from_secs(4),
             retry_pause: (Duration::from_millis(50), Duration::from_secs(5)),
             wait_max: Duration::from_secs(600),
+            values_young: Duration::from_secs(3_600),
             page_max: 200,
         }
     }
@@ -90,6 +94,8 @@ pub struct Deps {
     pub results: Arc<dyn Results>,
     /// Forgets what clients delete, in order with the rows of results.
     pub deletes: Arc<dyn Deletes>,
+    /// What of the log the fold's states cover, and which values they name.
+    pub states: Arc<dyn States>,
     /// Values of updates and rows that are too large for them.
     pub blobs: Arc<dyn Blobs>,
     pub clock: Arc<dyn Clock>,

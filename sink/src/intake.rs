@@ -189,7 +189,11 @@ impl Intake {
             0
         });
         let shard = self.shared.live.open(partition, Shard::new(self.shared.limits(), tokens_from, next));
-        lock(&shard).catching_up = next < end;
+        {
+            let mut shard = lock(&shard);
+            shard.taken_over_at = self.shared.deps.clock.now();
+            shard.catching_up = next < end;
+        }
         let stop = CancellationToken::new();
         let read = tokens::read(Arc::clone(&self.shared), partition, Arc::clone(&shard), stop.clone());
         self.shared.tasks.spawn(read);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     live::Stored,
-    remove,
+    prune, remove,
     shared::{Backoff, Shared},
     thread::ThreadState,
     values::{self, Unread},
@@ -45,7 +45,7 @@ pub struct Found {
     pub thread: Option<Option<ThreadState>>,
     /// The update itself with its values.
     pub whole: Option<Arc<UpdateRecord>>,
-    /// Its thread was deleted after what it tells of: it comes again, and too late.
+    /// Its thread was deleted or pruned after what it tells of: it comes again, and too late.
     pub late: bool,
 }
 
@@ -90,8 +90,7 @@ async fn try_load(shared: &Shared, waits: &Waits, missing: Missing) -> Result<Fo
     let mut found = Found::default();
     if let (true, Some(thread_id)) = (missing.run, &envelope.thread_id) {
         let deleted = shared.deps.deletes.deleted(&envelope.tenant, thread_id).await?;
-        // The delete's own update stands where the thread was deleted.
-        found.late = !remove::deletes_thread(&waits.record) && deleted.is_some_and(|deleted| waits.position <= deleted);
+        found.late = deleted.is_some_and(|deleted| is_late(waits, deleted));
         if found.late {
             return Ok(found);
         }
@@ -104,6 +103,15 @@ async fn try_load(shared: &Shared, waits: &Waits, missing: Missing) -> Result<Fo
         found.thread = Some(listed_thread(shared, row).await?);
     }
     Ok(found)
+}
+
+/// Whether an update tells of what was there before its thread was deleted or pruned. What deletes or prunes it stands at that
+/// very position.
+fn is_late(waits: &Waits, deleted: Position) -> bool {
+    match prune::pruned(&waits.record) {
+        Some(_) => waits.position < deleted,
+        None => waits.position <= deleted && !remove::deletes_thread(&waits.record),
+    }
 }
 
 /// A thread's row, with its values.

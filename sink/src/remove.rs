@@ -14,6 +14,7 @@ use crate::{
     copy,
     live::{Shard, lock},
     load::{Found, Waits},
+    prune,
     shared::{Backoff, Shared},
 };
 
@@ -25,9 +26,9 @@ pub fn removes(record: &UpdateRecord) -> bool {
     deletes_thread(record) || undoes_run(record)
 }
 
-/// Whether the store has to be as it was told before, when the update is applied: something is taken away, or copied.
+/// Whether the store has to be as it was told before, when the update is applied: something is taken away, copied, or pruned.
 pub fn waits_for_store(record: &UpdateRecord) -> bool {
-    removes(record) || copy::copied_to(record).is_some()
+    removes(record) || copy::copied_to(record).is_some() || prune::pruned(record).is_some()
 }
 
 /// Whether an update says that its thread was deleted.
@@ -50,7 +51,7 @@ impl Found {
 }
 
 /// Returns when what the update at `offset` takes away has left the store, or what it copies is there, with every row of an update before it.
-pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64, waits: &Waits) {
+pub async fn after_all_before(shared: &Arc<Shared>, shard: &Mutex<Shard>, offset: u64, waits: &Waits) {
     while lock(shard).written < offset {
         tokio::time::sleep(WRITTEN_PAUSE).await;
     }
@@ -61,6 +62,13 @@ pub async fn after_all_before(shared: &Shared, shard: &Mutex<Shard>, offset: u64
     if let Some(to) = copy::copied_to(&waits.record) {
         while let Err(failed) = copy::copy_thread(shared, shard, waits, to).await {
             warn!(error = ?failed, "a thread can't be copied; its updates wait, and this is tried again");
+            backoff.pause().await;
+        }
+        return;
+    }
+    if let Some(stands) = prune::pruned(&waits.record) {
+        while let Err(failed) = prune::prune_thread(shared, shard, waits, stands).await {
+            warn!(error = ?failed, "a thread can't be pruned; its updates wait, and this is tried again");
             backoff.pause().await;
         }
         return;

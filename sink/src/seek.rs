@@ -16,6 +16,7 @@ use crate::{
     load,
     position::Position,
     shared::Shared,
+    values,
 };
 
 /// A run that nobody told of for this long is looked up: it may have ended before it was asked for.
@@ -46,6 +47,8 @@ pub enum Found {
     Nowhere,
     /// Read from the store, and complete.
     Over(Box<LiveRun>),
+    /// It is over, and its thread's history was pruned since: its view is all that is left.
+    Pruned(Bytes),
     /// It goes on: from now on it is in memory.
     InMemory,
 }
@@ -79,6 +82,7 @@ impl Seek {
             Found::Nowhere => Err(SeekError::NotFound(self.run_id)),
             Found::InMemory => self.join_known(after)?.ok_or(SeekError::NotFound(self.run_id)),
             Found::Over(mut run) => Ok(run.join(after, 1, Duration::ZERO)),
+            Found::Pruned(_) => Ok(Joined::Whole),
         }
     }
 
@@ -97,7 +101,7 @@ impl Seek {
             Some(stand) => Ok(stand),
             None => match self.find().await? {
                 Found::Nowhere => Err(SeekError::NotFound(self.run_id)),
-                Found::InMemory => Ok(None),
+                Found::InMemory | Found::Pruned(_) => Ok(None),
                 Found::Over(mut run) => Ok(run.stand(Duration::ZERO)),
             },
         }
@@ -129,8 +133,11 @@ impl Seek {
                 Err(_) => {}
             }
             let known = lock(&self.shard).run(self.run_id).is_some();
-            if !known && let Ok(Found::Over(run)) = self.find().await {
-                return waited(&run.view());
+            let found = if known { Ok(Found::InMemory) } else { self.find().await };
+            match found {
+                Ok(Found::Over(run)) => return waited(&run.view()),
+                Ok(Found::Pruned(view)) => return waited(&view),
+                Ok(Found::Nowhere | Found::InMemory) | Err(_) => {}
             }
         }
         end_of(ended, time.saturating_sub(began.elapsed())).await
@@ -139,7 +146,7 @@ impl Seek {
     /// Looks in the store.
     pub async fn find(&self) -> Result<Found, SeekError> {
         let stored = load::updates(&self.shared, &self.tenant, self.run_id).await?;
-        let Some((last, _)) = stored.last() else { return Ok(Found::Nowhere) };
+        let Some((last, _)) = stored.last() else { return self.find_view().await };
         let now = Instant::now();
         let record = Arc::clone(&last.record);
         if !record.update.status.is_terminal() {
@@ -150,6 +157,13 @@ impl Seek {
         let mut run = Box::new(LiveRun::new(&record, u64::MAX, now));
         stored.into_iter().for_each(|(stored, position)| run.apply(stored, position, now));
         Ok(Found::Over(run))
+    }
+
+    /// The view of a run of which no update is left.
+    async fn find_view(&self) -> Result<Found, SeekError> {
+        let row = self.shared.deps.results.run(&self.tenant, self.run_id).await?;
+        let Some(row) = row.filter(|row| row.status.is_terminal()) else { return Ok(Found::Nowhere) };
+        Ok(Found::Pruned(values::listed(&*self.shared.deps.blobs, row.view).await?))
     }
 
     /// Whether the run is in memory; another tenant's is not to be found.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    copy::Origin,
     outcome::{Outcomes, TaskOutcome},
+    rewrite::Origin,
     thread::ThreadState,
     time,
 };
@@ -23,7 +23,7 @@ use crate::{
 pub struct Saved {
     pub checkpoint: Checkpointed,
     pub run_id: Option<Uuid>,
-    /// It came with a thread that was copied.
+    /// It was written anew: with a thread that was copied, or when the history before it was pruned.
     pub origin: Option<Box<Origin>>,
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     copy,
     outcome::{self, Outcomes},
+    prune,
     run::RunState,
     run_error,
 };
@@ -71,6 +72,9 @@ pub struct ThreadView {
     /// How long it lives, as its last run was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<TimeToLive>,
+    /// Checkpoints before this one are forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<Uuid>,
     /// How things stood when the live run began: should it be undone, they stand so again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Before>>,
@@ -136,6 +140,11 @@ impl ThreadState {
         self.position = position;
         // Who is copied is as he was.
         if copy::copied_to(record).is_some() {
+            return;
+        }
+        if let Some(stands) = prune::pruned(record) {
+            let own = stands.iter().find(|at| at.ns.is_empty());
+            self.view.pruned = own.map(|at| at.checkpoint_id).or(self.view.pruned);
             return;
         }
         self.updated_at = record.update.at;

@@ -17,7 +17,7 @@ use graph::{
     update::{Edited, Ended, Happened, RunStatus},
 };
 use http::Response;
-use run_store::{Deletes, Position, StoreError};
+use run_store::{Deletes, Position, StoreError, rows::KeptValues};
 use schemas::{record::UpdateRecord, stream::Waited};
 use serde_json::{Value, json};
 use stage::{PARTITIONS, Run, Running, Stage, whole};
@@ -93,16 +93,17 @@ async fn what_comes_again_of_a_deleted_thread_brings_nothing_back() {
     let stage = Stage::open().await;
     let sink = stage.sink().await;
     let (run, id) = (run_on(1, "t"), run_on(2, "t"));
-    let records = [run.started(1), run.prepared(2), run.ended(3)].map(old);
-    for record in &records {
-        stage.put(&run, record.clone()).await;
+    let records = [run.started(1), run.prepared(2), run.ended(3)];
+    for record in records.clone().map(old) {
+        stage.put(&run, record).await;
     }
     stage.put(&id, old(delete(&id, 4))).await;
     let repeat = async |sink: &Running, n: u64| {
-        // An owner that has died is followed by one that appends its last updates again.
-        for record in &records {
-            stage.put(&run, record.clone()).await;
+        // An owner that has died is followed by one that appends its last updates again, soon or late.
+        for record in records.clone().into_iter().chain(records.clone().map(old)) {
+            stage.put(&run, record).await;
         }
+        stage.put(&id, delete(&id, 4)).await;
         stage.put(&id, old(delete(&id, 4))).await;
         let fence = fence(n, &run);
         stage.play(&fence).await;
@@ -256,6 +257,16 @@ impl Deletes for Refusing {
 
     async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
         self.store.delete_run(tenant, thread_id, run_id, at).await
+    }
+
+    async fn prune_thread(
+        &self,
+        tenant: &str,
+        thread_id: &str,
+        at: Position,
+        kept: &KeptValues,
+    ) -> Result<(), StoreError> {
+        self.store.prune_thread(tenant, thread_id, at, kept).await
     }
 
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {

@@ -84,7 +84,6 @@ pub(crate) struct ThreadsPrune {
     /// At most 1,000; those that don't exist are passed over.
     #[serde(default)]
     pub thread_ids: BTreeSet<String>,
-    /// `keep_latest` is not built yet.
     #[serde(default)]
     pub strategy: PruneStrategy,
 }
@@ -95,7 +94,8 @@ pub(crate) enum PruneStrategy {
     /// As `DELETE /threads/{thread_id}` for each.
     #[default]
     Delete,
-    // The thread and its newest checkpoint stay.
+    /// The thread goes on from its latest state, and its runs stay listed; its earlier checkpoints go. A thread that has a run
+    /// which isn't done is refused.
     KeepLatest,
 }
 

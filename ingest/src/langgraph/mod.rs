@@ -5,6 +5,7 @@ mod assistants;
 pub(crate) mod bodies;
 mod copy;
 mod made;
+mod prune;
 mod runs;
 mod search;
 mod server;
@@ -23,6 +24,7 @@ const TAG: &str = "langgraph";
 pub(crate) fn routes() -> Vec<Route> {
     let mut routes = threads::routes();
     routes.extend(copy::routes());
+    routes.extend(prune::routes());
     routes.extend(search::routes());
     routes.extend(runs::routes());
     routes.extend(state::routes());

@@ -4,7 +4,6 @@
 //! change nothing. Once it has a run, the sink knows it.
 
 use axum::{body::Body, extract::State, response::IntoResponse};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use graph::{envelope::GraphRef, event::Event};
 use http::{Method, StatusCode};
 use schemas::error::Code;
@@ -13,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     TAG,
-    bodies::{History, IfExists, PruneStrategy, Pruned, Thread, ThreadCreate, ThreadsPrune},
+    bodies::{History, IfExists, Thread, ThreadCreate},
     made::{Made, MadeBy},
     state::named,
     ttl,
@@ -24,7 +23,7 @@ use crate::{
     extract::{At, Params, rfc3339},
     ingest::Ingest,
     layers::Asked,
-    options::{check_metadata, check_thread_id, refuse_if},
+    options::{check_metadata, check_thread_id},
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
     runs::{json as json_bytes, json_of},
@@ -35,9 +34,6 @@ use crate::{
 
 const HISTORY_LIMIT_DEFAULT: u32 = 1;
 const HISTORY_LIMIT_MAX: u32 = 1_000;
-/// Threads that one request deletes.
-const PRUNED_MAX: usize = 1_000;
-const PRUNED_AT_ONCE: usize = 16;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -56,10 +52,6 @@ pub(crate) fn routes() -> Vec<Route> {
         route(Scope::Run, Method::DELETE, "/threads/{thread_id}", delete)
             .says(TAG, "Deletes a thread, and ends its runs.")
             .bare(204, "Nothing of it is left but what it cost."),
-        route(Scope::Run, Method::POST, "/threads/prune", prune)
-            .says(TAG, "Deletes threads, and ends their runs.")
-            .takes(Media::Json("ThreadsPrune"))
-            .answers(200, "How many there were.", Media::Json("Pruned")),
         route(Scope::Read, Method::GET, "/threads/{thread_id}/history", history)
             .says(TAG, "A thread's states, newest first.")
             .query(&[("limit", "At most so many; 1 unless told."), ("before", "Only states before this checkpoint.")])
@@ -143,28 +135,6 @@ async fn delete(State(ingest): State<Ingest>, At(thread): At<String>, asked: Ask
     check_thread_id(&thread).map_err(unprocessable)?;
     ingest.delete_thread(&asked, &thread).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// A few at a time: what was deleted before a failure stays deleted, and the same request goes on from there.
-async fn prune(State(ingest): State<Ingest>, asked: Asked, request: http::Request<Body>) -> Answer {
-    let ThreadsPrune { thread_ids, strategy } = body::compatible::<ThreadsPrune>(&ingest.config, request).await?;
-    refuse_if(strategy == PruneStrategy::KeepLatest, "strategy: keep_latest")?;
-    if thread_ids.len() > PRUNED_MAX {
-        let says = format!("thread_ids: at most {PRUNED_MAX} at once");
-        return Err(unprocessable(Refusal::new(Code::InvalidValue, says)));
-    }
-    thread_ids.iter().try_for_each(|thread| check_thread_id(thread)).map_err(unprocessable)?;
-    let (ingest, asked) = (&ingest, &asked);
-    let deleted = thread_ids.into_iter().map(|thread| async move {
-        match ingest.delete_thread(asked, &thread).await {
-            Ok(()) => Ok(1),
-            Err(refusal) if refusal.code() == Code::ThreadNotFound => Ok(0),
-            Err(refusal) => Err(refusal),
-        }
-    });
-    let deleted = stream::iter(deleted).buffer_unordered(PRUNED_AT_ONCE);
-    let pruned_count = deleted.try_fold(0, |sum, one| async move { Ok(sum + one) }).await?;
-    Ok(json_of(&Pruned { pruned_count }))
 }
 
 #[derive(Deserialize)]

@@ -276,10 +276,34 @@ async fn threads_are_pruned_one_by_one() {
         stage.get(&format!("/threads/{thread}")).await.expect(status);
     }
     assert_eq!(stage.post("/threads/prune", prune).await.expect(200).json(), json!({"pruned_count": 0}));
-    let other = json!({"thread_ids": ["kept"], "strategy": "keep_latest"});
-    assert!(stage.post("/threads/prune", other).await.expect(501).text.contains("keep_latest"));
     let many: Vec<String> = (0..1_001).map(|n| format!("t{n}")).collect();
     stage.post("/threads/prune", json!({"thread_ids": many})).await.expect(422);
+}
+
+#[tokio::test]
+async fn histories_are_forgotten_by_a_record_of_each_thread() {
+    let stage = Stage::new().await;
+    let run =
+        |said: &str, mode: &str, thread: &str| json!({"input": {"messages": said}, "mode": mode, "thread_id": thread});
+    for thread in ["t", "u"] {
+        stage.post("/graphs/support/runs", run("x", "wait", thread)).await.expect(200);
+    }
+    stage.post("/threads", json!({"thread_id": "made"})).await.expect(200);
+    let prune = |threads: &[&str]| json!({"thread_ids": threads, "strategy": "keep_latest"});
+    let answer = stage.post("/threads/prune", prune(&["t", "nobody", "made", "u"])).await.expect(200).json();
+    assert_eq!(answer, json!({"pruned_count": 3}));
+    let mut records = stage.records().await;
+    records.retain(|(_, record)| record.event == Event::ThreadPruned);
+    let mut pruned: Vec<_> = records.iter().filter_map(|(_, record)| record.envelope.thread_id.as_deref()).collect();
+    pruned.sort_unstable();
+    assert_eq!(pruned, ["t", "u"], "a thread without a run has no history");
+    for (partition, record) in &records {
+        assert_eq!(u32::from(graph::ids::partition_of(record.envelope.run_id)), *partition);
+    }
+    stage.get("/threads/t").await.expect(200);
+    stage.post("/graphs/support/runs", run("slow", "background", "b")).await.expect(202);
+    let busy = stage.post("/threads/prune", prune(&["b"])).await.expect(409);
+    assert!(busy.text.contains("in-flight"), "{}", busy.text);
 }
 
 #[tokio::test]

@@ -247,6 +247,14 @@ fn apply(runs: &mut Runs, record: &RunsRecord) {
                 runs.insert(key, RunView { run_id, thread_id: None, status: RunStatus::Success, ..before });
             }
         }
+        Event::ThreadPruned => {
+            let of_thread = |view: &&RunView| view.thread_id == envelope.thread_id;
+            let before = runs.values().find(of_thread).expect("a thread is pruned that had a run").clone();
+            let (run_id, busy) = (key.1.clone(), before.status == RunStatus::Running);
+            let error = busy.then(|| ErrorBody::new(Code::ThreadBusy, "the thread has a run").error);
+            let status = if busy { RunStatus::Error } else { RunStatus::Success };
+            runs.insert(key, RunView { run_id, thread_id: None, status, error, ..before });
+        }
         Event::ThreadCopied { to } => {
             let of_thread = |view: &&RunView| view.thread_id == envelope.thread_id;
             let before = runs.values().find(of_thread).expect("a thread is copied that had a run").clone();

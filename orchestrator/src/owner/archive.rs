@@ -208,3 +208,43 @@ pub(super) fn archived_row(
         checkpoint: text,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use run_store::EmbeddedStore;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_put_away_before_a_pruning_is_not_found_though_it_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(folder.path(), run_store::embedded::Config::default()).await.expect("a store");
+        let key = Key::thread("default", "t");
+        let at = |offset| Position::new(0, offset).expect("a position");
+        let row = |ns: &str, id: u128, offset| ArchivedRow {
+            owner: key.clone(),
+            ns: ns.to_owned(),
+            checkpoint_id: Uuid::from_u128(id),
+            position: at(offset),
+            checkpoint: Bytes::from_static(b"{}"),
+        };
+        // The second one is the newest before the pruning at 7, left by a run that was undone.
+        let rows = [row("sub", 3, 5), row("sub", 4, 6), row("", 9, 5), row("sub", 3, 8), row("", 9, 12)];
+        store.put_archived(&rows).await.expect("they are stored");
+        let before = Wanted::Before { ns: "sub".to_owned(), id: Uuid::from_u128(5) };
+        for (wanted, forgotten, below, expect) in [
+            (before.clone(), None, 20, Some((4, 6))),
+            (before.clone(), Some(7), 20, Some((3, 8))),
+            (before, Some(7), 8, None),
+            (Wanted::Checkpoint(Uuid::from_u128(9)), None, 12, Some((9, 5))),
+            (Wanted::Checkpoint(Uuid::from_u128(9)), Some(7), 12, None),
+            (Wanted::Checkpoint(Uuid::from_u128(9)), Some(7), 13, Some((9, 12))),
+        ] {
+            let found =
+                stored(&*store, &key, &wanted, (forgotten.map(at), at(below))).await.expect("the store answers");
+            let found = found.map(|row| (row.checkpoint_id.as_u128(), row.position.offset()));
+            assert_eq!(found, expect, "{wanted:?} after {forgotten:?} below {below}");
+        }
+    }
+}

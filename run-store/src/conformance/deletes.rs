@@ -5,13 +5,13 @@ use bytes::Bytes;
 use super::bench::{Bench, Outcome, holds, position, same, update, write_of};
 use crate::rows::{PageRequest, RunFilter, RunWrite, ThreadFilter};
 
-const ALL: PageRequest = PageRequest { limit: 100, cursor: None };
-const HASH: &str = "00ff";
+pub(super) const ALL: PageRequest = PageRequest { limit: 100, cursor: None };
+pub(super) const HASH: &str = "00ff";
 /// The number of a run's edit, above its own.
-const EDIT: u64 = 50;
+pub(super) const EDIT: u64 = 50;
 
 /// Rows of every kind, at positions 101 to 109.
-async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
+pub(super) async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
     let key = bench.key(thread);
     let mut run = bench.run(n);
     (run.thread_id, run.user) = (Some(thread.to_owned()), Some("ada".to_owned()));
@@ -41,7 +41,7 @@ async fn begin(bench: &Bench<'_>, thread: &str, n: u64) -> Outcome {
 }
 
 /// How much of a thread there is: by kind of row.
-async fn found(bench: &Bench<'_>, thread: &str, n: u64) -> Result<Vec<usize>, super::Failure> {
+pub(super) async fn found(bench: &Bench<'_>, thread: &str, n: u64) -> Result<Vec<usize>, super::Failure> {
     let (store, key, tenant, run) = (&bench.store, bench.key(thread), bench.tenant(), bench.run(n).run_id);
     let of_thread = RunFilter { thread_id: Some(thread.to_owned()), ..RunFilter::default() };
     let mut found = vec![
@@ -63,7 +63,7 @@ async fn found(bench: &Bench<'_>, thread: &str, n: u64) -> Result<Vec<usize>, su
     Ok(found)
 }
 
-const WHOLE: [usize; 13] = [1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 2, 1, 1];
+pub(super) const WHOLE: [usize; 13] = [1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 2, 1, 1];
 const GONE: [usize; 13] = [0; 13];
 
 pub(super) async fn a_deleted_thread_leaves_nothing(bench: &mut Bench<'_>) -> Outcome {

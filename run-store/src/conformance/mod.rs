@@ -14,6 +14,7 @@ mod items;
 mod lists;
 mod paging;
 mod positions;
+mod prunes;
 mod specs;
 mod states;
 mod tenants;
@@ -146,6 +147,11 @@ pub const CASES: &[Case] = cases! {
         where_a_thread_was_deleted_is_known
         a_run_that_was_undone_leaves_nothing_and_takes_nothing_with_it
         what_comes_late_of_a_deleted_thread_stays_away;
+    prunes:
+        a_pruned_thread_keeps_what_was_written_anew
+        what_follows_a_pruning_stays
+        a_pruned_thread_takes_no_other_with_it
+        values_of_a_pruned_thread_stay_that_are_named_or_young;
     items:
         an_item_comes_back_whole
         a_put_replaces_an_item_and_keeps_its_beginning

@@ -16,8 +16,8 @@ impl Blobs for EmbeddedStore {
         let write = self.write(value.len(), move |connection| {
             connection
                 .prepare_cached(
-                    "INSERT INTO blobs (owner, hash, value) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (owner, hash) DO UPDATE SET value = excluded.value",
+                    "INSERT INTO blobs (owner, hash, value, written_at) VALUES (?1, ?2, ?3, unixepoch() * 1000)
+                     ON CONFLICT (owner, hash) DO UPDATE SET value = excluded.value, written_at = excluded.written_at",
                 )?
                 .execute(params![owner.as_str(), hash, value.as_ref()])?;
             Ok(())

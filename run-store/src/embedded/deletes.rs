@@ -1,4 +1,4 @@
-//! All that is known of a thread, gone in one transaction.
+//! All that is known of a thread, or its history, gone in one transaction.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,10 @@ use super::{
     EmbeddedStore, checkpoints,
     states::{position, stored},
 };
-use crate::{contract::Deletes, error::StoreError, metrics::observe, packed::unpack_checkpoints, position::Position};
+use crate::{
+    contract::Deletes, error::StoreError, metrics::observe, packed::unpack_checkpoints, position::Position,
+    rows::KeptValues,
+};
 
 #[async_trait]
 impl Deletes for EmbeddedStore {
@@ -28,6 +31,18 @@ impl Deletes for EmbeddedStore {
         observe("delete_run", write).await
     }
 
+    async fn prune_thread(
+        &self,
+        tenant: &str,
+        thread_id: &str,
+        at: Position,
+        kept: &KeptValues,
+    ) -> Result<(), StoreError> {
+        let (tenant, thread_id, kept) = (tenant.to_owned(), thread_id.to_owned(), kept.clone());
+        let write = self.write(1024, move |connection| prune_thread(connection, (&tenant, &thread_id), at, &kept));
+        observe("prune_thread", write).await
+    }
+
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
         let key = Key::thread(tenant, thread_id);
         let read = self.readers.read(move |connection| {
@@ -41,13 +56,7 @@ impl Deletes for EmbeddedStore {
 fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
     let (key, at) = (Key::thread(tenant, thread_id), stored(at));
     let owner = key.as_str();
-    connection
-        .prepare_cached(
-            "INSERT INTO deleted_threads (owner, position) VALUES (?1, ?2)
-             ON CONFLICT (owner) DO UPDATE SET position = excluded.position, expires_at = NULL
-             WHERE excluded.position > position",
-        )?
-        .execute(params![owner, at])?;
+    note_deleted(connection, owner, at)?;
     // As every delete of a state: it leaves its position, and loses to a write there.
     connection
         .prepare_cached(
@@ -68,12 +77,7 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
     connection
         .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position <= ?2")?
         .execute(params![owner, at])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM updates WHERE tenant = ?1 AND run_id IN
-                 (SELECT run_id FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3)",
-        )?
-        .execute(params![tenant, thread_id, at])?;
+    delete_updates_of_runs(connection, tenant, thread_id, at)?;
     connection
         .prepare_cached("DELETE FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
         .execute(params![tenant, thread_id, at])?;
@@ -81,6 +85,59 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
         .prepare_cached("DELETE FROM threads WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
         .execute(params![tenant, thread_id, at])?;
     connection.prepare_cached("DELETE FROM blobs WHERE owner = ?1")?.execute([owner])?;
+    Ok(())
+}
+
+fn note_deleted(connection: &Connection, owner: &str, at: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO deleted_threads (owner, position) VALUES (?1, ?2)
+             ON CONFLICT (owner) DO UPDATE SET position = excluded.position, expires_at = NULL
+             WHERE excluded.position > position",
+        )?
+        .execute(params![owner, at])?;
+    Ok(())
+}
+
+fn prune_thread(
+    connection: &Connection,
+    (tenant, thread_id): (&str, &str),
+    at: Position,
+    kept: &KeptValues,
+) -> Result<(), StoreError> {
+    let (key, at) = (Key::thread(tenant, thread_id), stored(at));
+    let owner = key.as_str();
+    note_deleted(connection, owner, at)?;
+    connection
+        .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
+        .execute(params![owner, at])?;
+    for id in makers(connection, tenant, &key, at - 1)? {
+        connection
+            .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
+            .execute(params![tenant, id.as_bytes()])?;
+    }
+    connection
+        .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position < ?2")?
+        .execute(params![owner, at])?;
+    delete_updates_of_runs(connection, tenant, thread_id, at)?;
+    let mut query = connection.prepare_cached("SELECT hash FROM blobs WHERE owner = ?1 AND written_at < ?2")?;
+    let old = query.query_map(params![owner, kept.written_before], |row| row.get::<_, String>(0))?;
+    let old: Vec<String> = old.collect::<Result<_, _>>()?;
+    for hash in old.iter().filter(|hash| !kept.names(hash)) {
+        connection
+            .prepare_cached("DELETE FROM blobs WHERE owner = ?1 AND hash = ?2")?
+            .execute([owner, hash.as_str()])?;
+    }
+    Ok(())
+}
+
+fn delete_updates_of_runs(connection: &Connection, tenant: &str, thread_id: &str, at: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM updates WHERE tenant = ?1 AND run_id IN
+                 (SELECT run_id FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3)",
+        )?
+        .execute(params![tenant, thread_id, at])?;
     Ok(())
 }
 

@@ -65,13 +65,13 @@ impl ScyllaStore {
         id: Uuid,
     ) -> Result<Option<CheckpointRow>, StoreError> {
         let spans = self.spans(owner, ns).await?;
+        let mut newest: Option<CheckpointRow> = None;
         for span in spans.iter().filter(|span| span.first <= id && id <= span.last) {
             let rows = self.piece(owner, ns, span).await?;
-            if let Some(row) = rows.into_iter().find(|row| row.checkpoint_id == id) {
-                return Ok(Some(row));
-            }
+            let found = rows.into_iter().find(|row| row.checkpoint_id == id);
+            newest = newest.into_iter().chain(found).max_by_key(|row| row.position);
         }
-        Ok(None)
+        Ok(newest)
     }
 
     /// In descending order of the last id.

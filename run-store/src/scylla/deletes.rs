@@ -1,19 +1,24 @@
-//! All that is known of a thread. Rows of positioned tables go at the position; what names a deleted run shows nothing.
+//! All that is known of a thread, or its history. Rows of positioned tables go at the position; what names a deleted run shows nothing.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use futures_util::{TryStreamExt, stream};
-use graph::envelope::Key;
+use graph::envelope::{Key, Millis};
 use uuid::Uuid;
 
 use super::{ScyllaStore, connect::IN_FLIGHT_MAX, days::day_of, states::position};
-use crate::{contract::Deletes, error::StoreError, metrics::observe, position::Position, stored::uuid};
+use crate::{
+    contract::Deletes, error::StoreError, metrics::observe, position::Position, rows::KeptValues, stored::uuid,
+};
 
 /// Where the archive says that its thread was deleted: no graph's namespace begins so.
 const DELETED_NS: &str = "|deleted";
 /// Longer than the log keeps what may be read again.
 const DELETED_KEPT_SECONDS: i32 = 8 * 24 * 60 * 60;
+
+/// From when a value is listed until all of it is written.
+const WRITING_MS: Millis = 10 * 60 * 1000;
 
 #[async_trait]
 impl Deletes for ScyllaStore {
@@ -23,6 +28,16 @@ impl Deletes for ScyllaStore {
 
     async fn delete_run(&self, tenant: &str, thread_id: &str, run_id: Uuid, at: Position) -> Result<(), StoreError> {
         observe("delete_run", self.delete_one_run(tenant, thread_id, run_id, at)).await
+    }
+
+    async fn prune_thread(
+        &self,
+        tenant: &str,
+        thread_id: &str,
+        at: Position,
+        kept: &KeptValues,
+    ) -> Result<(), StoreError> {
+        observe("prune_thread", self.prune(tenant, thread_id, at, kept)).await
     }
 
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {
@@ -42,7 +57,7 @@ impl ScyllaStore {
         self.delete_sleeper_of(&key, stamp).await?;
         self.execute(&self.statements.delete_state, (stamp, owner)).await?;
         self.execute(&self.statements.delete_archived, (stamp, owner)).await?;
-        self.delete_history_of(tenant, &key, at).await?;
+        self.delete_history_of(tenant, &key, |position| position <= at).await?;
         self.delete_runs_of(tenant, thread_id, at).await?;
         self.delete_blobs_of(owner).await?;
         if let Some(row) = self.find_thread(tenant, thread_id).await?.filter(|row| row.position <= at) {
@@ -53,10 +68,31 @@ impl ScyllaStore {
             }
         }
         self.execute(&self.statements.delete_thread, (stamp, tenant, thread_id)).await?;
+        self.note_deleted(owner, at).await
+    }
+
+    async fn note_deleted(&self, owner: &str, at: Position) -> Result<(), StoreError> {
         let (nil, raw, empty) = (Uuid::nil(), at.as_u64() as i64, [0_u8; 0].as_slice());
         let id = nil.as_bytes().as_slice();
         let values = (owner, DELETED_NS, id, raw, empty, at.write_timestamp(), DELETED_KEPT_SECONDS);
         self.execute(&self.statements.put_deleted, values).await
+    }
+
+    async fn prune(&self, tenant: &str, thread_id: &str, at: Position, kept: &KeptValues) -> Result<(), StoreError> {
+        let key = Key::thread(tenant, thread_id);
+        self.execute(&self.statements.delete_archived, (at.delete_timestamp(), key.as_str())).await?;
+        self.delete_history_of(tenant, &key, |position| position < at).await?;
+        let runs = self.runs_of(tenant, thread_id).await?;
+        stream::iter(runs.into_iter().map(Ok))
+            .try_for_each_concurrent(IN_FLIGHT_MAX / 4, |run_id| async move {
+                match self.find_run(tenant, run_id).await? {
+                    Some(row) if row.position > at => Ok(()),
+                    _ => self.execute(&self.statements.delete_updates, (tenant, run_id.as_bytes().as_slice())).await,
+                }
+            })
+            .await?;
+        self.delete_old_blobs_of(key.as_str(), kept).await?;
+        self.note_deleted(key.as_str(), at).await
     }
 
     async fn delete_sleeper_of(&self, key: &Key, stamp: i64) -> Result<(), StoreError> {
@@ -69,12 +105,17 @@ impl ScyllaStore {
     }
 
     /// Checkpoints, and the updates of the runs and edits that made them: an edit is on no list.
-    async fn delete_history_of(&self, tenant: &str, owner: &Key, at: Position) -> Result<(), StoreError> {
+    async fn delete_history_of(
+        &self,
+        tenant: &str,
+        owner: &Key,
+        goes: impl Fn(Position) -> bool + Copy,
+    ) -> Result<(), StoreError> {
         let listed: Vec<(String,)> = self.all(&self.statements.find_namespaces, (owner.as_str(),)).await?;
         let all = listed.into_iter().map(|(ns,)| ns).chain([String::new()]);
         stream::iter(all.map(Ok))
             .try_for_each_concurrent(IN_FLIGHT_MAX / 4, |ns| async move {
-                if self.delete_checkpoints_of(tenant, owner, &ns, at).await? && !ns.is_empty() {
+                if self.delete_checkpoints_of(tenant, owner, &ns, goes).await? && !ns.is_empty() {
                     self.execute(&self.statements.delete_namespace, (owner.as_str(), &ns)).await?;
                 }
                 Ok(())
@@ -88,12 +129,12 @@ impl ScyllaStore {
         tenant: &str,
         owner: &Key,
         ns: &str,
-        at: Position,
+        goes: impl Fn(Position) -> bool,
     ) -> Result<bool, StoreError> {
         let mut all = true;
         for span in self.spans(owner, ns).await? {
             let rows = self.piece(owner, ns, &span).await?;
-            if rows.iter().any(|row| row.position > at) {
+            if rows.iter().any(|row| !goes(row.position)) {
                 all = false;
                 continue;
             }
@@ -107,9 +148,13 @@ impl ScyllaStore {
         Ok(all)
     }
 
-    async fn delete_runs_of(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
+    async fn runs_of(&self, tenant: &str, thread_id: &str) -> Result<Vec<Uuid>, StoreError> {
         let runs: Vec<(Vec<u8>,)> = self.all(&self.statements.find_all_by_thread, (tenant, thread_id)).await?;
-        let runs: Vec<Uuid> = runs.iter().map(|(id,)| uuid(id)).collect::<Result<_, _>>()?;
+        runs.iter().map(|(id,)| uuid(id)).collect()
+    }
+
+    async fn delete_runs_of(&self, tenant: &str, thread_id: &str, at: Position) -> Result<(), StoreError> {
+        let runs = self.runs_of(tenant, thread_id).await?;
         stream::iter(runs.into_iter().map(Ok))
             .try_for_each_concurrent(IN_FLIGHT_MAX / 4, |run_id| async move {
                 if self.find_run(tenant, run_id).await?.is_some_and(|row| row.position > at) {
@@ -160,5 +205,18 @@ impl ScyllaStore {
             })
             .await?;
         self.execute(&self.statements.delete_blobs_of, (owner,)).await
+    }
+
+    /// A value that is written anew meanwhile stays: the delete stands in time before that.
+    async fn delete_old_blobs_of(&self, owner: &str, kept: &KeptValues) -> Result<(), StoreError> {
+        let stamp = |at: Millis| at.max(1) * 1_000;
+        let (before, listed_before) = (stamp(kept.written_before), stamp(kept.written_before - WRITING_MS));
+        let hashes: Vec<(String,)> = self.all(&self.statements.find_blobs_of, (owner,)).await?;
+        stream::iter(hashes.into_iter().map(|(hash,)| hash).filter(|hash| !kept.names(hash)).map(Ok))
+            .try_for_each_concurrent(IN_FLIGHT_MAX, |hash| async move {
+                self.execute(&self.statements.delete_old_blob, (before, owner, &hash)).await?;
+                self.execute(&self.statements.delete_old_blob_of, (listed_before, owner, &hash)).await
+            })
+            .await
     }
 }

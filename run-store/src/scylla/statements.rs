@@ -78,6 +78,8 @@ statements! {
     put_blob_of: "INSERT INTO blobs_by_owner (owner, hash) VALUES (?, ?)";
     find_blobs_of: "SELECT hash FROM blobs_by_owner WHERE owner = ?";
     delete_blob: "DELETE FROM blobs WHERE owner = ? AND hash = ?";
+    delete_old_blob: "DELETE FROM blobs USING TIMESTAMP ? WHERE owner = ? AND hash = ?";
+    delete_old_blob_of: "DELETE FROM blobs_by_owner USING TIMESTAMP ? WHERE owner = ? AND hash = ?";
     delete_blobs_of: "DELETE FROM blobs_by_owner WHERE owner = ?";
 
     put_blob: "INSERT INTO blobs (owner, hash, n, total, value) VALUES (?, ?, ?, ?, ?)";

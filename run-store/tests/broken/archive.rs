@@ -1,10 +1,12 @@
 //! An archive that a replay can't rely on, and deletes that take too little or too much.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
-use graph::envelope::Key;
+use graph::envelope::{Key, Millis};
 use run_store::{
     Archive, Deletes, Position, StoreError,
-    rows::{ArchivedRow, RunWrite},
+    rows::{ArchivedRow, KeptValues, RunWrite},
 };
 use uuid::Uuid;
 
@@ -66,6 +68,32 @@ impl Deletes for BrokenStore {
         history.retain(|row| row.run_id == run_id);
         let write = RunWrite { tenant: tenant.to_owned(), run_id, checkpoints: history, ..RunWrite::default() };
         self.inner.write(vec![write].into()).await
+    }
+
+    async fn prune_thread(
+        &self,
+        tenant: &str,
+        thread_id: &str,
+        at: Position,
+        kept: &KeptValues,
+    ) -> Result<(), StoreError> {
+        let at = if self.is(Flaw::PruningTakesTheLatest) { Position::from_u64(at.as_u64() + 1) } else { at };
+        let kept = match self.flaw {
+            Some(Flaw::PruningTakesNamedValues) => KeptValues { named: BTreeSet::new(), ..kept.clone() },
+            Some(Flaw::PruningTakesYoungValues) => KeptValues { written_before: Millis::MAX / 4_000, ..kept.clone() },
+            _ => kept.clone(),
+        };
+        let key = Key::thread(tenant, thread_id);
+        let history = self.inner.checkpoints(&key, "child:1", None, 100).await?;
+        self.inner.prune_thread(tenant, thread_id, at, &kept).await?;
+        match history.first().filter(|_| self.is(Flaw::PruningForgetsSubgraphs)) {
+            Some(first) => {
+                let run_id = first.run_id;
+                let write = RunWrite { tenant: tenant.to_owned(), run_id, checkpoints: history, ..RunWrite::default() };
+                self.inner.write(vec![write].into()).await
+            }
+            None => Ok(()),
+        }
     }
 
     async fn deleted(&self, tenant: &str, thread_id: &str) -> Result<Option<Position>, StoreError> {

@@ -55,6 +55,10 @@ pub enum Flaw {
     RefreshWritesWhatWasRead,
     DeletesAreForgotten,
     UndoneRunsLeaveHistory,
+    PruningTakesTheLatest,
+    PruningForgetsSubgraphs,
+    PruningTakesNamedValues,
+    PruningTakesYoungValues,
 }
 
 pub struct BrokenStore {

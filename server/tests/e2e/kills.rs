@@ -207,3 +207,49 @@ async fn a_kill_leaves_a_whole_copy_of_a_thread_or_none() {
 async fn collect(response: reqwest::Response) -> Vec<Event> {
     read_events(response).await.0
 }
+
+#[tokio::test]
+async fn a_kill_leaves_the_history_of_a_thread_or_where_it_stands() {
+    let folder = folder();
+    let model = CountingModel::start().await;
+    let mut server = dev_with(&model, "?latency=10&tokens=4", folder.path()).await;
+    let mut random = Seeded::new(seed());
+    let run = |text: &str| {
+        // Values that stand beside the log.
+        let said = format!("{text} {}", "x ".repeat(20_000));
+        json!({"input": {"messages": [{"role": "user", "content": said}]}, "mode": "wait", "thread_id": "t"})
+    };
+    let history = async |server: &Process| {
+        let (status, shown) = get(server, "/threads/t/history?limit=100").await;
+        assert_eq!(status, 200, "{shown}");
+        shown.as_array().expect("a list").clone()
+    };
+    let prune = json!({"thread_ids": ["t"], "strategy": "keep_latest"});
+    let mut said = 0;
+    for n in 0..kills() {
+        let (status, ran) = post(&server, "/graphs/chat/runs", &run(&n.to_string())).await;
+        assert_eq!(status, 200, "{ran}");
+        said += 2;
+        let whole = history(&server).await;
+        let (_, before) = get(&server, "/threads/t/state").await;
+        assert_eq!(before["values"]["messages"].as_array().map(Vec::len), Some(said), "{before}");
+        let pruning = reqwest::Client::new().post(server.url("/threads/prune")).json(&prune).send();
+        // It is cut off, or not: it waits until the state is stored, which takes a second or so.
+        let told = tokio::time::timeout(Duration::from_millis(random.below(2_000)), pruning).await;
+        server.restart();
+        server.wait_until_ready().await;
+        for _ in 0..5 {
+            let (_, state) = get(&server, "/threads/t/state").await;
+            assert_eq!(state, before, "kill {n}");
+            let left = history(&server).await;
+            assert!(left == whole || left == whole[..1], "kill {n}: {} of {}", left.len(), whole.len());
+            assert!(told.is_err() || left.len() == 1, "kill {n}: what was pruned comes back");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let (status, pruned) = post(&server, "/threads/prune", &prune).await;
+        assert_eq!((status, &pruned), (200, &json!({"pruned_count": 1})));
+        assert_eq!(history(&server).await, whole[..1], "kill {n}");
+    }
+    let (_, runs) = get(&server, "/threads/t/runs?limit=100").await;
+    assert_eq!(runs.as_array().map(Vec::len), Some(kills() as usize), "{runs}");
+}

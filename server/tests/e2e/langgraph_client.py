@@ -436,7 +436,82 @@ async def prunes_threads(client) -> None:
     for thread in threads[:2]:
         await refused(client.threads.get(thread), 404)
     assert (await client.threads.get_state(threads[2]))["values"]["log"] == ["in", "a", "b"]
-    await refused(client.threads.prune(threads[2:], strategy="keep_latest"), 501)
+    for graph in ["asker", "nested", "remembering"]:
+        await forgets_history(client, graph)
+    busy = await client.runs.create(threads[2], "slow", input={"log": ["busy"]})
+    await refused(client.threads.prune(threads[2:], strategy="keep_latest"), 409)
+    await client.runs.cancel(threads[2], busy["run_id"], wait=True)
+    made = (await client.threads.create())["thread_id"]
+    assert await client.threads.prune([made, nobody], strategy="keep_latest") == {"pruned_count": 1}
+    assert await client.threads.get_history(made) == []
+
+
+async def forgets_history(client, graph: str) -> None:
+    async def begun() -> str:
+        thread = (await client.threads.create())["thread_id"]
+        await client.runs.wait(thread, graph, input={"log": ["x" * 50_000]})
+        await client.runs.wait(thread, graph, command={"resume": "first"})
+        await client.runs.wait(thread, graph, input={"log": ["again"]})
+        return thread
+
+    async def look(of: str) -> list:
+        return [
+            await client.threads.get(of),
+            await client.threads.get_state(of, subgraphs=True),
+            [run["status"] for run in await client.runs.list(of)],
+        ]
+
+    async def history(of: str, **asked) -> list:
+        return await client.threads.get_history(of, limit=50, **asked)
+
+    async def says(doing, word: str) -> None:
+        try:
+            await doing
+        except Exception as refused:
+            said = getattr(refused, "response", None)
+            assert word in str(refused) or (said is not None and word in said.text), refused
+            return
+        raise AssertionError(f"nobody said {word}")
+
+    thread, other = await begun(), await begun()
+    before, past = await look(thread), await history(thread)
+    assert len(past) >= 6 and len(before[2]) == 3, (len(past), before[2])
+    for _ in range(2 if graph == "asker" else 1):
+        assert await client.threads.prune([thread], strategy="keep_latest") == {"pruned_count": 1}
+        assert await look(thread) == before
+        assert await history(thread) == past[:1]
+    if graph != "asker":
+        inside = before[1]["tasks"][0]["state"]["checkpoint"]["checkpoint_ns"]
+        assert len(await history(thread, checkpoint={"checkpoint_ns": inside})) == 1
+    for gone in [past[1]["checkpoint_id"], past[-1]["checkpoint_id"]]:
+        await says(client.threads.get_state(thread, checkpoint_id=gone), "pruned")
+        await says(client.threads.update_state(thread, {"log": ["x"]}, checkpoint_id=gone, as_node="a"), "pruned")
+        await says(client.runs.wait(thread, graph, input=None, checkpoint_id=gone), "pruned")
+    assert len(await history(thread)) == 1
+
+    # It goes on as one whose history is whole, and so does its copy.
+    copy = (await client.threads.copy(thread))["thread_id"]
+    assert len(await history(copy)) == 1
+    await says(client.runs.wait(copy, graph, input=None, checkpoint_id=past[-1]["checkpoint_id"]), "pruned")
+
+    async def goes_on(of: str) -> list:
+        seen = [await client.runs.wait(of, graph, command={"resume": "on"})]
+        await client.runs.wait(of, graph, input={"log": ["more"]})
+        seen.append(await client.runs.wait(of, graph, command={"resume": "and on"}))
+        await client.threads.update_state(of, {"log": ["edit"]}, as_node="a")
+        seen.append((await client.threads.get_state(of))["values"])
+        return seen
+
+    expected = await goes_on(other)
+    assert await goes_on(thread) == expected
+    assert await goes_on(copy) == expected
+    # What it stood at has a successor now: a run may go back there, and no further.
+    stood = past[0]["checkpoint_id"]
+    assert (await history(thread))[-1]["checkpoint_id"] == stood
+    await client.runs.wait(thread, graph, input=None, checkpoint_id=stood)
+    for of in [thread, copy]:
+        await client.threads.delete(of)
+        await refused(client.threads.get(of), 404)
 
 
 async def ends_threads(client) -> None:

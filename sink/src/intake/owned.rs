@@ -335,6 +335,7 @@ fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
         && (number > 1
             || removal
             || shared.deps.clock.now() - record.update.at > MAYBE_REPEATED_AFTER_MS
+            || is_of_before(shard, record)
             || shard.was_here_lately(record.envelope.run_id));
     let thread = record.envelope.thread_id.as_ref().is_some_and(|thread_id| {
         !remove::deletes_thread(record)
@@ -342,6 +343,12 @@ fn missing(shared: &Shared, shard: &Shard, update: &Update) -> Missing {
             && !shard.threads.contains_key(&(record.envelope.tenant.clone(), thread_id.clone()))
     });
     Missing { run, thread, values, removal }
+}
+
+/// Whether a thread's update may have been told before this process had the partition: the thread may have been deleted or
+/// pruned since.
+fn is_of_before(shard: &Shard, record: &UpdateRecord) -> bool {
+    record.envelope.thread_id.is_some() && record.update.at - MAYBE_REPEATED_AFTER_MS < shard.taken_over_at
 }
 
 fn waits(update: &Update) -> Waits {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use graph::envelope::{Envelope, Key};
+use graph::envelope::{Envelope, Key, Millis};
 use run_store::Position as RowPosition;
 use schemas::record::{TokenRecord, UpdateRecord};
 use tokio::time::Instant;
@@ -43,6 +43,8 @@ pub struct Shard {
     pub tokens_next: u64,
     /// Rows of all updates below this offset are in the store.
     pub written: u64,
+    /// When this process took the partition over.
+    pub taken_over_at: Millis,
     /// What was in the partition when it was taken over has not all been read.
     pub catching_up: bool,
     /// Keys of which something that was read of that waits for the store.
@@ -91,6 +93,7 @@ impl Shard {
             tokens_from,
             tokens_next: tokens_from,
             written,
+            taken_over_at: 0,
             catching_up: true,
             late: BTreeSet::new(),
             threads: BTreeMap::new(),

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::Refusal;
 use crate::{
-    copy::Beside,
     live::{Shard, lock},
     load,
     materialize::{Continuation, continued_ns},
     outcome::{self, Outcomes},
+    rewrite::Beside,
     shared::Shared,
     snapshot::Saved,
     thread::ThreadState,
@@ -35,7 +35,7 @@ pub struct Reading<'a> {
     pub state: &'a ThreadState,
     /// Those that worked on what was looked at.
     runs: BTreeSet<Uuid>,
-    /// What came of tasks before what was looked at was copied.
+    /// What came of tasks before what was looked at was written anew.
     before: Outcomes,
     /// A value that is gone doesn't take its checkpoint with it.
     listing: bool,

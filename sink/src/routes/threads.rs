@@ -91,7 +91,7 @@ pub async fn state(
     }
     let mut reading = Reading::new(&shared, &shard, &state);
     let found = match checkpoint_id {
-        Some(id) => Some(reading.checkpoint(&ns, id).await?.ok_or_else(unknown_checkpoint)?),
+        Some(id) => Some(reading.checkpoint(&ns, id).await?.ok_or_else(|| unknown_checkpoint(&state, id))?),
         None if !ns.is_empty() => reading.newest(&ns).await?,
         None if known.is_some() => known,
         None => stored_checkpoint(&shared, &state).await?,
@@ -120,8 +120,12 @@ pub async fn state(
     }))
 }
 
-fn unknown_checkpoint() -> Refusal {
-    Refusal::invalid("checkpoint_id", "the thread has no such checkpoint")
+fn unknown_checkpoint(state: &ThreadState, id: Uuid) -> Refusal {
+    let says = match state.view.pruned.is_some_and(|kept| id < kept) {
+        true => "the thread's history was pruned, and this checkpoint with it; read its latest state",
+        false => "the thread has no such checkpoint",
+    };
+    Refusal::invalid("checkpoint_id", says)
 }
 
 #[derive(Debug, Deserialize)]

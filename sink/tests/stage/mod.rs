@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use graph::{envelope::Millis, world::Clock};
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use run_store::{Blobs, Deletes, EmbeddedStore, Results, values::put_values};
+use run_store::{Blobs, Deletes, EmbeddedStore, Results, States, values::put_values};
 use schemas::{
     record::{TokenRecord, UpdateRecord, Wire},
     reference::{self, References, Referring},
@@ -86,6 +86,7 @@ impl Stage {
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             results: Arc::clone(&self.store) as Arc<dyn Results>,
             deletes: Arc::clone(&self.store) as Arc<dyn Deletes>,
+            states: Arc::clone(&self.store) as Arc<dyn States>,
             blobs: Arc::clone(&self.store) as Arc<dyn Blobs>,
             clock: Arc::new(Still),
             names: self.names.clone(),
