@@ -4,6 +4,7 @@
 //! not repeat travels as a map in the commit's metadata.
 
 mod alone;
+mod builder;
 mod config;
 mod error;
 mod serve;
@@ -36,6 +37,7 @@ pub mod tokens;
 mod trace;
 
 pub use alone::{Alone, AloneDeps};
+pub use builder::{BuiltGraph, GraphBuilder, InvalidGraph};
 pub use calls::CallContent;
 pub use config::{Config, Serve};
 pub use error::Error;

@@ -2,22 +2,30 @@
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use node_workers::NodeRegistry;
+//! use node_workers::{GraphBuilder, NodeOutput, NodeRegistry};
+//! use serde_json::json;
 //! use server::{config::Config, embed::Embedded};
 //!
-//! let nodes = NodeRegistry::new()
-//!     .with_function("shout", |input| Ok(serde_json::json!({"answer": input["question"]})))
-//!     // For channels that say `reducer: {rust: last_two}`.
-//!     .with_reducer("last_two", |left, right| Ok(serde_json::json!([left[1], right])));
-//! let embedded = Embedded::start(Config::default(), nodes).await?;
-//! // Publish graphs by `embedded.publish`, or over HTTP.
+//! let graph = GraphBuilder::new("shouting")
+//!     .state(json!({"question": "string", "answer": "string", "turns": {"type": "array", "reducer": {"rust": "last_two"}}}))
+//!     .reducer("last_two", |left, right| Ok(json!([left[1], right])))
+//!     .node("shout", |input, _context| {
+//!         Box::pin(async move { Ok(NodeOutput::update(json!({"answer": input.get("question")}))) })
+//!     })
+//!     .edge("START -> shout")
+//!     .edge("shout -> END")
+//!     .build()?;
+//! // Node types that graph files name (`kind: rust`) are registered one by one.
+//! let nodes = NodeRegistry::new().with_function("echo", |input| Ok(json!({"answer": input["question"]})));
+//! let embedded = Embedded::start(Config::default(), graph.register(nodes)).await?;
+//! embedded.publish_built(&graph).await?;
 //! embedded.run_until_stopped().await
 //! # }
 //! ```
 
 use graph::spec::GraphSpec;
 use ingest::Ingest;
-use node_workers::NodeRegistry;
+use node_workers::{BuiltGraph, NodeRegistry};
 
 pub use crate::roles::Role;
 use crate::{
@@ -53,11 +61,20 @@ impl Embedded {
 
     /// Makes this the current version of its graph. A graph inside of another is published before it.
     pub async fn publish(&self, spec: GraphSpec) -> anyhow::Result<()> {
+        self.publish_with(spec, Vec::new()).await
+    }
+
+    /// Makes a graph that was written in Rust the current version of its name, with the graphs inside of it.
+    pub async fn publish_built(&self, graph: &BuiltGraph) -> anyhow::Result<()> {
+        self.publish_with(graph.spec.clone(), graph.subgraphs.clone()).await
+    }
+
+    async fn publish_with(&self, spec: GraphSpec, subgraphs: Vec<GraphSpec>) -> anyhow::Result<()> {
         let name = spec.name.clone();
         let Some(ingest) = &self.ingest else {
             anyhow::bail!("{name} is published where clients are served: by everything in one process, or by ingest")
         };
-        let published = ingest.publish(spec).await;
+        let published = ingest.publish_with(spec, subgraphs).await;
         published.map(drop).map_err(|error| anyhow::anyhow!("{name} can't be served: {}", error.message))
     }
 

@@ -135,10 +135,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Builds the copy's tests of `graph`; gives their binaries in the order of [`TESTS`].
 fn build(copy: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     // A folder of its own: cargo would take the copy's crates for the workspace's.
-    let messages = cargo(&["test", "--quiet", "--package", "graph", "--no-run", "--message-format", "json"])
-        .env("CARGO_TARGET_DIR", &copy.join("target").to_string_lossy())
-        .dir(copy)
-        .output()?;
+    let messages =
+        cargo(&["test", "--quiet", "--package", "graph", "--no-run", "--message-format", "json-render-diagnostics"])
+            .env("CARGO_TARGET_DIR", &copy.join("target").to_string_lossy())
+            .dir(copy)
+            .output()?;
     let built: Vec<Value> = messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let binary = |name: &str| {
         let of = |message: &&Value| message["target"]["name"] == name && message["executable"].is_string();

@@ -8,7 +8,7 @@ use std::sync::{
 use graph::{
     envelope::Envelope,
     ids,
-    task::{Handled, Interrupt, Task},
+    task::{Handled, Interrupt, Task, TaskError},
 };
 use schemas::record::TaskRecord;
 use serde_json::{Value, json};
@@ -20,9 +20,13 @@ use uuid::Uuid;
 use super::output::Stop;
 use crate::{
     calls::CallRecorder,
+    failure,
     store::{NodeStore, TaskStore},
     tokens::TokenSink,
 };
+
+/// The kind of the error of an answer that doesn't fit: the question stays open.
+const ANSWER_DOES_NOT_FIT: &str = "AnswerDoesNotFit";
 
 pub struct NodeContext {
     pub(crate) record: Arc<TaskRecord>,
@@ -119,14 +123,31 @@ impl NodeContext {
         self.interrupt_for(value, None)
     }
 
-    /// As [`NodeContext::interrupt`], with a JSON Schema that tells clients what an answer looks like.
+    /// As [`NodeContext::interrupt`], with a JSON Schema that tells clients what an answer looks like. One that doesn't
+    /// fit fails the attempt, and the question stays open.
     pub fn interrupt_for(&self, value: Value, response_schema: Option<Arc<Value>>) -> Result<Arc<Value>, Stop> {
         if let Some(answer) = self.answers.take_one(self.task()) {
+            if let Some(error) = response_schema.and_then(|schema| misfit(&schema, &answer)) {
+                self.answers.give_back_one();
+                return Err(error.into());
+            }
             return Ok(answer);
         }
         let id = ids::interrupt_id(&self.task().checkpoint_ns, self.answers.taken() as usize);
         Err(Stop::Asked(vec![Interrupt { id, value: Arc::new(value), response_schema }]))
     }
+}
+
+/// Why an answer is none.
+fn misfit(schema: &Value, answer: &Value) -> Option<TaskError> {
+    let fits = match jsonschema::validator_for(schema) {
+        Ok(fits) => fits,
+        Err(error) => return Some(failure::node_failed(format!("the schema of an answer is no JSON Schema: {error}"))),
+    };
+    let error = fits.validate(answer).err()?;
+    let place = error.instance_path().to_string();
+    let message = format!("the answer doesn't fit what is asked for: {error} (at `{place}`); answer again");
+    Some(failure::of_kind(failure::node_failed(message), ANSWER_DOES_NOT_FIT))
 }
 
 /// How many of the task's answers the attempt has taken up: reported however it ends.

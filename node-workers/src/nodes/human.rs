@@ -9,13 +9,9 @@ use serde_json::Value;
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, scope};
 use crate::failure;
 
-/// The kind of the error of an answer that doesn't fit: the question stays open.
-const ANSWER_DOES_NOT_FIT: &str = "AnswerDoesNotFit";
-
 pub struct Human {
     question: Template,
     answer: Option<Arc<Value>>,
-    fits: Option<jsonschema::Validator>,
 }
 
 impl Human {
@@ -23,8 +19,8 @@ impl Human {
         let question = Template::compile(&spec.question)
             .map_err(|error| failure::node_failed(format!("the question is no template: {error}")))?;
         let fits = spec.answer.as_ref().map(jsonschema::validator_for).transpose();
-        let fits = fits.map_err(|error| failure::node_failed(format!("`answer` is no JSON Schema: {error}")))?;
-        Ok(Human { question, answer: spec.answer.clone().map(Arc::new), fits })
+        fits.map_err(|error| failure::node_failed(format!("`answer` is no JSON Schema: {error}")))?;
+        Ok(Human { question, answer: spec.answer.clone().map(Arc::new) })
     }
 }
 
@@ -34,12 +30,6 @@ impl Node for Human {
         let items = items(&input, context);
         let question = self.question.render(&scope(context.task(), input, &items))?;
         let answer = context.interrupt_for(question.into(), self.answer.clone())?;
-        if let Some(Err(error)) = self.fits.as_ref().map(|fits| fits.validate(&answer)) {
-            let place = error.instance_path().to_string();
-            let message = format!("the answer doesn't fit what is asked for: {error} (at `{place}`); answer again");
-            context.answers.give_back_one();
-            return Err(failure::of_kind(failure::node_failed(message), ANSWER_DOES_NOT_FIT).into());
-        }
         Ok(NodeOutput { answer: Some(Value::clone(&answer)), ..NodeOutput::default() })
     }
 }

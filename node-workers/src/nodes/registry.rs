@@ -35,8 +35,11 @@ impl NodeRegistry {
     }
 
     /// A type without settings.
-    pub fn with_node(mut self, name: impl Into<String>, node: impl Node) -> Self {
-        let node: Arc<dyn Node> = Arc::new(node);
+    pub fn with_node(self, name: impl Into<String>, node: impl Node) -> Self {
+        self.with_shared(name, Arc::new(node))
+    }
+
+    pub(crate) fn with_shared(mut self, name: impl Into<String>, node: Arc<dyn Node>) -> Self {
         self.types.insert(name.into(), Arc::new(move |_: &Value| Ok(Arc::clone(&node))));
         self
     }

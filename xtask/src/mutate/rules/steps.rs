@@ -187,8 +187,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "prepare.rs",
-        "channel.available(&def.kind) && channel.version > seen()",
-        r#"channel.available(&def.kind) && (undone("a node runs on what is new to it") || channel.version > seen())"#,
+        "channel.available(&def.kind) && channel.version > seen().unwrap_or_default()",
+        r#"channel.available(&def.kind) && (undone("a node runs on what is new to it") || channel.version > seen().unwrap_or_default())"#,
     ),
     patch(
         "prepare.rs",
