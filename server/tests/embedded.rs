@@ -79,8 +79,13 @@ async fn a_graph_written_in_rust_is_served_as_any_other() {
     let listen = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
     let embedded = Embedded::start(config(listen, folder.path()), graph.register(NodeRegistry::new())).await.unwrap();
     embedded.publish_built(&graph).await.unwrap();
-    let _running = tokio::spawn(embedded.run_until_stopped());
+    tokio::select! {
+        stopped = embedded.run_until_stopped() => panic!("it stopped by itself: {stopped:?}"),
+        () = asked_and_answered(listen) => {}
+    }
+}
 
+async fn asked_and_answered(listen: SocketAddr) {
     let client = Client { http: reqwest::Client::new(), base: format!("http://{listen}") };
     let thread = client.post("/threads", json!({})).await["thread_id"].as_str().expect("a thread").to_owned();
     let runs = format!("/threads/{thread}/runs/wait");
