@@ -91,6 +91,8 @@ pub enum TtlStrategy {
     /// As if a client had deleted it.
     #[default]
     Delete,
+    /// As if a client had pruned it. Its time counts anew from its next use on.
+    KeepLatest,
 }
 
 /// The body of `requested`.

@@ -22,6 +22,9 @@ pub(crate) struct Expiry {
     pub armed: Option<Armed>,
     /// The generation of the last timer that was armed.
     pub generation: u32,
+    /// What its time brings is done, and the thread was not used since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
 }
 
 impl Expiry {
@@ -36,7 +39,7 @@ impl Expiry {
             ..envelope.clone()
         };
         let generation = before.map_or(0, |before| before.generation);
-        Expiry { envelope: Arc::new(envelope), ttl, used_at: at, armed: None, generation }
+        Expiry { envelope: Arc::new(envelope), ttl, used_at: at, armed: None, generation, over: false }
     }
 
     pub fn due(&self) -> Millis {

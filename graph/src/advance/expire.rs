@@ -1,11 +1,12 @@
-//! A thread whose time is over: it ends as one that a client deletes, unless it was used since its timer was armed.
+//! A thread whose time is over: it ends as one that a client deletes, or is pruned as by one, unless it was used since its timer
+//! was armed.
 
 use std::sync::Arc;
 
 use super::Fold;
 use crate::{
     envelope::Envelope,
-    event::{Event, TimeToLive, Timer, TimerKind},
+    event::{Event, TimeToLive, Timer, TimerKind, TtlStrategy},
     expiry::Expiry,
     ids,
 };
@@ -38,7 +39,13 @@ impl Fold<'_> {
         // Its own id, the same on every replay: what timed the thread may have told something under its own.
         let run_id = ids::expiry_id(self.at, timer.run_id, timer.generation);
         let envelope = Arc::new(Envelope { run_id, ..Envelope::clone(&expiry.envelope) });
-        self.delete_thread(&envelope);
+        expiry.over = true;
+        match expiry.ttl.strategy {
+            TtlStrategy::Delete => self.delete_thread(&envelope),
+            // Without a checkpoint there is nothing to forget, and nobody knows of the thread.
+            TtlStrategy::KeepLatest if self.state.root.is_none() => {}
+            TtlStrategy::KeepLatest => self.prune_thread(&envelope),
+        }
     }
 
     /// After each event: a thread that was at work, or is asked for something, is used. One that rests has its timer armed.
@@ -46,9 +53,9 @@ impl Fold<'_> {
         let idle = self.state.is_idle();
         let Some(expiry) = self.state.expiry.as_deref_mut() else { return };
         if !was_idle || is_use(event) {
-            expiry.used_at = self.at;
+            (expiry.used_at, expiry.over) = (self.at, false);
         }
-        if idle && expiry.armed.is_none() {
+        if idle && !expiry.over && expiry.armed.is_none() {
             expiry.arm();
         }
     }

@@ -315,6 +315,40 @@ fn a_thread_whose_state_is_lost_ends_too() {
     rig.check_end(&run, RunStatus::Success, None, json!(["a", "b"]));
 }
 
+#[test]
+fn a_thread_that_keeps_its_latest_is_pruned_once_after_each_use() {
+    let keeps = TimeToLive { strategy: TtlStrategy::KeepLatest, ..TTL };
+    let pruned = |commands: &[Command]| match commands {
+        [Command::Update { envelope, update }] => match &update.happened[..] {
+            [Happened::Edited(edited)] => (envelope.run_id, edited.pruned.clone().map(|kept| kept.len())),
+            others => panic!("{others:?}"),
+        },
+        others => panic!("{others:?}"),
+    };
+    let mut rig = Rig::new(chain());
+    let envelope = rig.envelope();
+    rig.fold(&envelope, Event::ThreadTimed(keeps));
+    assert_eq!(fall_due(&mut rig), [], "there is nothing to forget, and nothing to tell");
+    assert_eq!(armed(&rig), None);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let run = rig.invoke(json!({}));
+        finish_all(&mut rig, &run);
+        let head = rig.state().head().cloned();
+        assert_eq!(armed(&rig).map(|(_, due)| due), Some(rig.at + TTL_MS));
+        told.push(pruned(&fall_due(&mut rig)));
+        assert_eq!(rig.state().head().cloned(), head, "it stands where it stood");
+        assert!(armed(&rig).is_none() && !rig.state().is_closed(), "until it is used there is nothing to do");
+        let copying = rig.envelope();
+        rig.fold(&copying, Event::ThreadCopied { to: "copy".to_owned() });
+        assert_eq!(armed(&rig), None, "who is copied was not used");
+    }
+    assert_ne!(told[0].0, told[1].0);
+    assert_eq!(told.iter().map(|(_, kept)| *kept).collect::<Vec<_>>(), [Some(1), Some(1)]);
+    rig.fold(&envelope, Event::ThreadTimed(TTL));
+    assert!(deleted(&fall_due(&mut rig)).is_some(), "another strategy holds from when it is said");
+}
+
 /// From the log, and from any state that was stored on the way.
 #[test]
 fn a_replay_deletes_it_under_the_same_id() {

@@ -64,7 +64,7 @@ enum Move {
     Cancel(usize),
     Fail(usize),
     /// Says how long the thread lives.
-    Time(i64),
+    Time(i64, TtlStrategy),
     Delete,
     Stray,
 }
@@ -118,7 +118,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => which.clone().prop_map(Move::FireStale),
         1 => which.clone().prop_map(Move::Cancel),
         1 => which.clone().prop_map(Move::Fail),
-        1 => (1i64..40).prop_map(Move::Time),
+        1 => (1i64..40, prop_oneof![Just(TtlStrategy::Delete), Just(TtlStrategy::KeepLatest)])
+            .prop_map(|(ms, strategy)| Move::Time(ms, strategy)),
         1 => Just(Move::Delete),
         1 => Just(Move::Stray),
     ];
@@ -261,8 +262,8 @@ impl Play {
                 let run = self.requests[index % self.requests.len()].0.clone();
                 self.fold(&run, Event::RunFailed { message: "no".to_owned() });
             }
-            Move::Time(ms) => {
-                let commands = self.time(*ms);
+            Move::Time(ms, strategy) => {
+                let commands = self.time(*ms, *strategy);
                 assert_eq!(commands, [], "nothing is told of it");
             }
             Move::Delete => {
@@ -303,9 +304,9 @@ impl Play {
         assert!(waits || commands.is_empty() == (older > 0), "a timer fires if it is armed as it is");
     }
 
-    fn time(&mut self, ms: i64) -> Vec<Command> {
+    fn time(&mut self, ms: i64, strategy: TtlStrategy) -> Vec<Command> {
         let saying = self.rig.envelope();
-        self.fold(&saying, Event::ThreadTimed(TimeToLive { ms, strategy: TtlStrategy::Delete }))
+        self.fold(&saying, Event::ThreadTimed(TimeToLive { ms, strategy }))
     }
 
     /// The record that armed a timer: of a run, or of what timed the thread.
@@ -340,7 +341,7 @@ impl Play {
         self.rig.unknown.iter().for_each(|wanted| {
             recalled.entry(wanted.clone()).or_default();
         });
-        let Step::Done { state, commands: again } =
+        let Step::Done { mut state, commands: again } =
             advance(&self.rig.graphs, &recalled, stored, run, self.rig.at, &event)
         else {
             panic!("a graph is missing")
@@ -349,6 +350,8 @@ impl Play {
             assert_eq!(once, again, "a crash before the event changes nothing");
         }
         assert_eq!(commands.len(), again.len());
+        // Where a pruning stands in the log is told by whoever reads it.
+        self.rig.state().forgets_up_to().into_iter().for_each(|place| state.pruned_at(place));
         assert_eq!(text(&state), text(self.rig.state()));
         self.seen.see(&commands);
         commands

@@ -29,10 +29,8 @@ pub(super) fn of_body(given: Option<&Value>) -> Result<Option<TimeToLive>, Refus
     };
     let strategy = match strategy.map(Value::as_str) {
         None | Some(Some("delete")) => TtlStrategy::Delete,
-        Some(Some("keep_latest")) => {
-            return Err(Refusal::not_built("`ttl.strategy: keep_latest`").param("ttl.strategy"));
-        }
-        Some(_) => return Err(invalid("ttl.strategy: `delete` is the one that there is")),
+        Some(Some("keep_latest")) => TtlStrategy::KeepLatest,
+        Some(_) => return Err(invalid("ttl.strategy: `delete` or `keep_latest`")),
     };
     let minutes = minutes.and_then(Value::as_f64);
     let minutes = minutes.ok_or_else(|| {
@@ -62,6 +60,7 @@ pub(super) fn show(thread: &mut Value, own: Option<Timed>) {
 fn shown(ttl: TimeToLive, used_at: Millis) -> Value {
     let strategy = match ttl.strategy {
         TtlStrategy::Delete => "delete",
+        TtlStrategy::KeepLatest => "keep_latest",
     };
     let expires_at = rfc3339(used_at.saturating_add(ttl.ms));
     json!({"strategy": strategy, "ttl_minutes": ttl.minutes(), "expires_at": expires_at})
@@ -134,7 +133,7 @@ mod tests {
         ] {
             assert_eq!(ms(given.clone()).expect_err("it is refused").code(), Code::InvalidValue, "{given}");
         }
-        let kept = ms(json!({"ttl": 1, "strategy": "keep_latest"})).expect_err("it is refused");
-        assert_eq!(kept.code(), Code::NotImplemented);
+        let kept = of_body(Some(&json!({"ttl": 1, "strategy": "keep_latest"}))).expect("it is read");
+        assert_eq!(kept.map(|ttl| ttl.strategy), Some(TtlStrategy::KeepLatest));
     }
 }

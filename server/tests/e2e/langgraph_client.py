@@ -537,7 +537,25 @@ async def ends_threads(client) -> None:
     assert anew["log"] == ["anew", "a", "b"], anew
     assert (await client.threads.get(asked))["metadata"].get("owner") is None
     await refused(client.threads.create(ttl=0), 422)
-    await refused(client.threads.create(ttl={"ttl": 5, "strategy": "keep_latest"}), 501)
+    await refused(client.threads.create(ttl={"ttl": 5, "strategy": "forget"}), 422)
+    await keeps_its_latest(client)
+
+
+async def keeps_its_latest(client) -> None:
+    thread = (await client.threads.create(ttl={"ttl": 0.02, "strategy": "keep_latest"}))["thread_id"]
+    for said in ["one", "two"]:
+        await client.runs.wait(thread, "steps", input={"log": [said]})
+        state = await client.threads.get_state(thread)
+        for _ in range(200):
+            history = await client.threads.get_history(thread, limit=20)
+            if len(history) == 1:
+                break
+            await asyncio.sleep(0.1)
+        assert [kept["checkpoint_id"] for kept in history] == [state["checkpoint_id"]], history
+        assert (await client.threads.get_state(thread))["values"] == state["values"]
+    assert state["values"]["log"] == ["one", "a", "b", "two", "a", "b"], state
+    shown = await client.threads.get(thread, include=["ttl"])
+    assert shown["ttl"]["strategy"] == "keep_latest", shown
 
 
 async def gone(client, thread: str) -> None:

@@ -5,12 +5,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     deployment::Deployment,
     kills::{kills, seed},
-    process::{PATIENCE, folder, get, post, read_events},
+    process::{folder, get, post, read_events},
     runs::{AtRisk, Keyed, Seeded, begin_keyed, check_run, follow, listed},
 };
 
@@ -109,96 +109,6 @@ async fn threads_end_in_their_time_whoever_owns_them() {
     }
     let (_, stays) = get(&deployment.ingest, "/threads/stays?include=ttl").await;
     assert_eq!(stays["ttl"]["ttl_minutes"], json!(60.0), "{stays}");
-}
-
-/// Whoever owns the thread dies in the middle: what was asked for happens, whole, and nothing else.
-#[tokio::test]
-async fn threads_are_copied_pruned_and_deleted_whoever_dies() {
-    let folder = folder();
-    let Some(mut deployment) = Deployment::start("threads that are copied, pruned and deleted", folder.path()).await
-    else {
-        return;
-    };
-    let mut random = Seeded::new(seed());
-    let ingest = deployment.ingest.url("");
-    let chat = async |thread: &str, said: &str| {
-        // Values that stand beside the log.
-        let body = json!({"message": format!("{said} {}", "x ".repeat(20_000)), "thread_id": thread});
-        let chat = ask("POST", &format!("{ingest}/chat"), &body).await;
-        assert_eq!((chat.0, &chat.1["status"]), (200, &json!("success")), "{chat:?}");
-        chat.1["output"]["messages"].as_array().map(Vec::len)
-    };
-    let look = async |thread: &str| {
-        let mut seen = Vec::new();
-        for path in ["state", "history?limit=100"] {
-            let (status, shown) = ask("GET", &format!("{ingest}/threads/{thread}/{path}"), &Value::Null).await;
-            assert_eq!(status, 200, "{thread}: {shown}");
-            let text = shown.to_string().replace(&format!("{thread:?}"), "\"the thread\"");
-            seen.push(serde_json::from_str::<Value>(&text).expect("it was JSON"));
-        }
-        seen
-    };
-    assert_eq!((chat("t", "one").await, chat("t", "two").await), (Some(2), Some(4)));
-    let whole = look("t").await;
-    let newest = json!([whole[1][0]]);
-
-    let copy = while_owners_die(&mut deployment, &mut random, "POST", "/threads/t/copy", &json!({})).await;
-    let copy = copy["thread_id"].as_str().expect("a thread").to_owned();
-    assert_eq!(look(&copy).await, whole);
-    let prune = json!({"thread_ids": ["t"], "strategy": "keep_latest"});
-    let pruned = while_owners_die(&mut deployment, &mut random, "POST", "/threads/prune", &prune).await;
-    assert_eq!(pruned, json!({"pruned_count": 1}));
-    assert_eq!(look("t").await, [whole[0].clone(), newest]);
-    assert_eq!(look(&copy).await, whole, "the copy stays as it was");
-    assert_eq!((chat("t", "three").await, chat(&copy, "three").await), (Some(6), Some(6)));
-
-    let address = format!("/threads/{copy}");
-    while_owners_die(&mut deployment, &mut random, "DELETE", &address, &Value::Null).await;
-    assert_eq!(ask("GET", &format!("{ingest}{address}"), &Value::Null).await.0, 404);
-    assert_eq!(chat("t", "four").await, Some(8));
-    let runs = ask("GET", &format!("{ingest}/threads/t/runs?limit=100"), &Value::Null).await.1;
-    assert_eq!(runs.as_array().map(Vec::len), Some(4), "{runs}");
-}
-
-/// Asks, while the orchestrator and the sink are killed; and again where nobody could tell in time what came of it.
-async fn while_owners_die(
-    deployment: &mut Deployment,
-    random: &mut Seeded,
-    method: &str,
-    path: &str,
-    body: &Value,
-) -> Value {
-    let url = deployment.ingest.url(path);
-    let moment = Duration::from_millis(random.below(1_500));
-    let killed = async {
-        tokio::time::sleep(moment).await;
-        for role in ["orchestrator", "sink"] {
-            deployment.role(role).restart();
-        }
-        for role in ["orchestrator", "sink"] {
-            deployment.role(role).wait_until_ready().await;
-        }
-    };
-    let (mut answer, ()) = tokio::join!(ask(method, &url, body), killed);
-    while [503, 504].contains(&answer.0) {
-        answer = ask(method, &url, body).await;
-    }
-    // Whoever takes over may still be on the way.
-    let thread = deployment.ingest.url("/threads/t");
-    while ask("GET", &thread, &Value::Null).await.0 == 503 {}
-    // It was deleted, and nobody could tell.
-    assert!((200..300).contains(&answer.0) || (method, answer.0) == ("DELETE", 404), "{path}: {answer:?}");
-    answer.1
-}
-
-async fn ask(method: &str, url: &str, body: &Value) -> (u16, Value) {
-    let method = method.parse().expect("a method");
-    let mut request = reqwest::Client::new().request(method, url).timeout(PATIENCE);
-    if !body.is_null() {
-        request = request.json(body);
-    }
-    let response = request.send().await.unwrap_or_else(|error| panic!("{url}: {error}"));
-    (response.status().as_u16(), response.json().await.unwrap_or_default())
 }
 
 #[tokio::test]
