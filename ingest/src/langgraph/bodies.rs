@@ -46,7 +46,7 @@ pub(crate) struct ThreadCreate {
     pub metadata: Option<BTreeMap<String, Value>>,
     /// `raise` (409) or `do_nothing` (the thread that exists).
     pub if_exists: Option<IfExists>,
-    /// Minutes that the thread lives after its last use, or {ttl: minutes, strategy: delete}.
+    /// Minutes that the thread lives after its last use, or {ttl: minutes, strategy: delete or keep_latest}.
     pub ttl: Option<Value>,
     /// Edits that the thread begins with; `metadata.graph_id` names its graph.
     pub supersteps: Option<Vec<Superstep>>,
