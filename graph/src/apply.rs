@@ -205,7 +205,9 @@ impl<'a> Written<'a> {
 fn group<'a>(graph: &'a Graph, writers: &[Writer<'a>]) -> Written<'a> {
     let mut written = in_order(graph, writers);
     written.sort_by_key(|(place, _)| *place);
-    let (places, writes) = written.into_iter().unzip();
+    let places = written.iter().map(|(place, _)| *place).collect();
+    let mut writes = Vec::with_capacity(written.len());
+    writes.extend(written.into_iter().map(|(_, write)| write));
     Written { graph, places, writes }
 }
 

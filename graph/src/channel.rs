@@ -369,7 +369,8 @@ impl Channel {
         match change {
             Change::Set(content) => self.content = content,
             Change::Extend(lists) => {
-                let Some(Value::Array(items)) = self.value_mut() else { return };
+                let added = lists.iter().filter_map(|list| list.as_array()).map(Vec::len).sum();
+                let Some(items) = self.items_mut(added) else { return };
                 for list in &lists {
                     items.extend(list.as_array().into_iter().flatten().cloned());
                 }
@@ -388,6 +389,18 @@ impl Channel {
                 }
             }
         }
+    }
+
+    /// The list that it holds, with room for so many more: copied at once where others hold it.
+    fn items_mut(&mut self, more: usize) -> Option<&mut Vec<Value>> {
+        let Content::Value(value) = &mut self.content else { return None };
+        if Arc::get_mut(value).is_none() {
+            let before = value.as_array()?;
+            let mut items = Vec::with_capacity(before.len() + more);
+            items.extend_from_slice(before);
+            *value = Arc::new(Value::Array(items));
+        }
+        Arc::make_mut(value).as_array_mut()
     }
 
     fn value_mut(&mut self) -> Option<&mut Value> {

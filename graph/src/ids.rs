@@ -123,8 +123,14 @@ pub fn interrupt_id(checkpoint_ns: &str, answered: usize) -> String {
 }
 
 fn task_id(checkpoint: Uuid, ns: &str, step: i64, node: &str, path: &str, tail: &str) -> Uuid {
-    let parts = [ns, &step.to_string(), node, path, tail].concat();
-    let bytes = [checkpoint.as_bytes().as_slice(), parts.as_bytes()].concat();
+    /// Of the longest number.
+    const STEP_BYTES: usize = 20;
+    let parts = [ns, node, path, tail].iter().map(|part| part.len()).sum::<usize>();
+    let mut bytes = Vec::with_capacity(checkpoint.as_bytes().len() + parts + STEP_BYTES);
+    bytes.extend_from_slice(checkpoint.as_bytes());
+    bytes.extend_from_slice(ns.as_bytes());
+    bytes.extend_from_slice(step.to_string().as_bytes());
+    [node, path, tail].iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
     Uuid::from_u128(xxh3_128(&bytes))
 }
 

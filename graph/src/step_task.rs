@@ -1,6 +1,9 @@
 //! A task of the current superstep, as the thread remembers it until the step is applied.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,6 +65,18 @@ pub(crate) struct StepTask {
     /// Where the subgraph stands that the node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<Box<GraphLoop>>,
+    #[serde(skip)]
+    pub shown_ns: ShownNs,
+}
+
+/// The namespace of a task once it was asked for: no part of what the task is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShownNs(OnceLock<Arc<str>>);
+
+impl PartialEq for ShownNs {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How far a task has come.
@@ -155,7 +170,14 @@ impl StepTask {
             wrote: None,
             reduces: None,
             inner: None,
+            shown_ns: ShownNs::default(),
         }
+    }
+
+    /// Gives it another id.
+    pub fn rename(&mut self, id: TaskId) {
+        self.id = id;
+        self.shown_ns = ShownNs::default();
     }
 
     /// The task that joins the writes of a step to a channel.
@@ -264,7 +286,13 @@ impl StepTask {
     }
 
     /// `<node>:<task id>`, behind the namespace of its graph: that of what runs inside.
-    pub fn ns(&self, outer: &str) -> String {
+    pub fn ns(&self, outer: &str) -> Arc<str> {
+        let ns = self.shown_ns.0.get_or_init(|| Arc::from(self.ns_in(outer)));
+        debug_assert_eq!(**ns, *self.ns_in(outer));
+        ns.clone()
+    }
+
+    fn ns_in(&self, outer: &str) -> String {
         let (before, node) = match &self.handles {
             Some(handled) => (HANDLER, handled.node.as_str()),
             None => ("", &*self.node),
@@ -279,7 +307,7 @@ impl StepTask {
             task_id: self.id,
             issue: self.issue,
             node: self.name(),
-            ns: Arc::from(self.ns(outer)),
+            ns: self.ns(outer),
             path: self.path.clone(),
             triggers: self.triggers.clone(),
             inner: None,
@@ -290,7 +318,7 @@ impl StepTask {
     pub fn inner_ns(&self, outer: &str, memory: Memory) -> String {
         match memory {
             Memory::Thread => joined(&without_tasks(outer), &self.node).into_owned(),
-            Memory::None | Memory::Call => self.ns(outer),
+            Memory::None | Memory::Call => str::to_owned(&self.ns(outer)),
         }
     }
 }

@@ -69,13 +69,13 @@ impl GraphLoop {
 
     /// What runs inside of a task is named by it.
     fn name(&self, task: &mut StepTask, id: TaskId) {
-        task.id = id;
+        task.rename(id);
         let ns = task.ns(&self.ns);
         if let Some(inner) = task.inner.as_deref_mut()
-            && inner.ns != ns
+            && *inner.ns != *ns
             && inner.is_of_a_task()
         {
-            inner.ns = ns;
+            inner.ns = str::to_owned(&ns);
             inner.name_anew();
         }
     }

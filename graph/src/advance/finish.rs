@@ -74,7 +74,7 @@ impl Turn<'_> {
             execution: result.execution,
             attempt: result.attempt,
             node: name.clone(),
-            ns: Arc::from(task.ns(&ns)),
+            ns: task.ns(&ns),
             update: None,
             error: result.error.clone().or_else(|| result.branch_error.clone()),
             interrupts: Vec::new(),

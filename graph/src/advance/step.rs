@@ -219,7 +219,7 @@ impl Turn<'_> {
                 execution: finished.execution,
                 attempt: finished.attempt,
                 node: task.name(),
-                ns: Arc::from(task.ns(&at.ns)),
+                ns: task.ns(&at.ns),
                 update: NodeUpdate::of(graph, at.is_root(), &finished.writes),
                 error: None,
                 interrupts: Vec::new(),

@@ -223,7 +223,7 @@ impl Turn<'_> {
             execution: id,
             attempt: task.map_or(0, |task| task.attempt) + 1,
             node: task.map(|task| task.name()).unwrap_or_default(),
-            ns: task.map(|task| Arc::from(task.ns(&at.ns))).unwrap_or_default(),
+            ns: task.map(|task| task.ns(&at.ns)).unwrap_or_default(),
             update: None,
             error: None,
             interrupts: Vec::new(),
