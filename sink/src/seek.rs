@@ -159,11 +159,16 @@ impl Seek {
         Ok(Found::Over(run))
     }
 
-    /// The view of a run of which no update is left.
+    /// The view of a run of which no update is left, for its thread was pruned. Else they are being written just now.
     async fn find_view(&self) -> Result<Found, SeekError> {
-        let row = self.shared.deps.results.run(&self.tenant, self.run_id).await?;
+        let deps = &self.shared.deps;
+        let row = deps.results.run(&self.tenant, self.run_id).await?;
         let Some(row) = row.filter(|row| row.status.is_terminal()) else { return Ok(Found::Nowhere) };
-        Ok(Found::Pruned(values::listed(&*self.shared.deps.blobs, row.view).await?))
+        let Some(thread_id) = &row.thread_id else { return Ok(Found::Nowhere) };
+        match deps.deletes.deleted(&self.tenant, thread_id).await? {
+            Some(pruned) if row.position <= pruned => Ok(Found::Pruned(values::listed(&*deps.blobs, row.view).await?)),
+            Some(_) | None => Ok(Found::Nowhere),
+        }
     }
 
     /// Whether the run is in memory; another tenant's is not to be found.

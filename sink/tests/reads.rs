@@ -12,9 +12,12 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use event_log::{EventLog, Start, partition_for};
-use graph::envelope::Key;
+use graph::{envelope::Key, update::RunStatus};
 use http::Request;
-use run_store::Results;
+use run_store::{
+    Position, Results,
+    rows::{RunRow, RunWrite},
+};
 use schemas::{
     http::RunView,
     record::{ControlFact, ControlRecord, DeadLetter, UpdateRecord},
@@ -159,6 +162,42 @@ async fn a_thread_is_read_when_all_that_was_shown_of_it_is_known() {
     }
     gate.add_permits(1);
     assert_eq!(sink.json("/internal/threads/t/state").await["next"], json!(["answer"]));
+    sink.stop().await;
+}
+
+/// A store shows the row of a run before its updates; only where its thread was pruned there are none.
+#[tokio::test]
+async fn a_run_of_which_only_the_row_is_there_yet_has_not_been_streamed() {
+    let stage = Stage::open().await;
+    let sink = stage.sink().await;
+    let run = thread_run(1, "t");
+    let row = RunRow {
+        tenant: "default".to_owned(),
+        run_id: run.id,
+        position: Position::new(0, 1).unwrap(),
+        thread_id: Some("t".to_owned()),
+        user: None,
+        graph: "chat".to_owned(),
+        graph_hash: "h".to_owned(),
+        status: RunStatus::Success,
+        created_at: 1,
+        updated_at: 1,
+        number: 3,
+        view: "{}".into(),
+    };
+    let write = RunWrite {
+        tenant: row.tenant.clone(),
+        run_id: run.id,
+        updates: Vec::new(),
+        run: Some(row),
+        thread: None,
+        checkpoints: Vec::new(),
+        usage: Vec::new(),
+    };
+    stage.store.write(Arc::new(vec![write])).await.unwrap();
+    for path in [run.path("/stream"), run.path("/wait")] {
+        assert_eq!(sink.ask(&path).await.status(), 404, "{path}");
+    }
     sink.stop().await;
 }
 

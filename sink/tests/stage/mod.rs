@@ -196,18 +196,21 @@ impl Running {
         serde_json::from_slice(&whole(response).await).unwrap()
     }
 
-    /// Asks until the answer pleases: the store is written after streams are fed.
+    /// Asks until the answer pleases: the store is written after streams are fed, and what is new may have to be looked up there.
     pub async fn json_when(&self, path: &str, pleases: impl Fn(&Value) -> bool) -> Value {
         let asking = async {
             loop {
-                let answer = self.json(path).await;
-                if pleases(&answer) {
+                let response = self.ask(path).await;
+                if response.status() == 200
+                    && let answer = serde_json::from_slice(&whole(response).await).unwrap()
+                    && pleases(&answer)
+                {
                     return answer;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, asking).await.expect("the answer never pleased")
+        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} never pleased"))
     }
 }
 
