@@ -43,7 +43,6 @@ pub struct Graph {
     subgraphs: Vec<Arc<GraphRef>>,
     pub(crate) places: Places,
     asks_reducers: bool,
-    has_messages: bool,
 }
 
 /// Where channels of a kind stand among the graph's, in their order.
@@ -55,6 +54,7 @@ pub(crate) struct Places {
     pub tracked: Vec<usize>,
     pub untracked: Vec<usize>,
     pub output: Vec<usize>,
+    pub messages: Vec<usize>,
     pub living_one_step: Vec<usize>,
     pub waiting_for_the_rest: Vec<usize>,
     pub sends: usize,
@@ -140,7 +140,6 @@ impl Graph {
             subgraphs: Vec::new(),
             places: Places::default(),
             asks_reducers: false,
-            has_messages: false,
             spec: GraphSpec::default(),
         };
         graph.add_nodes(&spec);
@@ -195,7 +194,6 @@ impl Graph {
         let inner = |node: &Node| node.subgraph.as_ref().map(|subgraph| subgraph.graph.clone());
         self.subgraphs = self.nodes.values().filter_map(inner).collect();
         self.asks_reducers = self.channels.values().any(|def| def.kind == Kind::Own(Own::Http));
-        self.has_messages = self.channels.values().any(|def| def.kind.holds_messages());
         let places = |wanted: &dyn Fn(&str, &ChannelDef) -> bool| {
             let places = self.channels.iter().enumerate().filter(|(_, (name, def))| wanted(name, def));
             places.map(|(place, _)| place).collect()
@@ -205,6 +203,7 @@ impl Graph {
             tracked: places(&|_, def| def.state && def.kind != Kind::Untracked),
             untracked: places(&|_, def| def.state && def.kind == Kind::Untracked),
             output: places(&|_, def| def.state && def.output),
+            messages: places(&|_, def| def.state && def.kind.holds_messages()),
             living_one_step: places(&|_, def| def.kind.lives_one_step()),
             waiting_for_the_rest: places(&|_, def| def.kind.waits_for_the_rest()),
             sends: self.channels.place(SENDS).unwrap_or_default(),
@@ -227,8 +226,9 @@ impl Graph {
         !self.places.untracked.is_empty()
     }
 
-    pub(crate) fn has_messages(&self) -> bool {
-        self.has_messages
+    /// Whether the channel of that name holds chat messages.
+    pub(crate) fn holds_messages(&self, name: &str) -> bool {
+        self.places.messages.iter().any(|&place| **self.channels.nth(place).0 == *name)
     }
 
     fn add_nodes(&mut self, spec: &GraphSpec) {

@@ -43,9 +43,9 @@ pub fn with_ids(value: &Arc<Value>, seed: Uuid, channel: &str) -> Arc<Value> {
         return value.clone();
     }
     let Ok(mut messages) = coerce_all(value) else { return value.clone() };
-    for (place, message) in messages.iter_mut().enumerate() {
+    for (place, message) in messages.iter_mut().enumerate().filter(|(_, message)| id_of(message).is_none()) {
         let place = place.to_string();
-        give_id(message, || xxh3_128(&[seed.as_bytes(), channel.as_bytes(), place.as_bytes()].concat()));
+        give_id(message, xxh3_128(&[seed.as_bytes(), channel.as_bytes(), place.as_bytes()].concat()));
     }
     Arc::new(Value::Array(messages))
 }
@@ -111,7 +111,7 @@ impl<'a> Messages<'a> {
     fn new(left: &'a Value) -> Result<Self, UpdateError> {
         let single = std::slice::from_ref(left);
         let messages = left.as_array().map_or(single, Vec::as_slice);
-        let mut list = Messages::default();
+        let mut list = Messages::with_capacity(messages.len() + 1);
         for (place, message) in messages.iter().enumerate() {
             match Face::of(message).filter(Face::is_whole).and_then(|face| face.id) {
                 Some(id) => list.push(Slot::Left(place), Cow::Borrowed(id)),
@@ -123,6 +123,10 @@ impl<'a> Messages<'a> {
             }
         }
         Ok(list)
+    }
+
+    fn with_capacity(count: usize) -> Self {
+        Messages { slots: Vec::with_capacity(count), ids: Vec::with_capacity(count), ..Messages::default() }
     }
 
     fn push(&mut self, slot: Slot, id: Cow<'a, str>) {
@@ -143,23 +147,20 @@ impl<'a> Messages<'a> {
         self.places.get(id).copied()
     }
 
-    fn add(&mut self, mut right: Vec<Value>) -> Result<(), UpdateError> {
-        for (place, message) in right.iter_mut().enumerate() {
-            place_id(message, self.slots.len() + place);
-        }
-        if let Some(marker) = right.iter().rposition(|message| is_removal(message) && id_of(message) == REMOVE_ALL) {
+    fn add(&mut self, right: Vec<Value>) -> Result<(), UpdateError> {
+        let known = self.slots.len();
+        let mut right: Vec<Named> = (known..).zip(right).map(|(place, message)| Named::of(message, place)).collect();
+        if let Some(marker) = right.iter().rposition(|named| named.removes && named.id == REMOVE_ALL) {
             *self = Messages::default();
             // What follows the marker stands as it is, a removal too.
-            for message in right.drain(marker + 1..) {
-                let id = id_of(&message).to_owned();
-                self.push(Slot::New(message), Cow::Owned(id));
+            for named in right.drain(marker + 1..) {
+                self.push(Slot::New(named.message), Cow::Owned(named.id));
             }
             return Ok(());
         }
         let mut removed = BTreeSet::new();
-        for message in right {
-            let id = id_of(&message).to_owned();
-            match (self.place(&id), is_removal(&message)) {
+        for Named { id, removes, message } in right {
+            match (self.place(&id), removes) {
                 (Some(_), true) => {
                     removed.insert(id);
                 }
@@ -311,30 +312,41 @@ fn is_whole(message: &Value) -> bool {
     Face::of(message).is_some_and(|face| face.is_whole())
 }
 
-fn is_removal(message: &Value) -> bool {
-    message.get("type").is_some_and(|name| name == "remove")
+/// A message that comes in, with what it does to the list.
+struct Named {
+    id: String,
+    /// It takes the message of its id away.
+    removes: bool,
+    message: Value,
 }
 
-fn id_of(message: &Value) -> &str {
-    message.get("id").and_then(Value::as_str).unwrap_or_default()
+impl Named {
+    fn of(mut message: Value, place: usize) -> Self {
+        let face = Face::of(&message).unwrap_or_default();
+        let (removes, id) = (face.kind == Some("remove"), face.id.map(str::to_owned));
+        Named { id: id.unwrap_or_else(|| place_id(&mut message, place)), removes, message }
+    }
 }
 
 /// A message that came in without an id gets one from its words and its place.
 fn place_id(message: &mut Value, place: usize) -> String {
-    if message.get("id").is_none_or(|id| !id.is_string()) {
-        let words = message.to_string();
-        give_id(message, || xxh3_128(format!("{place} {words}").as_bytes()));
+    if let Some(id) = id_of(message) {
+        return id.to_owned();
     }
-    id_of(message).to_owned()
+    let words = message.to_string();
+    give_id(message, xxh3_128(format!("{place} {words}").as_bytes()))
 }
 
-fn give_id(message: &mut Value, bits: impl FnOnce() -> u128) {
-    if let Value::Object(fields) = message
-        && fields.get("id").is_none_or(|id| !id.is_string())
-    {
-        let id = uuid::Builder::from_custom_bytes(bits().to_be_bytes()).into_uuid();
-        fields.insert("id".to_owned(), json!(id.to_string()));
+fn id_of(message: &Value) -> Option<&str> {
+    Face::of(message)?.id
+}
+
+fn give_id(message: &mut Value, bits: u128) -> String {
+    let id = uuid::Builder::from_custom_bytes(bits.to_be_bytes()).into_uuid().to_string();
+    if let Value::Object(fields) = message {
+        fields.insert("id".to_owned(), json!(id));
     }
+    id
 }
 
 fn failure(what: &str) -> UpdateError {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     channel::Content,
     checkpoint::Checkpoint,
-    graph::{Graph, Node, SENDS},
+    graph::{Graph, Node},
     ids,
     step_task::{StepTask, StepTasks},
     task::TaskPath,
@@ -22,7 +22,9 @@ pub(crate) fn prepare(graph: &Graph, checkpoint: &Checkpoint, ns: &str) -> StepT
     let mut add = |id, node: &Arc<str>, path, triggers| {
         tasks.insert(id, StepTask::new(id, node.clone(), path, triggers));
     };
-    if let Some(Content::Sends(sends)) = checkpoint.channels.get(SENDS).map(|channel| &channel.content) {
+    let sends = graph.places.sends;
+    let sends = checkpoint.channels.near(sends, graph.channels.nth(sends).0);
+    if let Some(Content::Sends(sends)) = sends.map(|channel| &channel.content) {
         let triggers: Arc<[Arc<str>]> = Arc::from([Arc::from(PUSH)]);
         for (index, sent) in (0u32..).zip(sends).filter(|(_, sent)| graph.has_node(&sent.node)) {
             let id = ids::push_task_id(checkpoint.id, &joined(ns, &sent.node), step, &sent.node, index);

@@ -35,6 +35,12 @@ impl Reducers {
         self
     }
 
+    /// These and others; of two with one name the other's.
+    pub fn and(mut self, others: Reducers) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// One that the binary doesn't have joins nothing: the runs that need it fail, and no others.
     pub(crate) fn named(&self, name: &str) -> Reducer {
         let missing = || {

@@ -31,27 +31,64 @@ fn is_retried(policy: &RetryPolicy, error: &TaskError) -> bool {
 mod tests {
     use super::*;
 
-    /// The waits after each attempt, as LangGraph 1.2.22 makes them, and that the last attempt is the last.
-    #[test]
-    fn waits_grow_up_to_their_bound() {
-        let policy = RetryPolicy {
+    fn policy(retry_on: &[&str]) -> RetryPolicy {
+        RetryPolicy {
             max_attempts: 5,
             initial_interval_ms: 20,
             backoff_factor: 3.0,
             max_interval_ms: 100,
             jitter: false,
-            retry_on: vec!["Busy".to_owned()],
-        };
-        let error = |kind: &str| TaskError {
+            retry_on: retry_on.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    fn error(kind: &str) -> TaskError {
+        TaskError {
             class: "node_failed".to_owned(),
             message: "busy".to_owned(),
             kind: Some(kind.to_owned()),
             retryable: false,
             retry_after_ms: None,
-        };
+        }
+    }
+
+    /// The waits after each attempt, as LangGraph 1.2.22 makes them, and that the last attempt is the last.
+    #[test]
+    fn waits_grow_up_to_their_bound() {
+        let policy = policy(&["Busy"]);
         let waits: Vec<Option<u64>> = (1..=5).map(|made| delay_ms(Some(&policy), made, &error("Busy"), 7)).collect();
         assert_eq!(waits, [Some(20), Some(60), Some(100), Some(100), None]);
-        assert_eq!(delay_ms(Some(&policy), 1, &error("Wrong"), 7), None, "the policy doesn't name it");
         assert_eq!(delay_ms(None, 1, &error("Busy"), 7), None, "no policy");
+    }
+
+    #[test]
+    fn a_policy_says_which_errors_are_retried() {
+        let retryable = TaskError { retryable: true, ..error("Busy") };
+        for (retry_on, error, retried) in [
+            (&["Busy"][..], error("Busy"), true),
+            (&["node_failed"], error("Busy"), true),
+            (&["Busy"], error("Wrong"), false),
+            (&["Other"], retryable.clone(), false),
+            (&[], retryable, true),
+            (&[], error("Busy"), false),
+        ] {
+            let delay = delay_ms(Some(&policy(retry_on)), 1, &error, 7);
+            assert_eq!(delay.is_some(), retried, "{retry_on:?} of {error:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_and_what_the_node_says_make_a_wait_longer() {
+        let jitter = RetryPolicy { jitter: true, ..policy(&["Busy"]) };
+        let later = |ms| TaskError { retry_after_ms: Some(ms), ..error("Busy") };
+        for (policy, error, drawn, wait) in [
+            (policy(&["Busy"]), error("Busy"), 7, 20),
+            (jitter.clone(), error("Busy"), 7, 27),
+            (jitter.clone(), error("Busy"), JITTER_MS_MAX + 1, 20),
+            (policy(&["Busy"]), later(5_000), 7, 5_000),
+            (policy(&["Busy"]), later(5), 7, 20),
+        ] {
+            assert_eq!(delay_ms(Some(&policy), 1, &error, drawn), Some(wait), "{error:?} with {drawn}");
+        }
     }
 }

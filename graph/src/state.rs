@@ -223,6 +223,12 @@ pub struct Armed {
 pub struct Remembered {
     pub(crate) run_id: RunId,
     pub(crate) at: Millis,
+    /// The last checkpoint of an edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) made: Option<Uuid>,
+    /// What was told of it went with the thread's history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) untold: bool,
 }
 
 fn is_null(value: &Arc<Value>) -> bool {
@@ -350,7 +356,16 @@ impl KeyState {
         if self.ended.len() >= REMEMBERED_RUNS_MAX {
             self.ended.pop_front();
         }
-        self.ended.push_back(Remembered { run_id, at });
+        self.ended.push_back(Remembered { run_id, at, made: None, untold: false });
+    }
+
+    pub(crate) fn remembered(&mut self, run_id: RunId) -> Option<&mut Remembered> {
+        self.ended.iter_mut().find(|ended| ended.run_id == run_id)
+    }
+
+    /// All that was told so far is gone.
+    pub(crate) fn forget_told(&mut self) {
+        self.ended.iter_mut().for_each(|ended| ended.untold = true);
     }
 }
 

@@ -186,6 +186,9 @@ pub struct Edited {
     pub checkpoint_id: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// Nothing happened now: it was told before, and that went with the thread's history.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// Nothing of the thread stays: all that was written of it before this update goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,

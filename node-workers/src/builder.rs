@@ -23,7 +23,7 @@
 //! # Ok::<(), node_workers::InvalidGraph>(())
 //! ```
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -43,10 +43,9 @@ pub struct GraphBuilder {
     fields: Map<String, Value>,
     nodes: Vec<Declared>,
     edges: Vec<Value>,
-    reducers: BTreeMap<String, Arc<Join>>,
+    /// Its reducers; its nodes are named when it is built.
+    brought: NodeRegistry,
 }
-
-type Join = dyn Fn(&Value, &Value) -> Result<Value, String> + Send + Sync;
 
 #[derive(Clone)]
 struct Declared {
@@ -71,14 +70,7 @@ pub struct BuiltGraph {
     pub subgraphs: Vec<GraphSpec>,
     /// What will run, though perhaps not as meant.
     pub warnings: Vec<Diagnostic>,
-    brought: Brought,
-}
-
-/// What no file can hold, by the names that it has there.
-#[derive(Clone, Default)]
-struct Brought {
-    types: BTreeMap<String, Arc<dyn Node>>,
-    reducers: BTreeMap<String, Arc<Join>>,
+    brought: NodeRegistry,
 }
 
 /// Everything that is wrong with a graph.
@@ -108,7 +100,7 @@ fn listed(diagnostics: &[Diagnostic]) -> String {
 impl GraphBuilder {
     pub fn new(name: impl Into<String>) -> Self {
         let (name, fields) = (name.into(), Map::new());
-        GraphBuilder { name, fields, nodes: Vec::new(), edges: Vec::new(), reducers: BTreeMap::new() }
+        GraphBuilder { name, fields, nodes: Vec::new(), edges: Vec::new(), brought: NodeRegistry::new() }
     }
 
     /// The channels, as the file's `state`.
@@ -174,7 +166,7 @@ impl GraphBuilder {
         name: &str,
         join: impl Fn(&Value, &Value) -> Result<Value, String> + Send + Sync + 'static,
     ) -> Self {
-        self.reducers.insert(name.to_owned(), Arc::new(join));
+        self.brought = self.brought.with_reducer(name, join);
         self
     }
 
@@ -183,9 +175,9 @@ impl GraphBuilder {
     /// # Errors
     /// All that `graph check` finds wrong.
     pub fn build(self) -> Result<BuiltGraph, InvalidGraph> {
-        let mut brought = Brought::default();
         let mut file = Map::from_iter([("version".to_owned(), json!(1)), ("name".to_owned(), json!(self.name))]);
-        file.extend(self.file(&self.name, &mut brought));
+        let (fields, brought) = self.file(&self.name);
+        file.extend(fields);
         let file = format!("{:#}", Value::Object(file));
         let checked = file::read(&file, None);
         match checked.spec {
@@ -203,19 +195,22 @@ impl GraphBuilder {
         self
     }
 
-    /// The graph file that it stands for. Types of nodes are named by their graph and themselves.
-    fn file(&self, name: &str, brought: &mut Brought) -> Map<String, Value> {
-        brought.reducers.extend(self.reducers.clone());
-        let mut nodes = Map::new();
+    /// The graph file that it stands for, and what no file can hold. Types of nodes are named by their graph and themselves.
+    fn file(&self, name: &str) -> (Map<String, Value>, NodeRegistry) {
+        let (mut nodes, mut brought) = (Map::new(), self.brought.clone());
         for Declared { name: node, settings, runs } in &self.nodes {
             let named = format!("{name}.{node}");
             let mut declared = match runs {
                 Runs::Nothing => Map::new(),
                 Runs::Node(run) => {
-                    brought.types.insert(named.clone(), Arc::clone(run));
+                    brought = brought.with_shared(named.clone(), Arc::clone(run));
                     fields(json!({"kind": "rust", "name": named}))
                 }
-                Runs::Graph(inner) => fields(json!({"kind": "subgraph", "graph": inner.file(&named, brought)})),
+                Runs::Graph(inner) => {
+                    let (file, inside) = inner.file(&named);
+                    brought = brought.and(inside);
+                    fields(json!({"kind": "subgraph", "graph": file}))
+                }
             };
             declared.extend(settings.clone());
             nodes.insert(node.clone(), Value::Object(declared));
@@ -223,7 +218,7 @@ impl GraphBuilder {
         let mut file = self.fields.clone();
         file.insert("nodes".to_owned(), Value::Object(nodes));
         file.insert("edges".to_owned(), Value::Array(self.edges.clone()));
-        file
+        (file, brought)
     }
 }
 
@@ -238,11 +233,7 @@ fn fields(object: Value) -> Map<String, Value> {
 impl BuiltGraph {
     /// Adds what its nodes and reducers are: in every process that runs them.
     pub fn register(&self, nodes: NodeRegistry) -> NodeRegistry {
-        let Brought { types, reducers } = self.brought.clone();
-        let nodes = types.into_iter().fold(nodes, |nodes, (name, node)| nodes.with_shared(name, node));
-        reducers
-            .into_iter()
-            .fold(nodes, |nodes, (name, join)| nodes.with_reducer(name, move |left, right| join(left, right)))
+        nodes.and(self.brought.clone())
     }
 }
 

@@ -8,10 +8,12 @@ use std::sync::{
 use graph::{envelope::Millis, world::Clock};
 use run_store::{
     EmbeddedStore,
-    items::{Item, ItemsError, ListNamespaces, LongTermStore, Put, Search},
+    items::{Item, ListNamespaces, LongTermStore, Put, Search},
 };
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
+
+#[path = "recorded/operations.rs"]
+mod operations;
 
 const MINUTE_MS: Millis = 60 * 1000;
 
@@ -71,89 +73,10 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
-#[derive(Deserialize)]
-struct Recorded {
-    #[serde(flatten)]
-    op: Op,
-    #[serde(default)]
-    gives: Value,
-    refused: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Op {
-    Put { namespace: Vec<String>, key: String, value: Map<String, Value> },
-    Get { namespace: Vec<String>, key: String },
-    Delete { namespace: Vec<String>, key: String },
-    Search(SearchOp),
-    Namespaces(NamespacesOp),
-}
-
-#[derive(Deserialize)]
-struct SearchOp {
-    prefix: Vec<String>,
-    filter: Map<String, Value>,
-    limit: Option<usize>,
-    offset: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct NamespacesOp {
-    #[serde(default)]
-    prefix: Vec<String>,
-    #[serde(default)]
-    suffix: Vec<String>,
-    max_depth: Option<usize>,
-    limit: Option<usize>,
-    offset: Option<usize>,
-}
-
-async fn done(store: &LongTermStore, tenant: &str, op: Op) -> Result<Value, ItemsError> {
-    let shown = |item: Item| json!({"namespace": item.namespace, "key": item.key, "value": item.value});
-    Ok(match op {
-        Op::Put { namespace, key, value } => {
-            store.put(tenant, Put { namespace, key, value, ..Put::default() }).await?;
-            Value::Null
-        }
-        Op::Get { namespace, key } => store.get(tenant, &namespace, &key, true).await?.map_or(Value::Null, shown),
-        Op::Delete { namespace, key } => {
-            store.delete(tenant, &namespace, &key).await?;
-            Value::Null
-        }
-        Op::Search(SearchOp { prefix, filter, limit, offset }) => {
-            let default = Search::default();
-            let (limit, offset) = (limit.unwrap_or(default.limit), offset.unwrap_or_default());
-            let search = Search { prefix, filter, limit, offset, ..default };
-            store.search(tenant, search).await?.into_iter().map(shown).collect()
-        }
-        Op::Namespaces(NamespacesOp { prefix, suffix, max_depth, limit, offset }) => {
-            let limit = limit.unwrap_or(ListNamespaces::default().limit);
-            let list = ListNamespaces { prefix, suffix, max_depth, limit, offset: offset.unwrap_or_default() };
-            json!(store.list_namespaces(tenant, list).await?)
-        }
-    })
-}
-
 #[tokio::test]
 async fn it_does_what_langgraphs_own_store_does() {
-    let cases: Vec<Vec<Value>> = serde_json::from_str(include_str!("recorded/store.json")).unwrap();
     let stage = Stage::new().await;
-    let (mut gave, mut refused) = (0, 0);
-    for (n, case) in cases.into_iter().enumerate() {
-        for told in case {
-            let Recorded { op, gives, refused: wrong } = serde_json::from_value(told.clone()).unwrap();
-            match (done(&stage.store, &format!("tenant-{n}"), op).await, wrong) {
-                (Ok(found), None) => {
-                    assert_eq!(found, gives, "case {n}: {told}");
-                    gave += 1;
-                }
-                (Err(ItemsError::Refused(_)), Some(_)) => refused += 1,
-                (found, _) => panic!("case {n}: {told}: {found:?}"),
-            }
-        }
-    }
-    assert!(gave > 2_000 && refused > 50, "{gave} gave something and {refused} were refused");
+    operations::play(&stage.store, "").await;
 }
 
 #[tokio::test]

@@ -13,9 +13,15 @@ use graph::{envelope::Millis, world::Clock};
 use run_store::{
     Meta, RunStore, ScyllaStore, StoreError,
     conformance::{self, Harness},
+    items::LongTermStore,
     scylla::Config,
 };
 use tokio::sync::OnceCell;
+
+#[path = "recorded/meaning.rs"]
+mod meaning;
+#[path = "recorded/operations.rs"]
+mod operations;
 
 /// Later than every run of the suite.
 struct Fixed;
@@ -83,6 +89,17 @@ async fn it_keeps_the_contract() {
     let Some(config) = config("millstream_suite") else { return };
     let failed = conformance::run_all(&ScyllaHarness::new(config)).await;
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// On the same keyspace, with tenants of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_a_long_term_store_as_langgraphs_own() {
+    let Some(config) = config("millstream_suite") else { return };
+    let number = ScyllaHarness::new(config.clone()).unique();
+    let (done, found) = (format!("{number}-done-"), format!("{number}-found-"));
+    let items = ScyllaStore::connect(config, Arc::new(Fixed)).await.expect("a CQL server");
+    let store = LongTermStore::new(items, Arc::new(Fixed));
+    tokio::join!(operations::play(&store, &done), meaning::play(&store, &found));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,7 @@ codes! {
     GraphNotFound = "graph_not_found", 404, "not_found_error", false;
     AssistantNotFound = "assistant_not_found", 404, "not_found_error", false;
     BatchNotFound = "batch_not_found", 404, "not_found_error", false;
+    HistoryPruned = "history_pruned", 410, "not_found_error", false;
     RequestTimeout = "request_timeout", 408, "timeout_error", true;
     ThreadBusy = "thread_busy", 409, "conflict_error", false;
     RequestTooLarge = "request_too_large", 413, "request_too_large", false;

@@ -166,8 +166,17 @@ impl Config {
 
     /// How long threads live of which nobody says it.
     pub fn thread_ttl(&self) -> anyhow::Result<Option<TimeToLive>> {
-        let Some(minutes) = self.threads.ttl_minutes else { return Ok(None) };
-        let ttl = TimeToLive::of_minutes(minutes, TtlStrategy::Delete);
+        let Threads { ttl_minutes, strategy } = self.threads;
+        let Some(minutes) = ttl_minutes else {
+            if strategy == TtlStrategy::KeepLatest {
+                bail!(
+                    "[threads] strategy is keep_latest, and nothing says after what time; set ttl_minutes too, or take \
+                     it away"
+                );
+            }
+            return Ok(None);
+        };
+        let ttl = TimeToLive::of_minutes(minutes, strategy);
         let max = TimeToLive::MINUTES_MAX;
         let says =
             || format!("[threads] ttl_minutes is {minutes}; set it above 0 and to {max} at most, or take it away");

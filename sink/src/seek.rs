@@ -36,6 +36,10 @@ pub enum SeekError {
     /// There is no such run, for this tenant.
     #[error("there is no run {0}")]
     NotFound(Uuid),
+    #[error(
+        "what the run {0} streamed went with its thread's history, which was pruned; what it answered is kept: look the run up, or wait for it"
+    )]
+    Pruned(Uuid),
     #[error("too many runs are awaited that have not begun; try again")]
     TooManyAwaited,
     #[error(transparent)]
@@ -47,8 +51,12 @@ pub enum Found {
     Nowhere,
     /// Read from the store, and complete.
     Over(Box<LiveRun>),
-    /// It is over, and its thread's history was pruned since: its view is all that is left.
-    Pruned(Bytes),
+    /// It is over, and its thread's history was pruned since: all that is left is its view, and the number of its last
+    /// update.
+    Pruned {
+        view: Bytes,
+        number: u64,
+    },
     /// It goes on: from now on it is in memory.
     InMemory,
 }
@@ -82,7 +90,8 @@ impl Seek {
             Found::Nowhere => Err(SeekError::NotFound(self.run_id)),
             Found::InMemory => self.join_known(after)?.ok_or(SeekError::NotFound(self.run_id)),
             Found::Over(mut run) => Ok(run.join(after, 1, Duration::ZERO)),
-            Found::Pruned(_) => Ok(Joined::Whole),
+            Found::Pruned { number, .. } if after.is_some_and(|after| after.is_whole(number)) => Ok(Joined::Whole),
+            Found::Pruned { .. } => Err(SeekError::Pruned(self.run_id)),
         }
     }
 
@@ -101,7 +110,8 @@ impl Seek {
             Some(stand) => Ok(stand),
             None => match self.find().await? {
                 Found::Nowhere => Err(SeekError::NotFound(self.run_id)),
-                Found::InMemory | Found::Pruned(_) => Ok(None),
+                Found::InMemory => Ok(None),
+                Found::Pruned { number, .. } => Ok(Some(Position { update: number, ..Position::default() })),
                 Found::Over(mut run) => Ok(run.stand(Duration::ZERO)),
             },
         }
@@ -136,7 +146,7 @@ impl Seek {
             let found = if known { Ok(Found::InMemory) } else { self.find().await };
             match found {
                 Ok(Found::Over(run)) => return waited(&run.view()),
-                Ok(Found::Pruned(view)) => return waited(&view),
+                Ok(Found::Pruned { view, .. }) => return waited(&view),
                 Ok(Found::Nowhere | Found::InMemory) | Err(_) => {}
             }
         }
@@ -160,13 +170,16 @@ impl Seek {
     }
 
     /// The view of a run of which no update is left, for its thread was pruned. Else they are being written just now.
-    async fn find_view(&self) -> Result<Found, SeekError> {
+    pub async fn find_view(&self) -> Result<Found, SeekError> {
         let deps = &self.shared.deps;
         let row = deps.results.run(&self.tenant, self.run_id).await?;
         let Some(row) = row.filter(|row| row.status.is_terminal()) else { return Ok(Found::Nowhere) };
         let Some(thread_id) = &row.thread_id else { return Ok(Found::Nowhere) };
         match deps.deletes.deleted(&self.tenant, thread_id).await? {
-            Some(pruned) if row.position <= pruned => Ok(Found::Pruned(values::listed(&*deps.blobs, row.view).await?)),
+            Some(pruned) if row.position <= pruned => {
+                let view = values::listed(&*deps.blobs, row.view).await?;
+                Ok(Found::Pruned { view, number: row.number })
+            }
             Some(_) | None => Ok(Found::Nowhere),
         }
     }

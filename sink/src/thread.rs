@@ -188,7 +188,7 @@ impl ThreadState {
                     }
                 }
                 Happened::Ended(ended) => self.end(ended, run_id, run.started),
-                Happened::Edited(edited) if edited.error.is_none() => {
+                Happened::Edited(edited) if edited.error.is_none() && !edited.again => {
                     (self.view.error, self.view.exception) = (None, None);
                     self.view.outcome = self.rests();
                 }

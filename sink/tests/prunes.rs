@@ -99,12 +99,12 @@ async fn a_pruned_thread_shows_where_it_stands_and_nothing_before() {
         assert_eq!(sink.json(&run.path("")).await["status"], "success");
         let Waited::Ended(view) = told(sink.ask(&run.path("/wait")).await).await else { panic!("it is over") };
         assert_eq!(view.run_id, run.id.to_string());
+        assert_eq!(sink.ask(&run.path("/stream")).await.status(), 410, "what it streamed is gone, and that is said");
     };
     stands(&sink).await;
     sink.stop().await;
     let sink = stage.sink().await;
     stands(&sink).await;
-    assert_eq!(sink.ask(&run.path("/stream")).await.status().as_u16(), 204, "there is nothing to stream");
 
     // An owner that has died is followed by one that appends its last updates again; what is old, and what is young.
     for age in [0, 60_000] {

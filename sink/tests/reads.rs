@@ -15,8 +15,8 @@ use event_log::{EventLog, Start, partition_for};
 use graph::{envelope::Key, update::RunStatus};
 use http::Request;
 use run_store::{
-    Position, Results,
-    rows::{RunRow, RunWrite},
+    Deletes, Position, Results,
+    rows::{KeptValues, RunRow, RunWrite},
 };
 use schemas::{
     http::RunView,
@@ -171,6 +171,14 @@ async fn a_run_of_which_only_the_row_is_there_yet_has_not_been_streamed() {
     let stage = Stage::open().await;
     let sink = stage.sink().await;
     let run = thread_run(1, "t");
+    stage.store.write(Arc::new(vec![only_the_row(&run)])).await.unwrap();
+    for path in [run.path("/stream"), run.path("/wait")] {
+        assert_eq!(sink.ask(&path).await.status(), 404, "{path}");
+    }
+    sink.stop().await;
+}
+
+fn only_the_row(run: &Run) -> RunWrite {
     let row = RunRow {
         tenant: "default".to_owned(),
         run_id: run.id,
@@ -185,7 +193,7 @@ async fn a_run_of_which_only_the_row_is_there_yet_has_not_been_streamed() {
         number: 3,
         view: "{}".into(),
     };
-    let write = RunWrite {
+    RunWrite {
         tenant: row.tenant.clone(),
         run_id: run.id,
         updates: Vec::new(),
@@ -193,11 +201,32 @@ async fn a_run_of_which_only_the_row_is_there_yet_has_not_been_streamed() {
         thread: None,
         checkpoints: Vec::new(),
         usage: Vec::new(),
-    };
-    stage.store.write(Arc::new(vec![write])).await.unwrap();
-    for path in [run.path("/stream"), run.path("/wait")] {
-        assert_eq!(sink.ask(&path).await.status(), 404, "{path}");
     }
+}
+
+/// What it streamed is gone, and what it answered is not.
+#[tokio::test]
+async fn who_joins_a_run_of_a_pruned_thread_is_told_so() {
+    let stage = Stage::open().await;
+    let sink = stage.sink().await;
+    let run = thread_run(1, "t");
+    stage.store.write(Arc::new(vec![only_the_row(&run)])).await.unwrap();
+    let pruned_at = Position::new(0, 2).unwrap();
+    stage.store.prune_thread("default", "t", pruned_at, &KeptValues::default()).await.unwrap();
+    for path in ["/stream", "/stream?after=2.0", "/stream?register=true&after=2.0", "/stream?modes=values", "/updates"]
+    {
+        let response = sink.ask(&run.path(path)).await;
+        assert_eq!(response.status(), 410, "{path}");
+        let body: Value = serde_json::from_slice(&whole(response).await).unwrap();
+        let error = &body["error"];
+        assert_eq!(error["code"], "history_pruned", "{path}");
+        assert!(error["message"].as_str().is_some_and(|says| says.contains("pruned")), "{error}");
+    }
+    // Who has all of it, or wants what comes, misses nothing.
+    assert_eq!(sink.ask(&run.path("/stream?after=3.0")).await.status(), 204);
+    let live = sink.ask(&run.path("/stream?modes=values&live=true")).await;
+    assert_eq!((live.status().as_u16(), whole(live).await.len()), (200, 0));
+    assert_eq!(sink.json(&run.path("/wait")).await, json!({"ended": {}}));
     sink.stop().await;
 }
 

@@ -28,7 +28,7 @@ mod superstep;
 impl Fold<'_> {
     pub(super) fn edit(&mut self, envelope: &Arc<Envelope>, edit: &Edit) {
         if self.state.knows(envelope.run_id) {
-            return;
+            return self.tell_again(envelope);
         }
         if edit.claimed {
             self.state.remember(envelope.run_id);
@@ -44,6 +44,19 @@ impl Fold<'_> {
         };
         let update = Update { number: Some(1), status, at: self.at, issued: Vec::new(), happened };
         self.commands.push(Command::Update { envelope: envelope.clone(), update });
+    }
+
+    /// A repeat hears what came of the first, where nothing else is left that tells it.
+    fn tell_again(&mut self, envelope: &Arc<Envelope>) {
+        let Some(first) = self.state.remembered(envelope.run_id).filter(|first| first.untold) else { return };
+        first.untold = false;
+        let checkpoint_id = first.made;
+        let (error, status) = match checkpoint_id {
+            Some(_) => (None, RunStatus::Success),
+            None => (Some(forgotten()), RunStatus::Error),
+        };
+        let edited = Edited { checkpoint_id, error, again: true, ..Edited::default() };
+        self.tell(envelope, Some(1), status, Happened::Edited(Box::new(edited)));
     }
 
     fn begin_edit(&self, envelope: &Arc<Envelope>, edit: &Edit) -> Result<Editing, RunError> {
@@ -117,6 +130,9 @@ impl Fold<'_> {
             let envelope = envelope.clone();
             self.commands.push(Command::Archive { envelope, checkpoint: Box::new(checkpoint) });
         }
+        if let Some(edit) = self.state.remembered(envelope.run_id) {
+            edit.made = id;
+        }
         match last {
             Some(inner) if !inner.is_root() => self.put_inside(inner),
             last => self.state.root = last.map(Box::new),
@@ -124,6 +140,13 @@ impl Fold<'_> {
         happened.push(Happened::Edited(Box::new(Edited { checkpoint_id: id, ..Edited::default() })));
         happened
     }
+}
+
+/// Why a repeat is not told what came of the first.
+fn forgotten() -> RunError {
+    let message = "this edit came before under the same key, and it was refused or its thread was deleted since; what was \
+                   answered then is forgotten; send it under another key to make it now";
+    invalid_value("ValueError", message)
 }
 
 fn not_edited(error: RunError) -> Happened {

@@ -56,7 +56,6 @@ impl Turn<'_> {
     fn take_result(&mut self, at: &mut GraphLoop, result: &TaskResult) {
         let Some(graph) = self.graph_of(at) else { return };
         let id = result.task_id;
-        let ns = at.ns.clone();
         let is_root = at.is_root();
         let Some(task) = at.tasks.get_mut(&id) else { return };
         self.run.disarm_task(id);
@@ -74,7 +73,7 @@ impl Turn<'_> {
             execution: result.execution,
             attempt: result.attempt,
             node: name.clone(),
-            ns: task.ns(&ns),
+            ns: task.ns(&at.ns),
             update: None,
             error: result.error.clone().or_else(|| result.branch_error.clone()),
             interrupts: Vec::new(),
@@ -116,12 +115,11 @@ impl Turn<'_> {
 }
 
 fn finished(graph: &Graph, result: &TaskResult) -> Finished {
-    let messages = |name: &str| graph.channels.get(name).is_some_and(|def| def.state && def.kind.holds_messages());
-    let with_ids = |(name, value): &(Arc<str>, Arc<serde_json::Value>)| match messages(name) {
+    let with_ids = |(name, value): &(Arc<str>, Arc<serde_json::Value>)| match graph.holds_messages(name) {
         true => (name.clone(), message::with_ids(value, result.task_id, name)),
         false => (name.clone(), value.clone()),
     };
-    let writes = match graph.has_messages() && result.writes.iter().any(|(name, _)| messages(name)) {
+    let writes = match result.writes.iter().any(|(name, _)| graph.holds_messages(name)) {
         true => Arc::new(result.writes.iter().map(with_ids).collect()),
         false => result.writes.clone(),
     };

@@ -287,8 +287,7 @@ fn write_commands(graph: &Graph, root: &mut GraphLoop, carried: Option<&Finished
 pub(super) fn update_writes(graph: &Graph, update: Option<&Value>, seed: uuid::Uuid) -> Result<Writes, RunError> {
     let write = |name: &str, value: &Value| {
         let value = Arc::new(value.clone());
-        let holds_messages = graph.channels.get(name).is_some_and(|def| def.state && def.kind.holds_messages());
-        (Arc::from(name), if holds_messages { message::with_ids(&value, seed, name) } else { value })
+        (Arc::from(name), if graph.holds_messages(name) { message::with_ids(&value, seed, name) } else { value })
     };
     let wrong = || invalid_value("InvalidUpdateError", "Expected dict or list of pairs as `update`");
     match update {

@@ -16,20 +16,26 @@ impl Turn<'_> {
     /// Sets the answers of a task that is about to be issued: those that it took up before, then one by id, or the one
     /// that came without an id. That one goes to a single task at a time.
     pub(super) fn give_answers(&mut self, at: &mut GraphLoop, id: TaskId) {
-        let anew = at.progress.as_ref().is_some_and(|progress| progress.asks_anew);
+        let anew = asks_anew(at);
         let Some(task) = at.tasks.get_mut(&id) else { return };
-        task.given = if anew { Vec::new() } else { task.answers.clone() };
+        give_taken_up(task, anew);
         // The first id answers any later question too, as it did before questions had ids of their own.
         let by_id = self.run.answers.as_ref().and_then(|answers| {
             let ns = task.ns(&at.ns);
             let next = answers.get(&ids::interrupt_id(&ns, task.given.len()));
             next.or_else(|| answers.get(&ids::interrupt_id(&ns, 0)))
         });
-        if let Some(answer) = by_id {
+        match by_id {
+            Some(answer) => task.given.push(answer.clone()),
+            None => self.offer(task),
+        }
+    }
+
+    /// Gives a task the answer that came without an id, where no other has it.
+    fn offer(&mut self, task: &mut StepTask) {
+        if let (Some(answer), None) = (&self.run.resume, self.run.offered_to) {
             task.given.push(answer.clone());
-        } else if let (Some(answer), None) = (&self.run.resume, self.run.offered_to) {
-            task.given.push(answer.clone());
-            self.run.offered_to = Some(id);
+            self.run.offered_to = Some(task.id);
         }
     }
 
@@ -72,11 +78,14 @@ impl Turn<'_> {
         if let Some(progress) = at.progress.as_deref_mut() {
             progress.unfinished += 1;
         }
-        if let Some(held) = at.tasks.get_mut(&id).and_then(|task| task.held.take()) {
+        let anew = asks_anew(at);
+        let Some(task) = at.tasks.get_mut(&id) else { return false };
+        if let Some(held) = task.held.take() {
             let done = TaskDone { interrupts: Vec::new(), answered: true, ..*held };
             self.happened(Happened::TaskDone(Box::new(done)));
         }
-        self.give_answers(at, id);
+        give_taken_up(task, anew);
+        self.offer(task);
         self.issue(graph, at, id);
         true
     }
@@ -104,6 +113,16 @@ impl Turn<'_> {
         let own = if at.is_root() { self.run.interrupt_after.as_slice() } else { &[] };
         at.head.version > at.head.passed && ran.iter().any(|node| is_named(names.iter().chain(own), node))
     }
+}
+
+/// The run went back: its tasks ask anew.
+fn asks_anew(at: &GraphLoop) -> bool {
+    at.progress.as_ref().is_some_and(|progress| progress.asks_anew)
+}
+
+/// Begins with the answers that the task has taken up, by id in this run too.
+fn give_taken_up(task: &mut StepTask, anew: bool) {
+    task.given = if anew { Vec::new() } else { task.answers.clone() };
 }
 
 /// `*` names every node but the hidden start.

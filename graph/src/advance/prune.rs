@@ -27,6 +27,7 @@ impl Fold<'_> {
                 // Without a checkpoint there is no history.
                 if !kept.is_empty() {
                     self.state.pruned = Some(Pruned { up_to, put_away_up_to: 0 });
+                    self.state.forget_told();
                 }
                 (Edited { pruned: Some(kept), ..Edited::default() }, RunStatus::Success)
             }

@@ -12,7 +12,8 @@ use super::{
 pub(super) const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "array", "object", "null"];
 
 /// The keywords of JSON Schema 2020-12 that a value's schema may have.
-pub(super) const KEYWORDS: [&str; 42] = [
+pub(super) const KEYWORDS: [&str; 51] = [
+    "$comment",
     "$defs",
     "$ref",
     "additionalProperties",
@@ -20,6 +21,9 @@ pub(super) const KEYWORDS: [&str; 42] = [
     "anyOf",
     "const",
     "contains",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
     "default",
     "dependentRequired",
     "dependentSchemas",
@@ -51,10 +55,15 @@ pub(super) const KEYWORDS: [&str; 42] = [
     "prefixItems",
     "properties",
     "propertyNames",
+    "readOnly",
     "required",
     "then",
     "title",
     "type",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "uniqueItems",
+    "writeOnly",
 ];
 
 const SEE: &str = "see json-schema.org for what a schema may say";

@@ -61,3 +61,21 @@ fn sources_are_bounded() {
     assert_eq!(codes(&bomb), ["too-large"]);
     assert!(codes(&"x: 1\n".repeat(1_000)).contains(&"duplicate-key"));
 }
+
+/// As types of other languages are written: a set's, a secret's, a text that holds JSON.
+#[test]
+fn schemas_may_say_what_json_schema_says() {
+    for schema in [
+        "{type: array, items: string, uniqueItems: true}",
+        "{type: string, format: password, writeOnly: true}",
+        "{type: string, contentMediaType: application/json, contentSchema: {type: object}}",
+        "{type: object, properties: {n: integer}, unevaluatedProperties: false}",
+        "{type: integer, readOnly: true, $comment: counted elsewhere}",
+    ] {
+        let text = CHAT.replace("state:\n", &format!("state:\n  more: {schema}\n"));
+        assert_ne!(text, CHAT);
+        assert_eq!(codes(&text), ["unused-channel"], "{schema}");
+    }
+    let text = CHAT.replace("state:\n", "state:\n  more: {type: array, uniqueItem: true}\n");
+    assert!(codes(&text).contains(&"unknown-field"));
+}

@@ -21,7 +21,7 @@ fn copy(rig: &mut Rig) -> (Option<(Arc<Envelope>, Copied)>, Edited) {
     let Happened::Edited(told) = rig.happened(&copying)[0].clone() else { panic!("it is told") };
     let begins = commands.into_iter().find_map(|command| match command {
         Command::Copy { envelope, copied, namespaces, .. } => {
-            assert_eq!(namespaces, [""]);
+            assert_eq!(namespaces[0], "");
             Some((envelope, *copied))
         }
         _ => None,
@@ -94,4 +94,28 @@ fn a_copy_whose_state_is_gone_says_so() {
     let run = rig.invoke(json!({}));
     let ended = rig.ended(&run).expect("it ends");
     assert_eq!(ended.error.as_ref().map(|error| error.code.as_str()), Some("value_missing"));
+}
+
+/// A record of a log comes again after a kill, whatever became of the thread since.
+#[test]
+fn a_copy_takes_its_first_record_once_and_only_where_nothing_is() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    ["a", "b"].iter().for_each(|node| drop(rig.finish_node(&run, node)));
+    let (envelope, copied) = copy(&mut rig).0.expect("the copy begins");
+    let begins = || Event::CopyBegun(Box::new(copied.clone()));
+
+    let mut deleted = Rig::new(chain());
+    deleted.fold(&envelope, begins());
+    let delete = deleted.envelope();
+    deleted.fold(&delete, Event::ThreadDeleted);
+    deleted.fold(&envelope, begins());
+    assert!(deleted.state().head().is_none(), "what is deleted stays so");
+
+    let mut used = Rig::new(chain());
+    let run = used.invoke(json!({"log": ["mine"]}));
+    ["a", "b"].iter().for_each(|node| drop(used.finish_node(&run, node)));
+    let stands = used.state().head().cloned();
+    used.fold(&envelope, begins());
+    assert_eq!(used.state().head(), stands.as_ref());
 }

@@ -78,6 +78,21 @@ fn it_holds_up_nobody_and_comes_when_it_is_due() {
 }
 
 #[test]
+fn who_waits_for_its_turn_is_behind_who_comes_before() {
+    let mut rig = Rig::new(chain());
+    let now = rig.invoke(json!({}));
+    delayed(&mut rig, "late", DELAY_MS);
+    let behind = |rig: &Rig, run: &Envelope| match rig.happened(run)[..] {
+        [Happened::Queued(queued)] => queued.behind,
+        ref others => panic!("{others:?}"),
+    };
+    let next = rig.invoke(json!({}));
+    assert_eq!(behind(&rig, &next), Some(now.run_id), "whose time hasn't come holds up nobody");
+    let last = rig.invoke(json!({}));
+    assert_eq!(behind(&rig, &last), Some(next.run_id));
+}
+
+#[test]
 fn a_delayed_run_keeps_its_thread_busy() {
     let mut rig = Rig::new(chain());
     let waits = delayed(&mut rig, "waits", DELAY_MS);

@@ -1,14 +1,14 @@
-//! Edits of several nodes and of several supersteps at once.
+//! Edits of several nodes and of several supersteps at once, and what is before them.
 
 use std::sync::Arc;
 
 use graph::{
     event::{Edit, Event, Request, StateUpdate},
-    update::Happened,
+    update::{Happened, RunStatus},
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, fork_and_join};
+use crate::rig::{Rig, chain, fork_and_join};
 
 fn update(node: &str) -> StateUpdate {
     StateUpdate { values: Some(Arc::new(json!({"log": [format!("as {node}")]}))), as_node: Some(node.to_owned()) }
@@ -63,4 +63,17 @@ fn each_superstep_makes_a_checkpoint() {
     let made = edit(&mut rig, vec![vec![update("a")], vec![update("b")]]);
     let expected = [(json!(["as a"]), vec![]), (json!(["as a", "as b"]), vec!["c".to_owned()])];
     assert_eq!(made, expected);
+}
+
+#[test]
+fn what_was_before_an_edit_can_be_gone_back_to() {
+    let mut rig = Rig::new(chain());
+    let run = rig.request(Request { input: Some(Arc::new(json!({"log": []}))), ..Request::default() });
+    ["a", "b"].iter().for_each(|node| drop(rig.finish_node(&run, node)));
+    let checkpoint_id = rig.state().head().map(|head| head.id);
+    edit(&mut rig, vec![vec![update("b")]]);
+    let now = rig.request(Request::default());
+    rig.check_end(&now, RunStatus::Success, None, json!(["a", "b", "as b"]));
+    let back = rig.request(Request { checkpoint_id, ..Request::default() });
+    rig.check_end(&back, RunStatus::Success, None, json!(["a", "b"]));
 }

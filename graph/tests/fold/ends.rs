@@ -1,17 +1,18 @@
 //! Ends: what a run answers, and what its thread keeps for the next.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use graph::{
     by_name::ChannelValues,
-    event::{Event, Request, Timer, TimerKind},
+    event::{CommandInput, Edit, Event, Request, StateUpdate, Timer, TimerKind},
+    ids,
     spec::GraphSpec,
-    task::{Destination, ParentCommand, TaskResult},
+    task::{Destination, Interrupt, ParentCommand, TaskResult},
     update::{Happened, RunStatus},
 };
 use serde_json::{Value, json};
 
-use crate::rig::{DEADLINE_MS, Rig, chain, failed, fork_and_join, plain, result, spec};
+use crate::rig::{DEADLINE_MS, Rig, chain, failed, fork_and_join, named, plain, result, spec};
 
 fn deadline(rig: &Rig, run: uuid::Uuid) -> (Timer, i64) {
     let own = |timer: &Timer| timer.run_id == run && timer.kind == TimerKind::Deadline;
@@ -101,6 +102,23 @@ fn conflicting_writes_end_the_run_and_stay() {
     let again = rig.request(Request::default());
     rig.check_end(&again, RunStatus::Error, Some("invalid_update"), json!([1]));
     assert_eq!(rig.issued.len(), 2);
+}
+
+/// Of several channels that refuse what is written, that which was written first says why.
+#[test]
+fn the_first_write_that_is_refused_says_why() {
+    for (first, second) in [("x", "y"), ("y", "x")] {
+        let edges = json!([plain(&["START"], "a"), plain(&["START"], "b")]);
+        let mut rig = Rig::new(spec(json!({"x": {}, "y": {}}), &["a", "b"], edges));
+        let run = rig.invoke(json!({}));
+        for node in ["b", "a"] {
+            let task = rig.task(node);
+            let write = |name: &str| (name.into(), Arc::new(json!(node)));
+            rig.finish(&run, TaskResult { writes: Arc::new(vec![write(first), write(second)]), ..result(&task) });
+        }
+        let error = rig.ended(&run).and_then(|ended| ended.error.clone()).expect("an error");
+        assert!(error.message.contains(&format!("'{first}'")), "{}", error.message);
+    }
 }
 
 #[test]
@@ -209,4 +227,54 @@ fn a_failure_counts_before_a_sibling_that_left() {
         }
         rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!([]));
     }
+}
+
+/// As LangGraph has it, where a handler is no node: what it does wrong ends the run, whatever it would have as a node itself.
+#[test]
+fn what_a_handler_does_wrong_nobody_handles() {
+    let edges = json!([plain(&["START"], "a"), plain(&["START"], "h")]);
+    let mut spec = json!(spec(json!({"log": {"reducer": "append"}}), &["a", "h", "last"], edges));
+    for (place, handler) in [(0, "h"), (1, "last")] {
+        spec["nodes"][place]["on_error"] = json!(handler);
+    }
+    let mut rig = Rig::new(serde_json::from_value(spec).expect("a spec"));
+    let run = rig.invoke(json!({}));
+    rig.fail_node(&run, "h");
+    let handles = rig.task("last");
+    assert!(handles.handles.is_some(), "as a node its failure is handled");
+    rig.finish(&run, named(&handles));
+    rig.fail_node(&run, "a");
+    assert!(rig.task("h").handles.is_some());
+    let issued = rig.issued.len();
+    rig.fail_node(&run, "h");
+    assert_eq!(rig.issued.len(), issued, "as a handler's it isn't");
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!([]));
+}
+
+/// A worker takes a second issue of one number for a copy of the first.
+#[test]
+fn a_handler_has_issues_of_its_own_when_a_run_comes_back() {
+    let mut spec = json!(spec(json!({"log": {"reducer": "append"}}), &["a", "h"], json!([plain(&["START"], "a")])));
+    spec["nodes"][0]["on_error"] = json!("h");
+    let mut rig = Rig::new(serde_json::from_value(spec).expect("a spec"));
+    let edit = rig.envelope();
+    let update = StateUpdate { values: Some(Arc::new(json!({}))), as_node: None };
+    rig.fold(&edit, Event::StateEdited(Box::new(Edit { supersteps: vec![vec![update]], ..Edit::default() })));
+    let checkpoint_id = rig.state().head().map(|head| head.id);
+    for _ in 0..3 {
+        let run = rig.request(Request { checkpoint_id, ..Request::default() });
+        rig.fail_node(&run, "a");
+        // It asks, so that it is issued more often than the task that failed.
+        let task = rig.task("h");
+        let id = ids::interrupt_id(&task.checkpoint_ns, 0);
+        let question = Interrupt { id, value: Arc::new(json!("?")), response_schema: None };
+        rig.finish(&run, TaskResult { interrupts: vec![question], ..result(&task) });
+        let resume = CommandInput { resume: Some(Arc::new(json!("yes"))), ..CommandInput::default() };
+        let run = rig.request(Request { command: Some(resume), ..Request::default() });
+        assert!(rig.task("h").handles.is_some() && rig.task("h").answers.len() == 1);
+        rig.fail_node(&run, "h");
+        assert!(rig.ended(&run).is_some());
+    }
+    let issues: BTreeSet<_> = rig.issued.iter().map(|(_, task)| (task.id, task.issue)).collect();
+    assert_eq!((issues.len(), rig.issued.len()), (9, 9));
 }

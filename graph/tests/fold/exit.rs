@@ -7,6 +7,7 @@ use graph::{
     envelope::Envelope,
     event::{CommandInput, Event, Multitask, Request},
     ids,
+    spec::GraphSpec,
     state::KeyState,
     task::{Interrupt, TaskResult},
     update::{Checkpointed, Happened, Kept, RunStatus},
@@ -14,7 +15,7 @@ use graph::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::rig::{Rig, chain, result};
+use crate::rig::{Rig, chain, plain, result, spec};
 
 fn at_exit(rig: &mut Rig, request: Request) -> Arc<Envelope> {
     rig.request(Request { keeps_last: true, ..request })
@@ -170,6 +171,42 @@ fn what_a_command_wrote_is_kept_where_the_run_ends() {
 }
 
 #[test]
+fn a_command_that_cant_be_applied_is_not_stored() {
+    let twice = json!([["n", 1], ["n", 2]]);
+    for (keeps_last, on) in [(true, RunStatus::Success), (false, RunStatus::Error)] {
+        let mut graph = chain();
+        graph.channels.insert("n".to_owned(), serde_json::from_value(json!({})).expect("a channel"));
+        let mut rig = Rig::new(graph);
+        let run = rig.invoke(json!({}));
+        ask(&mut rig, &run, "a");
+        let run = rig.request(Request { keeps_last, ..command(None, Some(twice.clone())) });
+        assert_eq!(rig.ended(&run).map(|ended| ended.status), Some(RunStatus::Error));
+        let run = rig.request(command(Some(json!("yes")), None));
+        if on == RunStatus::Success {
+            rig.finish_node(&run, "a");
+            rig.finish_node(&run, "b");
+        }
+        assert_eq!(rig.ended(&run).map(|ended| ended.status), Some(on), "keeps_last: {keeps_last}");
+    }
+}
+
+#[test]
+fn a_subgraph_that_is_done_is_not_kept() {
+    let channels = json!({"log": {"reducer": "append"}});
+    let inner = spec(channels.clone(), &["i"], json!([plain(&["START"], "i")]));
+    let inner = GraphSpec { name: "inner".to_owned(), ..inner };
+    let mut outer = json!(spec(channels, &["b"], json!([plain(&["START"], "sub"), plain(&["START"], "b")])));
+    let node = json!({"name": "sub", "kind": "subgraph", "graph": "inner", "hash": inner.hash(), "memory": "call"});
+    outer["nodes"].as_array_mut().expect("a list").push(node);
+    let mut rig = Rig::new(serde_json::from_value(outer).expect("a spec"));
+    rig.add(inner);
+    let run = at_exit(&mut rig, input());
+    rig.finish_node(&run, "i");
+    ask(&mut rig, &run, "b");
+    assert_eq!(last(&rig, &run).ns, "", "of the thread itself, and nothing of the subgraph");
+}
+
+#[test]
 fn a_run_that_is_undone_keeps_nothing() {
     let mut rig = Rig::new(chain());
     let first = at_exit(&mut rig, input());
@@ -198,4 +235,19 @@ fn a_state_under_way_goes_on_after_a_restart() {
     assert!(!told.contains("keeps_last"), "{told}");
     let old: Request = serde_json::from_str(&told).expect("a request");
     assert!(!old.keeps_last);
+}
+
+/// Nobody comes back to it: all of its checkpoints are streamed as any other's are.
+#[test]
+fn a_run_without_a_thread_has_no_last_checkpoint() {
+    let mut rig = Rig::threadless(chain());
+    let run = rig.request(Request { keeps_last: true, ..input() });
+    rig.finish_node(&run, "a");
+    rig.finish_node(&run, "b");
+    assert_eq!(kept(&rig, &run), []);
+    let passing = rig.happened(&run).into_iter().filter_map(|happened| match happened {
+        Happened::StepDone(done) => Some(done.passing),
+        _ => None,
+    });
+    assert_eq!(passing.collect::<Vec<_>>(), [false; 4]);
 }

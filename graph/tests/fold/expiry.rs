@@ -219,18 +219,34 @@ fn a_delete_disarms_it() {
     assert_eq!(rig.state().expires_for().map(|envelope| envelope.run_id), Some(again.run_id));
 }
 
+/// Of a repeat too, which comes under the same id.
 #[test]
 fn another_time_replaces_the_one_before() {
+    for repeats in [false, true] {
+        let mut rig = Rig::new(chain());
+        let before = timed(&mut rig);
+        let (first, _) = armed(&rig).expect("a timer");
+        let longer = if repeats { before } else { rig.envelope() };
+        rig.fold(&longer, Event::ThreadTimed(TimeToLive { ms: 5 * TTL_MS, ..TTL }));
+        let (timer, due) = armed(&rig).expect("a timer");
+        assert_eq!((timer.run_id, due), (longer.run_id, rig.at + 5 * TTL_MS));
+        rig.at += TTL_MS;
+        assert_eq!(rig.fold(&longer, Event::TimerDue { timer: first }), []);
+        assert_eq!(armed(&rig), Some((timer, due)));
+    }
+}
+
+#[test]
+fn what_ends_a_thread_says_nothing_of_the_run_that_timed_it() {
     let mut rig = Rig::new(chain());
-    timed(&mut rig);
-    let (first, _) = armed(&rig).expect("a timer");
-    let longer = rig.envelope();
-    rig.fold(&longer, Event::ThreadTimed(TimeToLive { ms: 5 * TTL_MS, ..TTL }));
-    let (timer, due) = armed(&rig).expect("a timer");
-    assert_eq!((timer.run_id, due), (longer.run_id, rig.at + 5 * TTL_MS));
-    rig.at += TTL_MS;
-    assert_eq!(rig.fold(&longer, Event::TimerDue { timer: first }), []);
-    assert_eq!(armed(&rig), Some((timer, due)));
+    let envelope = Envelope {
+        metadata: [("of".to_owned(), json!("the run"))].into(),
+        tags: vec!["run".to_owned()],
+        ..Envelope::clone(&rig.envelope())
+    };
+    rig.fold(&Arc::new(envelope), Event::ThreadTimed(TTL));
+    let told = deleted(&fall_due(&mut rig)).expect("it is gone");
+    assert_eq!((told.metadata.len(), told.tags.len()), (0, 0));
 }
 
 #[test]

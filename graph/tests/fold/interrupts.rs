@@ -82,6 +82,22 @@ fn answers_by_id_find_their_question_or_none() {
     assert_eq!(rig.task("a").answers.last(), Some(&Arc::new(json!("three"))));
 }
 
+/// An answer without an id that an earlier run took up is there for a later question; the one by id is not given twice.
+#[test]
+fn an_answer_by_id_is_given_once_in_a_run() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    ask(&mut rig, &run, "a", 0);
+    let run = resume(&mut rig, json!("yes"));
+    ask(&mut rig, &run, "a", 1);
+    let first = ids::interrupt_id(&rig.task("a").checkpoint_ns, 0);
+    let run = resume_by_id(&mut rig, &first, json!("one"));
+    ask(&mut rig, &run, "a", 2);
+    let given = ["yes", "one", "yes"].map(|answer| Arc::new(json!(answer)));
+    assert_eq!(rig.task("a").answers, given);
+    assert!(rig.ended(&run).is_none(), "it is issued again");
+}
+
 #[test]
 fn parallel_questions_are_answered_by_id_each_in_its_time() {
     let mut rig = Rig::new(fork_and_join());

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use graph::{
+    event::Event,
     graph::Graph,
+    ids,
     reducers::Reducers,
     spec::GraphSpec,
-    task::{Destination, Reduction, TaskError, TaskResult, Work},
+    task::{Destination, Interrupt, Reduction, TaskError, TaskResult, Work},
     update::RunStatus,
 };
 use serde_json::{Value, json};
@@ -55,6 +57,41 @@ fn cel_joins_writes_one_by_one() {
     rig.finish_node(&run, "a");
     rig.finish_node(&run, "c");
     rig.check_end(&run, RunStatus::Success, None, json!(["0", "a", "|", "b", "|", "c", "|"]));
+}
+
+/// As the reducers do that are built in.
+#[test]
+fn an_own_reducer_joins_what_there_is_to_join() {
+    let cel = json!({"cel": "left + right"});
+    for (default, a, b, log) in [
+        (None, json!(["a"]), Value::Null, Ok(json!(["a"]))),
+        (None, json!(["a"]), json!(["b"]), Ok(json!(["a", "b"]))),
+        (Some(json!(["0"])), json!(["a"]), json!({"__overwrite__": ["b"]}), Ok(json!(["b"]))),
+        (
+            Some(json!(["0"])),
+            json!({"__overwrite__": ["a"]}),
+            json!({"__overwrite__": ["b"]}),
+            Err("Can receive only one Overwrite value per super-step."),
+        ),
+    ] {
+        let mut spec = fork_and_join();
+        spec.edges.retain(|edge| !json!(edge).to_string().contains("\"c\""));
+        let mut channel = json!({"reducer": cel});
+        default.into_iter().for_each(|default| channel["default"] = default);
+        spec.channels.insert("log".to_owned(), serde_json::from_value(channel).expect("a channel"));
+        let mut rig = Rig::new(spec);
+        let run = rig.invoke(json!({}));
+        for (node, value) in [("a", a), ("b", b)] {
+            let task = rig.task(node);
+            rig.finish(&run, if value.is_null() { result(&task) } else { wrote(&task, "log", value) });
+        }
+        let ended = rig.ended(&run).expect("an end");
+        let got = match &ended.error {
+            Some(error) => Err(error.message.as_str()),
+            None => Ok(Value::clone(&ended.output.as_ref().expect("an output")["log"])),
+        };
+        assert_eq!(got, log);
+    }
 }
 
 #[test]
@@ -156,6 +193,36 @@ fn what_finished_beside_a_failure_is_joined_to_be_shown() {
     }
 }
 
+/// Nobody is asked for a view: what such a channel would hold isn't known, and all else is.
+#[test]
+fn what_nobody_was_asked_to_join_is_shown_as_it_was() {
+    let mut spec = reduced();
+    spec.channels.insert("x".to_owned(), serde_json::from_value(json!({})).expect("a channel"));
+    let mut rig = Rig::new(spec);
+    let run = rig.invoke(json!({}));
+    let task = rig.task("a");
+    let writes = vec![("log".into(), Arc::new(json!(["a"]))), ("x".into(), Arc::new(json!(1)))];
+    rig.finish(&run, TaskResult { writes: Arc::new(writes), ..result(&task) });
+    rig.fold(&run, Event::Cancelled { reason: String::new(), rollback: false });
+    let shown = rig.ended(&run).and_then(|ended| ended.output.clone()).expect("an output");
+    assert_eq!(json!(shown), json!({"log": [], "x": 1}));
+}
+
+#[test]
+fn a_program_that_cannot_join_beside_a_question_hides_it_not() {
+    let mut rig = Rig::new(reduced());
+    let run = rig.invoke(json!({}));
+    rig.finish_node(&run, "a");
+    let task = rig.task("b");
+    let id = ids::interrupt_id(&task.checkpoint_ns, 0);
+    let question = Interrupt { id, value: Arc::new(json!("?")), response_schema: None };
+    rig.finish(&run, TaskResult { interrupts: vec![question], ..result(&task) });
+    let (_, task) = reduction(&rig);
+    rig.finish(&run, failed(&task));
+    let ended = rig.ended(&run).expect("an end");
+    assert_eq!((ended.status, ended.interrupts.len()), (RunStatus::Interrupted, 1), "{ended:?}");
+}
+
 #[test]
 fn a_program_says_where_a_run_begins() {
     let mut rig = Rig::new(decided());
@@ -246,7 +313,8 @@ fn a_binarys_own_reducer_joins_in_the_fold() {
         (Some(left), Some(right)) => Ok(json!(if right.len() > left.len() { right } else { left })),
         _ => Err(format!("{right} is no text")),
     };
-    let reducers = Reducers::default().with("longest", longest);
+    let others = Reducers::default().with("longest", longest);
+    let reducers = Reducers::default().with("other", |left, _| Ok(left.clone())).and(others);
     let channels =
         json!({"text": {"schema": {"type": "string"}, "reducer": {"rust": "longest"}}, "log": {"reducer": "append"}});
     let edges = json!([plain(&["START"], "a"), plain(&["START"], "b")]);

@@ -84,6 +84,55 @@ fn a_pruned_thread_goes_on_and_nothing_leads_back() {
     assert_eq!(refused_run(&mut rig, head), None);
 }
 
+/// Nothing else is left that tells what came of it.
+#[test]
+fn a_repeat_of_an_edit_hears_again_what_the_first_one_made() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    ["a", "b"].iter().for_each(|node| drop(rig.finish_node(&run, node)));
+    let as_node = |node: &str| {
+        let update = StateUpdate { values: Some(Arc::new(json!({"log": ["edit"]}))), as_node: Some(node.to_owned()) };
+        Event::StateEdited(Box::new(Edit { supersteps: vec![vec![update]], claimed: true, ..Edit::default() }))
+    };
+    let edits = [(rig.envelope(), as_node("a")), (rig.envelope(), as_node("nobody"))];
+    let told = |rig: &Rig, nth: usize| {
+        let edited = |happened: &Happened| match happened {
+            Happened::Edited(edited) => Some(Edited::clone(edited)),
+            _ => None,
+        };
+        rig.happened(&edits[nth].0).into_iter().filter_map(edited).collect::<Vec<_>>()
+    };
+    let repeat = |rig: &mut Rig| {
+        for (envelope, event) in &edits {
+            rig.fold(envelope, event.clone());
+        }
+    };
+    repeat(&mut rig);
+    let (made, refused) = (told(&rig, 0)[0].clone(), told(&rig, 1)[0].clone());
+    assert!(made.checkpoint_id.is_some() && refused.error.is_some());
+    repeat(&mut rig);
+    assert_eq!((told(&rig, 0).len(), told(&rig, 1).len()), (1, 1), "who asks is answered with what was told");
+
+    for round in 1..3 {
+        prune(&mut rig);
+        rig.state = Some(graph::state::KeyState::decode(&rig.state().encode()).expect("a state"));
+        let before = rig.state().head().cloned();
+        (0..2).for_each(|_| repeat(&mut rig));
+        assert_eq!(rig.state().head().cloned(), before, "nothing is edited");
+        let (again, refused) = (told(&rig, 0), told(&rig, 1));
+        assert_eq!((again.len(), refused.len()), (1 + round, 1 + round), "once for each pruning");
+        assert_eq!(again[round], Edited { again: true, ..made.clone() });
+        let says = refused[round].error.as_ref().expect("it was refused").message.clone();
+        assert!(says.contains("another key"), "{says}");
+    }
+    // A thread that was deleted has nothing of it.
+    let deletion = rig.envelope();
+    rig.fold(&deletion, Event::ThreadDeleted);
+    repeat(&mut rig);
+    let last = told(&rig, 0).pop().expect("it is told");
+    assert!(last.checkpoint_id.is_none() && last.error.is_some(), "{last:?}");
+}
+
 #[test]
 fn a_busy_thread_is_not_pruned() {
     let mut rig = Rig::new(chain());
@@ -184,4 +233,23 @@ fn a_copy_of_a_pruned_thread_knows_no_more_than_it() {
     other.fold(&envelope, Event::CopyBegun(copied));
     let said = refused_run(&mut other, made[0]);
     assert!(said.as_ref().is_some_and(|said| said.contains("pruned")), "{said:?}");
+}
+
+/// Nor by who prunes it when nothing is left.
+#[test]
+fn a_deleted_thread_was_never_pruned() {
+    for prunes_again in [false, true] {
+        let mut rig = Rig::new(chain());
+        let run = rig.invoke(json!({}));
+        ["a", "b"].iter().for_each(|node| drop(rig.finish_node(&run, node)));
+        let made = rig.made();
+        prune(&mut rig);
+        let delete = rig.envelope();
+        rig.fold(&delete, Event::ThreadDeleted);
+        if prunes_again {
+            prune(&mut rig);
+        }
+        let said = refused_run(&mut rig, made[0]);
+        assert!(said.as_ref().is_some_and(|said| said.contains("has no checkpoint")), "{said:?}");
+    }
 }

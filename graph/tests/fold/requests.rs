@@ -6,12 +6,12 @@ use graph::{
     advance::{Command, Need, Step, advance},
     event::{CommandInput, Event, Multitask, Request, RunConfig},
     graph::Graph,
-    state::KeyState,
+    state::{KeyState, REMEMBERED_MS, REMEMBERED_RUNS_MAX},
     update::{Happened, RunStatus, Update},
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, chain, plain, spec};
+use crate::rig::{DEADLINE_MS, Rig, chain, plain, spec};
 
 fn input() -> Option<Arc<Value>> {
     Some(Arc::new(json!({})))
@@ -78,6 +78,31 @@ fn a_repeated_request_starts_nothing() {
     rig.finish_node(&waiting, "b");
     for run in [&live, &waiting] {
         assert_eq!(rig.fold(run, Event::Requested(Box::new(request.clone()))), []);
+    }
+}
+
+/// So many, and for so long: a key is no archive of ids.
+#[test]
+fn ended_runs_are_remembered_up_to_a_bound() {
+    for (others, later, known) in [
+        (REMEMBERED_RUNS_MAX - 1, 0, true),
+        (REMEMBERED_RUNS_MAX, 0, false),
+        (1, REMEMBERED_MS - DEADLINE_MS, true),
+        (1, REMEMBERED_MS, false),
+    ] {
+        let mut rig = Rig::new(chain());
+        let request = || Request { input: input(), claimed: true, ..Request::default() };
+        let run = |rig: &mut Rig| {
+            let run = rig.request(request());
+            ["a", "b"].iter().for_each(|node| drop(rig.finish_node(&run, node)));
+            run
+        };
+        let first = run(&mut rig);
+        rig.at += later;
+        (0..others).for_each(|_| drop(run(&mut rig)));
+        let issued = rig.issued.len();
+        rig.fold(&first, Event::Requested(Box::new(request())));
+        assert_eq!(rig.issued.len() == issued, known, "{others} others, {later} ms later");
     }
 }
 

@@ -171,6 +171,53 @@ fn a_graph_that_waits_for_an_answer_has_time() {
     assert_eq!(rig.ended(&run).unwrap().status, RunStatus::Interrupted);
 }
 
+/// START -> sub and b, where `sub` is a graph with a timeout.
+#[test]
+fn a_graph_that_ended_in_time_takes_no_more() {
+    let inner = inner();
+    let edges = json!([plain(&["START"], "sub"), plain(&["START"], "b")]);
+    let mut outer = json!(spec(json!({"log": {"reducer": "append"}}), &["b"], edges));
+    let node = json!({"name": "sub", "kind": "subgraph", "graph": "inner", "hash": inner.hash(), "timeout_ms": 500});
+    outer["nodes"].as_array_mut().unwrap().push(node);
+    let mut rig = Rig::new(serde_json::from_value(outer).expect("a spec"));
+    rig.add(inner);
+    let run = rig.invoke(json!({}));
+    let timer = timeouts(&rig)[0].0.clone();
+    rig.finish_node(&run, "x");
+    rig.finish_node(&run, "y");
+    assert_eq!(timeouts(&rig), [], "its sibling is at work, and has no such limit");
+    assert_eq!(rig.fire(&run, &timer), []);
+    rig.finish_node(&run, "b");
+    rig.check_end(&run, RunStatus::Success, None, json!(["b", "x", "y"]));
+}
+
+/// START -> mid, a graph START -> sub, where `sub` is a graph that is tried twice.
+#[test]
+fn a_graph_inside_of_a_graph_is_run_again_where_it_is() {
+    let inner = inner();
+    let node = json!({"name": "sub", "kind": "subgraph", "graph": "inner", "hash": inner.hash(), "memory": "call",
+        "retry": {"max_attempts": 2, "initial_interval_ms": 10, "backoff_factor": 2.0, "max_interval_ms": 1_000,
+        "jitter": false, "retry_on": ["Boom"]}});
+    let channels = json!({"log": {"reducer": "append"}});
+    let edges = json!([plain(&["START"], "sub")]);
+    let mut middle = json!(GraphSpec { name: "middle".to_owned(), ..spec(channels.clone(), &[], edges) });
+    middle["nodes"].as_array_mut().unwrap().push(node);
+    let middle: GraphSpec = serde_json::from_value(middle).expect("a spec");
+    let mut outer = json!(spec(channels, &[], json!([plain(&["START"], "mid")])));
+    let node = json!({"name": "mid", "kind": "subgraph", "graph": "middle", "hash": middle.hash()});
+    outer["nodes"].as_array_mut().unwrap().push(node);
+    let mut rig = Rig::new(serde_json::from_value(outer).expect("a spec"));
+    rig.add(inner);
+    rig.add(middle);
+    let run = rig.invoke(json!({}));
+    rig.fail_node(&run, "x");
+    let timer = rig.state().timers().map(|(timer, _)| timer.clone()).find(|timer| timer.kind != TimerKind::Deadline);
+    rig.fire(&run, &timer.expect("a retry"));
+    rig.finish_node(&run, "x");
+    rig.finish_node(&run, "y");
+    rig.check_end(&run, RunStatus::Success, None, json!(["x", "y"]));
+}
+
 #[test]
 fn the_graphs_inside_of_a_graph_that_takes_too_long_end_with_it() {
     let inner = inner();

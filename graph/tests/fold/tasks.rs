@@ -120,3 +120,20 @@ fn a_task_given_back_late_is_issued_at_once() {
     assert_eq!((rig.task("a").issue, rig.task("a").attempt), (2, 1));
     assert_eq!(rig.state().open_tasks().collect::<Vec<_>>(), [(run.run_id, task.id, 2)]);
 }
+
+/// What a worker says of an issue that was given up changes nothing.
+#[test]
+fn only_the_open_issue_is_kept_or_given_back() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    let task = rig.task("a");
+    let (task_id, not_before) = (task.id, rig.at);
+    rig.fold(&run, Event::TaskGivenBack { task_id, issue: 1, attempt: 1, not_before, calls: Vec::new() });
+    assert_eq!(rig.task("a").issue, 2);
+    let until = rig.at + 1_000;
+    assert_eq!(rig.fold(&run, Event::TaskKept { task_id, issue: 1, until }), []);
+    assert!(rig.state().timers().all(|(timer, _)| timer.kind == TimerKind::Deadline));
+    let back = Event::TaskGivenBack { task_id, issue: 1, attempt: 2, not_before: until, calls: Vec::new() };
+    assert_eq!(rig.fold(&run, back), []);
+    assert_eq!(rig.state().open_tasks().collect::<Vec<_>>(), [(run.run_id, task_id, 2)]);
+}

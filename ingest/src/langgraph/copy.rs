@@ -1,13 +1,12 @@
 //! A thread's copy: the same history and state under another id, which goes on alone.
 
 use axum::extract::State;
-use graph::{envelope::GraphRef, event::Event};
+use graph::event::Event;
 use http::Method;
-use schemas::error::Code;
 
 use super::{
     TAG,
-    threads::{thread_not_found, unprocessable},
+    threads::{thread_not_found, unprocessable, unrested},
 };
 use crate::{
     auth::Scope,
@@ -15,9 +14,8 @@ use crate::{
     ingest::Ingest,
     layers::Asked,
     options::check_thread_id,
-    refusal::{Answer, Refusal},
+    refusal::Answer,
     route::{Media, Route, route},
-    waiting::View,
 };
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -37,18 +35,10 @@ async fn copy(State(ingest): State<Ingest>, At(thread): At<String>, asked: Asked
         ingest.copy_made(&asked, &thread, &to).await?;
         return ingest.copied(&asked, &to).await;
     }
-    let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
-    let graph = GraphRef { name, hash: String::new() };
     let event = Event::ThreadCopied { to: to.clone() };
-    let ended = ingest.change_thread(&asked, &thread, graph, event, None).await?;
-    if let Some(failure) = View::of(&ended)?.failure() {
-        return Err(match failure.code() {
-            Code::ThreadBusy => {
-                let says = "Thread has in-flight runs; wait for them to end, or cancel them, and copy it then";
-                Refusal::new(Code::ThreadBusy, says)
-            }
-            _ => unprocessable(failure),
-        });
+    if let Some(failure) = ingest.change_whole(&asked, &thread, &metadata, event).await? {
+        let busy = "Thread has in-flight runs; wait for them to end, or cancel them, and copy it then";
+        return Err(unrested(failure, busy.to_owned()));
     }
     ingest.copied(&asked, &to).await
 }

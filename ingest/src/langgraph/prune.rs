@@ -2,14 +2,14 @@
 
 use axum::{body::Body, extract::State};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use graph::{envelope::GraphRef, event::Event};
+use graph::event::Event;
 use http::Method;
 use schemas::error::Code;
 
 use super::{
     TAG,
     bodies::{PruneStrategy, Pruned, ThreadsPrune},
-    threads::{thread_not_found, unprocessable},
+    threads::{late, thread_not_found, unprocessable, unrested},
 };
 use crate::{
     auth::Scope,
@@ -20,7 +20,6 @@ use crate::{
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
     runs::json_of,
-    waiting::View,
 };
 
 /// Threads that one request prunes.
@@ -75,21 +74,11 @@ impl Ingest {
         if !self.has_run(asked, thread).await? {
             return Ok(());
         }
-        let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
-        let graph = GraphRef { name, hash: String::new() };
-        let ended = self.change_thread(asked, thread, graph, Event::ThreadPruned, None).await.map_err(|refusal| {
-            let says = "the thread's history will be pruned as soon as the store takes it; nothing else is needed";
-            if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
-        })?;
-        let Some(failure) = View::of(&ended)?.failure() else { return Ok(()) };
-        Err(match failure.code() {
-            Code::ThreadBusy => {
-                let says = format!(
-                    "Thread {thread} has in-flight runs; wait for them to end, or cancel them, and prune it then"
-                );
-                Refusal::new(Code::ThreadBusy, says)
-            }
-            _ => unprocessable(failure),
-        })
+        let says = "the thread's history will be pruned as soon as the store takes it; nothing else is needed";
+        let changed = self.change_whole(asked, thread, &metadata, Event::ThreadPruned).await;
+        let Some(failure) = changed.map_err(|refusal| late(refusal, says))? else { return Ok(()) };
+        let busy =
+            format!("Thread {thread} has in-flight runs; wait for them to end, or cancel them, and prune it then");
+        Err(unrested(failure, busy))
     }
 }

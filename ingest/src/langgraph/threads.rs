@@ -273,14 +273,24 @@ impl Ingest {
     /// Ends the thread's runs and forgets it. Returns when the store has forgotten it too.
     pub(super) async fn delete_thread(&self, asked: &Asked, thread: &str) -> Result<(), Refusal> {
         let metadata = self.thread_metadata(asked, thread).await?.ok_or_else(|| thread_not_found(thread))?;
-        // No version is needed to forget: the name is for whoever counts.
+        let says = "the thread will be deleted as soon as the store takes it; nothing else is needed";
+        let changed = self.change_whole(asked, thread, &metadata, Event::ThreadDeleted).await;
+        changed.map_err(|refusal| late(refusal, says))?.map_or(Ok(()), Err)
+    }
+
+    /// Tells the log of the whole thread, and waits for what comes of it: why it was refused, if it was.
+    pub(super) async fn change_whole(
+        &self,
+        asked: &Asked,
+        thread: &str,
+        metadata: &Value,
+        event: Event,
+    ) -> Result<Option<Refusal>, Refusal> {
+        // No version is needed: the name is for whoever counts.
         let name = metadata["graph_id"].as_str().unwrap_or_default().to_owned();
         let graph = GraphRef { name, hash: String::new() };
-        let ended = self.change_thread(asked, thread, graph, Event::ThreadDeleted, None).await.map_err(|refusal| {
-            let says = "the thread will be deleted as soon as the store takes it; nothing else is needed";
-            if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
-        })?;
-        View::of(&ended)?.failure().map_or(Ok(()), Err)
+        let ended = self.change_thread(asked, thread, graph, event, None).await?;
+        Ok(View::of(&ended)?.failure())
     }
 
     /// What a thread's metadata says, as clients see it. None where there is no such thread.
@@ -295,6 +305,16 @@ impl Ingest {
         }
         Ok(Some(shown["metadata"].take()))
     }
+}
+
+/// What is said where the wait for a change ends before it is made.
+pub(super) fn late(refusal: Refusal, says: &'static str) -> Refusal {
+    if refusal.code() == Code::WaitTimeout { Refusal::new(Code::WaitTimeout, says) } else { refusal }
+}
+
+/// Why nothing was done to a thread that has to rest for it.
+pub(super) fn unrested(failure: Refusal, busy: String) -> Refusal {
+    if failure.code() == Code::ThreadBusy { Refusal::new(Code::ThreadBusy, busy) } else { unprocessable(failure) }
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Refusal> {

@@ -58,12 +58,8 @@ pub(super) fn show(thread: &mut Value, own: Option<Timed>) {
 
 /// As LangGraph shows it, with the time at which the thread ends if nothing is done on it until then.
 fn shown(ttl: TimeToLive, used_at: Millis) -> Value {
-    let strategy = match ttl.strategy {
-        TtlStrategy::Delete => "delete",
-        TtlStrategy::KeepLatest => "keep_latest",
-    };
     let expires_at = rfc3339(used_at.saturating_add(ttl.ms));
-    json!({"strategy": strategy, "ttl_minutes": ttl.minutes(), "expires_at": expires_at})
+    json!({"strategy": ttl.strategy, "ttl_minutes": ttl.minutes(), "expires_at": expires_at})
 }
 
 impl Ingest {

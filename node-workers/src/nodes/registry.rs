@@ -64,6 +64,13 @@ impl NodeRegistry {
         self
     }
 
+    /// These and others; of two with one name the other's.
+    pub fn and(mut self, others: NodeRegistry) -> Self {
+        self.types.extend(others.types);
+        self.reducers = self.reducers.and(others.reducers);
+        self
+    }
+
     pub fn reducers(&self) -> &Reducers {
         &self.reducers
     }

@@ -24,16 +24,23 @@ nodes:
 edges: [START -> work, work -> END]
 ";
 
-/// A node that holds tasks back until the test lets them go, and counts how often each was begun.
+/// A node that holds tasks back until the test lets them go, and counts how often each was begun and how many were at once.
 #[derive(Clone)]
 pub struct Gate {
     open: watch::Sender<bool>,
     begun: Arc<Mutex<BTreeMap<TaskId, u32>>>,
+    at_once: Arc<Mutex<AtOnce>>,
+}
+
+#[derive(Default)]
+struct AtOnce {
+    now: u32,
+    most: u32,
 }
 
 impl Gate {
     pub fn new() -> Self {
-        Gate { open: watch::channel(false).0, begun: Arc::default() }
+        Gate { open: watch::channel(false).0, begun: Arc::default(), at_once: Arc::default() }
     }
 
     pub fn registry(&self) -> NodeRegistry {
@@ -62,10 +69,17 @@ impl Gate {
 impl Node for Gate {
     async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
         *self.begun.lock().unwrap().entry(context.task().id).or_default() += 1;
+        {
+            let mut at_once = self.at_once.lock().unwrap();
+            at_once.now += 1;
+            at_once.most = at_once.most.max(at_once.now);
+        }
         if input.get("hold") == Some(&Value::Bool(true)) {
             let mut opened = self.open.subscribe();
             opened.wait_for(|open| *open).await.unwrap();
         }
+        tokio::task::yield_now().await;
+        self.at_once.lock().unwrap().now -= 1;
         Ok(NodeOutput::update(json!({"done": [input.get("n")]})))
     }
 }
@@ -192,5 +206,7 @@ async fn more_tasks_than_permits_all_get_done() {
     bench.results(198).await;
     gate.open();
     assert_eq!(bench.results(200).await.len(), 200);
+    let most = gate.at_once.lock().unwrap().most;
+    assert!((2..=3).contains(&most), "{most} at once");
     worker.stop().await;
 }

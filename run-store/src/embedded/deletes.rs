@@ -65,19 +65,7 @@ fn delete_thread(connection: &Connection, tenant: &str, thread_id: &str, at: Pos
              WHERE excluded.position > position",
         )?
         .execute(params![owner, at])?;
-    connection
-        .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
-        .execute(params![owner, at])?;
-    // An edit is no run: its checkpoint alone names it.
-    for id in makers(connection, tenant, &key, at)? {
-        connection
-            .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
-            .execute(params![tenant, id.as_bytes()])?;
-    }
-    connection
-        .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position <= ?2")?
-        .execute(params![owner, at])?;
-    delete_updates_of_runs(connection, tenant, thread_id, at)?;
+    delete_history(connection, (tenant, thread_id), at, at)?;
     connection
         .prepare_cached("DELETE FROM runs WHERE tenant = ?1 AND thread_id = ?2 AND position <= ?3")?
         .execute(params![tenant, thread_id, at])?;
@@ -108,18 +96,8 @@ fn prune_thread(
     let (key, at) = (Key::thread(tenant, thread_id), stored(at));
     let owner = key.as_str();
     note_deleted(connection, owner, at)?;
-    connection
-        .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
-        .execute(params![owner, at])?;
-    for id in makers(connection, tenant, &key, at - 1)? {
-        connection
-            .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
-            .execute(params![tenant, id.as_bytes()])?;
-    }
-    connection
-        .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position < ?2")?
-        .execute(params![owner, at])?;
-    delete_updates_of_runs(connection, tenant, thread_id, at)?;
+    // What stays was written at this very position.
+    delete_history(connection, (tenant, thread_id), at, at - 1)?;
     let mut query = connection.prepare_cached("SELECT hash FROM blobs WHERE owner = ?1 AND written_at < ?2")?;
     let old = query.query_map(params![owner, kept.written_before], |row| row.get::<_, String>(0))?;
     let old: Vec<String> = old.collect::<Result<_, _>>()?;
@@ -131,7 +109,26 @@ fn prune_thread(
     Ok(())
 }
 
-fn delete_updates_of_runs(connection: &Connection, tenant: &str, thread_id: &str, at: i64) -> Result<(), StoreError> {
+/// The archive and updates up to `at`, and the checkpoints up to `checkpoints_up_to`.
+fn delete_history(
+    connection: &Connection,
+    (tenant, thread_id): (&str, &str),
+    at: i64,
+    checkpoints_up_to: i64,
+) -> Result<(), StoreError> {
+    let key = Key::thread(tenant, thread_id);
+    connection
+        .prepare_cached("DELETE FROM archive WHERE owner = ?1 AND position <= ?2")?
+        .execute(params![key.as_str(), at])?;
+    // An edit is no run: its checkpoint alone names it.
+    for id in makers(connection, tenant, &key, checkpoints_up_to)? {
+        connection
+            .prepare_cached("DELETE FROM updates WHERE tenant = ?1 AND run_id = ?2")?
+            .execute(params![tenant, id.as_bytes()])?;
+    }
+    connection
+        .prepare_cached("DELETE FROM checkpoints WHERE owner = ?1 AND position <= ?2")?
+        .execute(params![key.as_str(), checkpoints_up_to])?;
     connection
         .prepare_cached(
             "DELETE FROM updates WHERE tenant = ?1 AND run_id IN

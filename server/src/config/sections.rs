@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
+use graph::event::TtlStrategy;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -233,6 +234,17 @@ impl Default for Limits {
 pub struct Threads {
     /// How long one lives after its last use: LangGraph's `checkpointer.ttl.default_ttl`. Until it is deleted where None.
     pub ttl_minutes: Option<f64>,
+    /// What becomes of it then: LangGraph's `checkpointer.ttl.strategy`.
+    #[serde(deserialize_with = "strategy")]
+    pub strategy: TtlStrategy,
+}
+
+fn strategy<'de, D: Deserializer<'de>>(given: D) -> Result<TtlStrategy, D::Error> {
+    match String::deserialize(given)?.as_str() {
+        "delete" => Ok(TtlStrategy::Delete),
+        "keep_latest" => Ok(TtlStrategy::KeepLatest),
+        other => Err(D::Error::custom(format!("[threads] strategy is {other}; set it to delete or keep_latest"))),
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

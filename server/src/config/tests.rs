@@ -178,6 +178,32 @@ fn threads_live_for_some_time_or_until_they_are_deleted() {
 }
 
 #[test]
+fn a_thread_whose_time_is_over_is_deleted_or_keeps_its_latest() {
+    use graph::event::TtlStrategy::{Delete, KeepLatest};
+    let asked = |file: &str, variables: &[(&str, &str)]| {
+        let ttl = made(&format!("[threads]\n{file}\n"), variables).and_then(|config| config.thread_ttl());
+        ttl.map(|ttl| ttl.map(|ttl| ttl.strategy)).map_err(|error| format!("{error:#}"))
+    };
+    let in_the_environment = [("MILLSTREAM__THREADS__STRATEGY", "keep_latest")];
+    for (file, variables, strategy) in [
+        ("ttl_minutes = 1", &[][..], Delete),
+        ("ttl_minutes = 1\nstrategy = \"delete\"", &[], Delete),
+        ("ttl_minutes = 1\nstrategy = \"keep_latest\"", &[], KeepLatest),
+        ("ttl_minutes = 1", &in_the_environment, KeepLatest),
+    ] {
+        assert_eq!(asked(file, variables), Ok(Some(strategy)), "{file}");
+    }
+    assert_eq!(asked("strategy = \"delete\"", &[]), Ok(None));
+    for (file, says) in [
+        ("ttl_minutes = 1\nstrategy = \"forget\"", "[threads] strategy is forget; set it to delete or keep_latest"),
+        ("strategy = \"keep_latest\"", "set ttl_minutes too"),
+    ] {
+        let refused = asked(file, &[]).expect_err(file);
+        assert!(refused.contains(says), "{refused}");
+    }
+}
+
+#[test]
 fn strangers_are_refused() {
     let mut config = Config::default();
     assert!(config.refuse_strangers().is_ok());

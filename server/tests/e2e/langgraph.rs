@@ -1,6 +1,6 @@
 //! LangGraph's addresses as its published SDK for Python uses them, against a real process.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, sync::OnceLock};
 
 use crate::{
     model::CountingModel,
@@ -9,9 +9,11 @@ use crate::{
 
 /// The version whose parser and reconnects these addresses are held to.
 const SDK: &str = "langgraph-sdk==0.4.14";
+/// What the Python package of nodes needs besides.
+const SERVES: [&str; 2] = ["starlette>=0.40", "uvicorn>=0.30"];
 
 /// What `langgraph_client.py` checks, in its order.
-const CHECKS: [&str; 18] = [
+const CHECKS: [&str; 21] = [
     "modes",
     "messages",
     "breakpoints_history_edits_and_forks",
@@ -23,6 +25,9 @@ const CHECKS: [&str; 18] = [
     "copies_threads",
     "makes_a_thread_once",
     "prunes_threads",
+    "tells_what_was_pruned",
+    "edits_wait_for_programs",
+    "edits_inside_subgraphs",
     "ends_threads",
     "undoes_runs",
     "keeps_only_the_last_checkpoint",
@@ -57,15 +62,20 @@ fn embedding(model: &CountingModel) -> [(&'static str, String); 4] {
     ]
 }
 
-/// A Python with the SDK, made once. None where it can't be had, which CI counts as a failure.
-fn python() -> Option<PathBuf> {
+/// A Python with the SDK and what nodes need, made once. None where it can't be had, which CI counts as a failure.
+pub fn python() -> Option<PathBuf> {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    MADE.get_or_init(make_python).clone()
+}
+
+fn make_python() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("langgraph-sdk");
     let python = folder.join("bin/python");
     let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk"]));
+    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk, starlette, uvicorn"]));
     let made = has_sdk()
         || (done(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]))
+            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]).args(SERVES))
             && has_sdk());
     assert!(made || std::env::var_os("CI").is_none(), "under CI the published SDK is tried");
     if !made {

@@ -60,8 +60,23 @@ edges: [START -> a, a -> sub, sub -> END]
 """
 
 
+def joined(name: str, port: int) -> str:
+    """A graph whose log a program of this one joins, and of which one says what comes behind `a`."""
+    url = f"http://127.0.0.1:{port}"
+    return f"""
+version: 1
+name: {name}
+state: {{log: {{type: array, items: string, default: [], reducer: {{http: {{url: "{url}/upper"}}}}}}}}
+nodes:
+  a: {{kind: transform, update: {{log: "['a']"}}}}
+  b: {{kind: transform, update: {{log: "['b']"}}}}
+  c: {{kind: transform, update: {{log: "['c']"}}}}
+edges: [START -> a, {{from: a, decide: {{url: "{url}/next", to: [b, c]}}}}, b -> END, c -> END]
+"""
+
+
 class Node(BaseHTTPRequestHandler):
-    """A node that asks, one that takes its time, and one that fails."""
+    """A node that asks, one that takes its time, and one that fails; a reducer and a decision."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -69,7 +84,11 @@ class Node(BaseHTTPRequestHandler):
             time.sleep(20)
         answers = asked.get("answers") or []
         answer: dict = {"update": {"log": ["served"]}}
-        if self.path == "/fail":
+        if self.path == "/upper":
+            answer = {"value": asked["left"] + [word.upper() for write in asked["writes"] for word in write]}
+        elif self.path == "/next":
+            answer = {"goto": ["c" if "TO C" in asked["input"]["log"] else "b"]}
+        elif self.path == "/fail":
             answer = {"error": {"message": "boom in ask", "type": "ValueError", "retryable": False}}
         elif self.path == "/keep":
             name = {"namespace": ["kept", asked["run_id"]], "key": "log"}
@@ -446,6 +465,96 @@ async def prunes_threads(client) -> None:
     assert await client.threads.get_history(made) == []
 
 
+async def tells_what_was_pruned(client) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, "steps", input={"log": ["in"]})
+
+    async def edit(said: str) -> dict:
+        headers = {"Idempotency-Key": f"an edit of {thread}"}
+        return await client.threads.update_state(thread, {"log": [said]}, as_node="a", headers=headers)
+
+    made = await edit("edit")
+    await client.runs.wait(thread, "steps", input=None)
+    state = await client.threads.get_state(thread)
+    assert await client.threads.prune([thread], strategy="keep_latest") == {"pruned_count": 1}
+    for _ in range(2):
+        assert await edit("edit") == made, "what the first one was told"
+    await refused(edit("another"), 422)
+    assert await client.threads.get_state(thread) == state
+    assert len(await client.threads.get_history(thread, limit=10)) == 1
+
+    _, first = await client.runs.list(thread)
+    run = first["run_id"]
+    told = await refused(gathered(client.runs.join_stream(thread, run, last_event_id="-1")), 410)
+    assert "pruned" in told, told
+    assert await gathered(client.runs.join_stream(thread, run)) == [], "nothing comes any more"
+    assert (await client.runs.join(thread, run))["log"] == ["in", "a", "b"], "what it answered is kept"
+
+
+async def edits_wait_for_programs(client) -> None:
+    """What LangGraph does with a function for the reducer and one for the edge, in its words."""
+    thread = (await client.threads.create())["thread_id"]
+    ran = await client.runs.wait(thread, "joined", input={"log": ["in"]})
+    assert ran["log"] == ["IN", "A", "B"], ran
+    past = await client.threads.get_history(thread, limit=10)
+
+    async def edited(said: str, **at) -> tuple:
+        made = await client.threads.update_state(thread, {"log": [said]}, as_node="a", **at)
+        state = await client.threads.get_state(thread)
+        assert state["checkpoint_id"] == made["checkpoint"]["checkpoint_id"], (state, made)
+        return state["values"]["log"], state["next"], state["metadata"]["source"], state["metadata"]["step"]
+
+    assert await edited("edit") == (["IN", "A", "B", "EDIT"], ["b"], "update", 3)
+    assert await edited("to c") == (["IN", "A", "B", "EDIT", "TO C"], ["c"], "update", 4)
+    ran = await client.runs.wait(thread, "joined", input=None)
+    assert ran["log"] == ["IN", "A", "B", "EDIT", "TO C", "C"], ran
+    at = next(one for one in past if one["next"] == ["b"])["checkpoint_id"]
+    assert (await edited("to c", checkpoint_id=at))[:2] == (["IN", "A", "TO C"], ["c"])
+    ran = await client.runs.wait(thread, "joined", input=None)
+    assert ran["log"] == ["IN", "A", "TO C", "C"], ran
+    about = [one["metadata"] for one in await client.threads.get_history(thread, limit=4)]
+    assert [(one["source"], one["step"]) for one in about] == [("loop", 3), ("update", 2), ("loop", 5), ("update", 4)]
+
+
+async def edits_inside_subgraphs(client) -> None:
+    """As LangGraph does it with the same graphs, for both kinds of memory."""
+    for graph in ["nested", "remembering"]:
+        for as_node in ["i", None, "ask"]:
+            await edits_inside(client, graph, as_node)
+
+
+async def edits_inside(client, graph: str, as_node: str | None) -> None:
+    thread = (await client.threads.create())["thread_id"]
+    await client.runs.wait(thread, graph, input={"log": ["in"]})
+
+    async def stands() -> tuple:
+        state = await client.threads.get_state(thread, subgraphs=True)
+        (task,) = state["tasks"]
+        inside = task["state"]
+        asks = [len(task["interrupts"]), *(len(task["interrupts"]) for task in inside["tasks"])]
+        return state["values"]["log"], state["next"], inside["values"]["log"], inside["next"], asks, inside["checkpoint"]
+
+    *_, inside = await stands()
+    at = {"checkpoint_ns": inside["checkpoint_ns"]}
+    made = await client.threads.update_state(thread, {"log": ["edit"]}, as_node=as_node, checkpoint=at)
+    *seen, now = await stands()
+    is_next, open_questions = ([], [1]) if as_node == "ask" else (["ask"], [1, 0])
+    assert seen == [["in", "a"], ["sub"], ["in", "a", "i", "edit"], is_next, open_questions], (graph, as_node, seen)
+    assert now["checkpoint_id"] == made["checkpoint"]["checkpoint_id"], (now, made)
+    within = await client.threads.get_state(thread, checkpoint=at)
+    assert (within["metadata"]["source"], within["metadata"]["step"]) == ("update", 2), within
+    assert len(await client.threads.get_history(thread, checkpoint=at, limit=10)) == 4
+
+    ran = await client.runs.wait(thread, graph, input=None)
+    if as_node != "ask":
+        assert ran["log"] == ["in", "a"] and len(ran["__interrupt__"]) == 1, ran
+        ran = await client.runs.wait(thread, graph, command={"resume": "yes"})
+    answered = [] if as_node == "ask" else ["ask:yes"]
+    assert ran == {"log": ["in", "a", "in", "a", "i", "edit", *answered]}, (graph, as_node, ran)
+    state = await client.threads.get_state(thread)
+    assert (state["values"], state["next"]) == (ran, []), state
+
+
 async def forgets_history(client, graph: str) -> None:
     async def begun() -> str:
         thread = (await client.threads.create())["thread_id"]
@@ -775,6 +884,7 @@ async def main() -> None:
         "keeper": served("keeper", "/keep", port),
         "nested": nested("nested", "call", port),
         "remembering": nested("remembering", "thread", port),
+        "joined": joined("joined", port),
     }
     async with httpx.AsyncClient(base_url=URL, timeout=60) as http:
         for name, file in graphs.items():
@@ -793,12 +903,15 @@ async def main() -> None:
         copies_threads,
         makes_a_thread_once,
         prunes_threads,
+        tells_what_was_pruned,
+        edits_wait_for_programs,
+        edits_inside_subgraphs,
         ends_threads,
         undoes_runs,
         keeps_only_the_last_checkpoint,
         begins_later,
         keeps_and_finds_items,
-    finds_by_meaning,
+        finds_by_meaning,
         nodes_reach_the_store,
     ]:
         await check(client)

@@ -6,10 +6,12 @@ mod dashboard_file;
 mod deployment;
 mod model;
 mod process;
+mod programs;
 mod runs;
 
 mod admission;
 mod bad_input;
+mod edits;
 mod embedded;
 mod garbage;
 mod kills;
@@ -20,4 +22,5 @@ mod page;
 mod ready;
 mod roles;
 mod telemetry;
+mod threads;
 mod traces;

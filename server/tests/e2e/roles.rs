@@ -82,35 +82,6 @@ async fn processes_may_stand_still_beyond_their_session() {
     }
 }
 
-/// The next owner reads who sleeps, and ends each thread in its time.
-#[tokio::test]
-async fn threads_end_in_their_time_whoever_owns_them() {
-    let folder = folder();
-    let Some(mut deployment) = Deployment::start("threads that end", folder.path()).await else { return };
-    for (thread, seconds) in [("soon", 3.0), ("later", 20.0), ("stays", 3_600.0)] {
-        let body = json!({"thread_id": thread, "ttl": {"ttl": seconds / 60.0, "strategy": "delete"}});
-        let (status, made) = post(&deployment.ingest, "/threads", &body).await;
-        assert_eq!(status, 200, "{made}");
-        let (status, chat) = post(&deployment.ingest, "/chat", &json!({"message": "hello", "thread_id": thread})).await;
-        assert_eq!((status, &chat["status"]), (200, &json!("success")), "{chat}");
-    }
-    for owner in deployment.all().filter(|process| process.name() == "orchestrator") {
-        owner.restart();
-        owner.wait_until_ready().await;
-    }
-    let begun = tokio::time::Instant::now();
-    for thread in ["soon", "later"] {
-        while get(&deployment.ingest, &format!("/threads/{thread}")).await.0 != 404 {
-            assert!(begun.elapsed() < Duration::from_secs(90), "{thread} doesn't end");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let (status, chat) = post(&deployment.ingest, "/chat", &json!({"message": "anew", "thread_id": thread})).await;
-        assert_eq!((status, chat["output"]["messages"].as_array().map(Vec::len)), (200, Some(2)), "{chat}");
-    }
-    let (_, stays) = get(&deployment.ingest, "/threads/stays?include=ttl").await;
-    assert_eq!(stays["ttl"]["ttl_minutes"], json!(60.0), "{stays}");
-}
-
 #[tokio::test]
 async fn each_role_may_be_killed_in_the_middle_of_runs() {
     let folder = folder();

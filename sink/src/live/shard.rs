@@ -16,7 +16,7 @@ use super::{
     run::{LiveRun, Stored},
     watch::{Awaiting, Ending},
 };
-use crate::{remove, thread::ThreadState};
+use crate::{prune, remove, thread::ThreadState};
 
 /// Tokens kept of a run whose first update was not read yet.
 const EARLY_TOKENS_MAX: usize = 4_096;
@@ -171,16 +171,23 @@ impl Shard {
         self.bytes += run.bytes - bytes;
         let ended = (run.is_over() && !was_over).then(|| run.is_watched());
         let held = run.held_since().is_some();
+        let envelope = &run.state.envelope;
+        let name = envelope.thread_id.as_ref().map(|thread_id| (envelope.tenant.clone(), thread_id.clone()));
         if remove::deletes_thread(&record) {
-            self.forget_thread(&record, position, now);
-        } else if let Some(thread_id) = &run.state.envelope.thread_id {
-            let name = (run.state.envelope.tenant.clone(), thread_id.clone());
+            self.forget_runs(&record, position, now);
+            if let Some(name) = name {
+                self.threads.remove(&name);
+            }
+        } else if let (Some(thread_id), Some(name)) = (&envelope.thread_id, name) {
             let thread = self
                 .threads
                 .entry(name)
                 .or_insert_with(|| LiveThread { state: ThreadState::new(thread_id, &run.state), offset });
             thread.state.fold(&record, &run.state, position);
             thread.offset = offset;
+            if prune::pruned(&record).is_some_and(|stands| !stands.is_empty()) {
+                self.forget_runs(&record, position, now);
+            }
         }
         self.set_held(run_id, held);
         if let Some(watched) = ended {
@@ -189,9 +196,9 @@ impl Shard {
         Applied::Yes
     }
 
-    /// Nothing of a deleted thread stays but that it was here: what comes late of it must not begin it anew.
-    fn forget_thread(&mut self, delete: &UpdateRecord, at: RowPosition, now: Instant) {
-        let Envelope { tenant, thread_id, run_id, .. } = &*delete.envelope;
+    /// Nothing stays of what a deleted or pruned thread did but that it was here: what comes late of it must not begin it anew.
+    fn forget_runs(&mut self, removal: &UpdateRecord, at: RowPosition, now: Instant) {
+        let Envelope { tenant, thread_id, run_id, .. } = &*removal.envelope;
         let of_thread = |run: &LiveRun| {
             let of = &run.state.envelope;
             of.thread_id == *thread_id && of.tenant == *tenant && of.run_id != *run_id && run.position <= at
@@ -207,9 +214,6 @@ impl Shard {
             }
             self.set_held(run_id, false);
             self.evict(run_id, now);
-        }
-        if let Some(thread_id) = thread_id {
-            self.threads.remove(&(tenant.clone(), thread_id.clone()));
         }
     }
 

@@ -68,6 +68,7 @@ impl From<SeekError> for Refusal {
     fn from(error: SeekError) -> Self {
         match error {
             SeekError::NotFound(run_id) => Refusal::run_not_found(run_id),
+            SeekError::Pruned(_) => Refusal::new(Code::HistoryPruned, error.to_string()),
             SeekError::TooManyAwaited => Refusal::new(Code::QueueFull, error.to_string()),
             SeekError::Store(error) => error.into(),
         }

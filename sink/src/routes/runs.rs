@@ -17,7 +17,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Refusal, Tenant, at, run_id, shard_of_run};
-use crate::{live::lock, load, shared::Shared, values};
+use crate::{
+    live::lock,
+    load,
+    seek::{Found, Seek, SeekError},
+    shared::Shared,
+    values,
+};
 
 const PAGE_DEFAULT: u32 = 20;
 
@@ -74,6 +80,10 @@ pub async fn updates(
         Some(updates) => updates,
         None => {
             let stored = load::updates(&shared, &tenant, run_id).await?;
+            let seek = Seek { shared, shard, tenant, run_id };
+            if stored.is_empty() && matches!(seek.find_view().await?, Found::Pruned { .. }) {
+                return Err(SeekError::Pruned(run_id).into());
+            }
             stored.into_iter().map(|(stored, _)| values::line(&stored.record, &stored.payload)).collect()
         }
     };

@@ -128,7 +128,7 @@ pub async fn wait(
         Err(waiter) => match seek.find().await? {
             Found::Nowhere => return Err(Refusal::run_not_found(run_id)),
             Found::Over(run) => Body::from(waited(&run.view())),
-            Found::Pruned(view) => Body::from(waited(&view)),
+            Found::Pruned { view, .. } => Body::from(waited(&view)),
             Found::InMemory => {
                 seek.register_wait(waiter)?;
                 later(end_of(ended, time))

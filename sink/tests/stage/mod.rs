@@ -196,15 +196,16 @@ impl Running {
         serde_json::from_slice(&whole(response).await).unwrap()
     }
 
-    /// Asks until the answer pleases: the store is written after streams are fed, and what is new may have to be looked up there.
+    /// Asks until the answer pleases: the store is written after streams are fed, and what is new may have to be looked up
+    /// there before it is found.
     pub async fn json_when(&self, path: &str, pleases: impl Fn(&Value) -> bool) -> Value {
         let asking = async {
             loop {
                 let response = self.ask(path).await;
-                if response.status() == 200
-                    && let answer = serde_json::from_slice(&whole(response).await).unwrap()
-                    && pleases(&answer)
-                {
+                let found = response.status() != 404;
+                assert!(!found || response.status() == 200, "{path}: {}", response.status());
+                let answer = serde_json::from_slice(&whole(response).await).unwrap();
+                if found && pleases(&answer) {
                     return answer;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -3,6 +3,8 @@
 
 mod runs;
 mod steps;
+mod threads;
+mod work;
 
 pub struct Patch {
     /// Below `graph/src`.
@@ -18,5 +20,5 @@ const fn patch(file: &'static str, from: &'static str, to: &'static str) -> Patc
 
 /// Every patch, in the order in which they are tried.
 pub fn patches() -> impl Iterator<Item = &'static Patch> {
-    steps::PATCHES.iter().chain(runs::PATCHES)
+    steps::PATCHES.iter().chain(runs::PATCHES).chain(threads::PATCHES).chain(work::PATCHES)
 }

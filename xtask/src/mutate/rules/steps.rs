@@ -47,8 +47,8 @@ pub const PATCHES: &[Patch] = &[
     ),
     patch(
         "message.rs",
-        "rposition(|message| is_removal",
-        r#"rposition(|message| !undone("remove-all empties the list") && is_removal"#,
+        "rposition(|named| named.removes",
+        r#"rposition(|named| !undone("remove-all empties the list") && named.removes"#,
     ),
     patch(
         "message.rs",
@@ -184,11 +184,6 @@ pub const PATCHES: &[Patch] = &[
         "apply.rs",
         "finished.goto.iter().filter_map(|to| go(graph, to))",
         r#"finished.goto.iter().filter(|_| !undone("a goto leads there")).filter_map(|to| go(graph, to))"#,
-    ),
-    patch(
-        "prepare.rs",
-        "channel.available(&def.kind) && channel.version > seen().unwrap_or_default()",
-        r#"channel.available(&def.kind) && (undone("a node runs on what is new to it") || channel.version > seen().unwrap_or_default())"#,
     ),
     patch(
         "prepare.rs",
