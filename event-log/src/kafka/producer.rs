@@ -1,8 +1,9 @@
 //! Two producers: one that never leaves a hole, and one that drops what it can't send soon.
 
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -27,6 +28,10 @@ use crate::{Ack, Appended, LogError, Partition, Record, metrics as names};
 /// How long a poll thread sleeps in librdkafka at most: what it takes to see that it shall stop.
 const POLL: Duration = Duration::from_millis(100);
 
+/// For how long after an ack a broker is taken to know this producer: well below the day for which brokers remember
+/// one by default (`producer.id.expiration.ms`).
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
 /// Reports on one record: whoever holds it owes an answer.
 pub(super) struct AckSender(oneshot::Sender<Result<Appended, LogError>>);
 
@@ -47,7 +52,7 @@ pub(super) fn refused(error: LogError) -> Ack {
 
 impl AckSender {
     pub fn fail(self, error: LogError) {
-        // A caller that dropped the future doesn't want to know.
+        // As in `Shared::end`.
         let _ = self.0.send(Err(error));
     }
 }
@@ -62,6 +67,8 @@ pub(super) struct RecordProducer {
 /// What the poll thread, appends and deliveries share.
 #[derive(Default)]
 struct Shared {
+    /// Weak, for the producer holds this.
+    producer: OnceLock<Weak<BaseProducer<Deliveries>>>,
     in_flight: AtomicUsize,
     bytes: AtomicUsize,
     drained: Notify,
@@ -73,9 +80,30 @@ struct Shared {
 
 struct Pending {
     ack: AckSender,
-    topic: Arc<str>,
+    topic: Arc<Topic>,
+    partition: Partition,
     bytes: usize,
     taken: Instant,
+}
+
+/// What was appended to a partition and is not acked.
+///
+/// The first record goes alone, and what is appended behind it waits for its ack. A broker that has no state of a
+/// producer takes a batch whatever its sequence number; where it refused the first one, as one does that doesn't lead
+/// the partition yet, it would take the second. librdkafka then holds the first for persisted, and acks what is not
+/// there (`rd_kafka_handle_idempotent_Produce_success`). Once a broker has acked something, it refuses a gap.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Records in librdkafka's hands.
+    sent: usize,
+    acked: Option<Instant>,
+    waiting: VecDeque<(Record, Box<Pending>)>,
+}
+
+impl Line {
+    fn is_open(&self) -> bool {
+        self.sent == 0 || self.acked.is_some_and(|acked| acked.elapsed() < KNOWN_FOR)
+    }
 }
 
 impl RecordProducer {
@@ -88,6 +116,7 @@ impl RecordProducer {
         };
         let producer = BaseProducer::from_config_and_context(&config.producing_records(), context);
         let producer = Arc::new(producer.map_err(misconfigured)?);
+        let _ = deliveries.producer.set(Arc::downgrade(&producer));
         let (polled, shared) = (Arc::clone(&producer), Arc::clone(&deliveries));
         spawn("kafka-records", move || {
             let queued = metrics::gauge!(names::QUEUE_BYTES);
@@ -115,12 +144,12 @@ impl RecordProducer {
             });
         }
         let (ack, future) = ack();
-        self.send(&topic.name, partition, record, ack);
+        self.send(topic, partition, record, ack);
         future
     }
 
-    /// Takes the record into librdkafka's queue, which keeps the order of a partition's calls.
-    pub fn send(&self, topic: &Arc<str>, partition: Partition, record: &Record, ack: AckSender) {
+    /// Takes the record into its partition's line, which keeps the order of calls.
+    pub fn send(&self, topic: &Arc<Topic>, partition: Partition, record: &Record, ack: AckSender) {
         if self.deliveries.has_failed.load(Ordering::Acquire) {
             metrics::counter!(names::APPENDS_REFUSED, "reason" => names::REASON_ENDED).increment(1);
             return ack.fail(self.deliveries.failure());
@@ -128,19 +157,12 @@ impl RecordProducer {
         let bytes = record.size();
         self.deliveries.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.deliveries.in_flight.fetch_add(1, Ordering::AcqRel);
-        let pending = Box::new(Pending { ack, topic: Arc::clone(topic), bytes, taken: Instant::now() });
-        let sent = self.producer.send(base_record(topic, partition, record, pending));
-        if let Err((error, refused)) = sent {
-            // librdkafka's queue has no bound, so this is no lack of room: what follows must not be taken either.
-            let unknown = matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
-            );
-            if !unknown {
-                self.deliveries.fail(format!("kafka's producer refused a record ({error})"));
-            }
-            self.deliveries.settle(bytes);
-            refused.delivery_opaque.ack.fail(self.deliveries.explain(&error, topic));
+        let pending = Box::new(Pending { ack, topic: Arc::clone(topic), partition, bytes, taken: Instant::now() });
+        let mut line = topic.line(partition);
+        if line.waiting.is_empty() && line.is_open() {
+            self.deliveries.hand_over(&self.producer, &mut line, record, pending);
+        } else {
+            line.waiting.push_back((record.clone(), pending));
         }
     }
 
@@ -165,6 +187,43 @@ impl RecordProducer {
 }
 
 impl Shared {
+    /// Puts the record into librdkafka's queue, which keeps the order.
+    fn hand_over(&self, producer: &BaseProducer<Deliveries>, line: &mut Line, record: &Record, pending: Box<Pending>) {
+        let (topic, partition) = (Arc::clone(&pending.topic), pending.partition);
+        let Err((error, refused)) = producer.send(base_record(&topic.name, partition, record, pending)) else {
+            line.sent += 1;
+            return;
+        };
+        // librdkafka's queue has no bound, so this is no lack of room: what follows must not be taken either.
+        let unknown = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
+        );
+        if !unknown {
+            self.fail(format!("kafka's producer refused a record ({error})"));
+        }
+        self.end(*refused.delivery_opaque, Err(self.explain(&error, &topic.name)));
+    }
+
+    /// Sends what waited for a record that has its answer now.
+    fn go_on(&self, line: &mut Line) {
+        let producer = self.producer.get().and_then(Weak::upgrade);
+        while line.is_open()
+            && let Some((record, pending)) = line.waiting.pop_front()
+        {
+            match &producer {
+                Some(producer) => self.hand_over(producer, line, &record, pending),
+                None => self.end(*pending, Err(LogError::Closed)),
+            }
+        }
+    }
+
+    fn end(&self, pending: Pending, answer: Result<Appended, LogError>) {
+        // A caller that dropped the future doesn't want to know.
+        let _ = pending.ack.0.send(answer);
+        self.settle(pending.bytes);
+    }
+
     fn settle(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -178,6 +237,17 @@ impl Shared {
             tracing::error!(kafka.error = %reason, "the log takes no records any more; this process has to be restarted");
             *failed = Some(reason);
             self.has_failed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Without an offset librdkafka only supposes that the record was written, from a later one that was.
+    fn acked(&self, message: &impl Message, topic: &str) -> Result<Appended, LogError> {
+        match u64::try_from(message.offset()) {
+            Ok(offset) => Ok(Appended { partition: message.partition() as u32, offset }),
+            Err(_) => {
+                self.fail(format!("kafka never acked a record for topic {topic}, but one behind it"));
+                Err(self.failure())
+            }
         }
     }
 
@@ -225,15 +295,19 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Pending>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        let (topic, now) = (Arc::clone(&pending.topic), Instant::now());
         let answer = match result {
-            Ok(message) => {
-                Ok(Appended { partition: message.partition() as u32, offset: message.offset().max(0) as u64 })
-            }
-            Err((error, _)) => Err(self.shared.explain(error, &pending.topic)),
+            Ok(message) => self.shared.acked(message, &topic.name),
+            Err((error, _)) => Err(self.shared.explain(error, &topic.name)),
         };
-        self.seconds.record(pending.taken.elapsed().as_secs_f64());
-        let _ = pending.ack.0.send(answer);
-        self.shared.settle(pending.bytes);
+        self.seconds.record(now.duration_since(pending.taken).as_secs_f64());
+        let mut line = topic.line(pending.partition);
+        line.sent -= 1;
+        if answer.is_ok() {
+            line.acked = Some(now);
+        }
+        self.shared.end(*pending, answer);
+        self.shared.go_on(&mut line);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     answers::Answers,
     config::Config,
-    producer::{self, RecordProducer},
+    producer::{self, Line, RecordProducer},
 };
 use crate::{Ack, Class, LogError, Partition, Record, TopicSpec};
 
@@ -42,8 +42,15 @@ pub(super) struct Topics {
 /// A topic that exists.
 pub(super) struct Topic {
     pub name: Arc<str>,
-    /// For each partition, how many refused appends there are whose callers have not seen it yet.
-    unseen_refusals: Vec<AtomicUsize>,
+    appends: Vec<Appends>,
+}
+
+/// The appends of this process to a partition.
+#[derive(Default)]
+struct Appends {
+    /// How many were refused whose callers have not seen it yet.
+    unseen_refusals: AtomicUsize,
+    line: Mutex<Line>,
 }
 
 /// An append that was refused: until its caller sees that, nothing is taken behind it.
@@ -54,7 +61,7 @@ pub(super) struct Refusal {
 
 impl Topic {
     pub fn partitions(&self) -> u32 {
-        self.unseen_refusals.len() as u32
+        self.appends.len() as u32
     }
 
     /// Fails where there is no such partition.
@@ -66,19 +73,24 @@ impl Topic {
         Err(LogError::UnknownPartition { topic: self.name.to_string(), partition, partitions })
     }
 
+    /// Held while a record is sent, so that none overtakes another.
+    pub fn line(&self, partition: Partition) -> MutexGuard<'_, Line> {
+        self.appends[partition as usize].line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn refuses(&self, partition: Partition) -> bool {
-        self.unseen_refusals[partition as usize].load(Ordering::Acquire) > 0
+        self.appends[partition as usize].unseen_refusals.load(Ordering::Acquire) > 0
     }
 
     pub fn refuse(self: &Arc<Self>, partition: Partition) -> Refusal {
-        self.unseen_refusals[partition as usize].fetch_add(1, Ordering::AcqRel);
+        self.appends[partition as usize].unseen_refusals.fetch_add(1, Ordering::AcqRel);
         Refusal { topic: Arc::clone(self), partition }
     }
 }
 
 impl Drop for Refusal {
     fn drop(&mut self) {
-        self.topic.unseen_refusals[self.partition as usize].fetch_sub(1, Ordering::AcqRel);
+        self.topic.appends[self.partition as usize].unseen_refusals.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -236,25 +248,25 @@ impl Topics {
     /// A topic that records wait for stays unknown until they are sent, or later ones would overtake them.
     fn learn(&self, topic: &str, partitions: u32) -> u32 {
         let waiting = self.waiting();
-        if !waiting.contains_key(topic) {
-            self.known
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(topic.into(), new_topic(topic, partitions));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // One that is known keeps its lines.
+        let is_new = known.get(topic).is_none_or(|known| known.partitions() != partitions);
+        if is_new && !waiting.contains_key(topic) {
+            known.insert(topic.into(), new_topic(topic, partitions));
         }
         partitions
     }
 }
 
 fn new_topic(name: &str, partitions: u32) -> Arc<Topic> {
-    let unseen_refusals = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
-    Arc::new(Topic { name: name.into(), unseen_refusals })
+    let appends = (0..partitions).map(|_| Appends::default()).collect();
+    Arc::new(Topic { name: name.into(), appends })
 }
 
-fn send(records: &RecordProducer, known: &Topic, waiting: Waiting) {
+fn send(records: &RecordProducer, known: &Arc<Topic>, waiting: Waiting) {
     let Waiting { partition, record, ack } = waiting;
     match known.require(partition) {
-        Ok(()) => records.send(&known.name, partition, &record, ack),
+        Ok(()) => records.send(known, partition, &record, ack),
         Err(error) => ack.fail(error),
     }
 }
