@@ -226,6 +226,8 @@ struct Turn<'a> {
     draft: &'a mut Draft,
     /// The tasks of outer graphs that the loop at work is in, outermost first.
     path: Vec<TaskId>,
+    /// The task that was offered the answer without an id has it no longer.
+    answer_is_back: bool,
 }
 
 impl Turn<'_> {
@@ -265,6 +267,7 @@ impl<'a> Fold<'a> {
             run: self.state.live.as_deref_mut()?,
             draft: &mut self.draft,
             path: Vec::new(),
+            answer_is_back: false,
         })
     }
 

@@ -251,6 +251,13 @@ impl GraphLoop {
         self.tasks.values_mut().for_each(|task| task.drop_untracked(&graph));
     }
 
+    /// All of its step's tasks are done but those whose questions are held, and no failure ends it.
+    pub(crate) fn holds_questions(&self) -> bool {
+        let waits =
+            self.progress.as_ref().is_some_and(|progress| progress.unfinished == 0 && progress.failure.is_none());
+        waits && self.tasks.values().any(|task| task.held.is_some())
+    }
+
     /// Nobody waits for what runs in it any more, though its run goes on. Gives the tasks that were under way.
     pub(crate) fn abandon(&mut self) -> Vec<TaskId> {
         let mut left = Vec::new();

@@ -23,7 +23,7 @@ fn cases_of_runs_that_keep_only_their_last_checkpoint_hold() {
 /// Fresh cases that showed a defect once.
 #[test]
 fn found_cases_hold() {
-    hold("found.jsonl", 4);
+    hold("found.jsonl", 5);
 }
 
 /// Of any graph, whatever LangGraph does with it and in whatever order results come: each run ends, and no task is issued

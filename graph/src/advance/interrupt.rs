@@ -45,6 +45,7 @@ impl Turn<'_> {
         let taken = given.len().min(answered as usize);
         if self.run.offered_to == Some(task.id) {
             self.run.offered_to = None;
+            self.answer_is_back = true;
             if taken == given.len() {
                 self.run.resume = None;
             }
@@ -90,6 +91,36 @@ impl Turn<'_> {
         true
     }
 
+    /// A task that will not report: an answer that it was offered is there for another.
+    pub(super) fn take_answer_back(&mut self, id: TaskId) {
+        if self.run.offered_to == Some(id) {
+            self.run.offered_to = None;
+            self.answer_is_back = true;
+        }
+    }
+
+    /// A graph in a task is done but for questions, and an answer without an id is with a task elsewhere: what is left of
+    /// it may be theirs.
+    pub(super) fn awaits_answer(&self, at: &GraphLoop) -> bool {
+        self.run.offered_to.is_some() && !at.is_root() && at.holds_questions()
+    }
+
+    /// The task that had the answer without an id has reported: whoever waited for that is given what is left, or asks.
+    pub(super) fn settle_questions(&mut self, root: &mut GraphLoop) {
+        if !root.is_root() || !std::mem::take(&mut self.answer_is_back) {
+            return;
+        }
+        let mut waiting = Vec::new();
+        questions_held(root, &mut Vec::new(), &mut waiting);
+        for path in waiting {
+            if self.run.offered_to.is_some() {
+                return;
+            }
+            let Some((id, rest)) = path.split_first() else { continue };
+            self.within_task(root, *id, rest, &mut |_, _| {});
+        }
+    }
+
     /// The step is over: questions that no answer was for are asked now.
     pub(super) fn ask(&mut self, at: &mut GraphLoop) {
         let mut held: Vec<&mut StepTask> = at.tasks.values_mut().filter(|task| task.held.is_some()).collect();
@@ -112,6 +143,21 @@ impl Turn<'_> {
         let names = &graph.spec().interrupt_after;
         let own = if at.is_root() { self.run.interrupt_after.as_slice() } else { &[] };
         at.head.version > at.head.passed && ran.iter().any(|node| is_named(names.iter().chain(own), node))
+    }
+}
+
+/// The paths to the graphs in tasks that are done but for questions, in the order in which tasks are applied.
+fn questions_held(at: &GraphLoop, path: &mut Vec<TaskId>, found: &mut Vec<Vec<TaskId>>) {
+    let mut inside: Vec<&StepTask> = at.tasks.values().filter(|task| task.stand == Stand::Inside).collect();
+    inside.sort_unstable_by(|a, b| a.apply_order().cmp(&b.apply_order()));
+    for task in inside {
+        let Some(inner) = task.inner.as_deref() else { continue };
+        path.push(task.id);
+        if inner.holds_questions() {
+            found.push(path.clone());
+        }
+        questions_held(inner, path, found);
+        path.pop();
     }
 }
 

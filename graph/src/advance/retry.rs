@@ -56,6 +56,7 @@ impl Turn<'_> {
         self.draft.commands.extend(cancels(&self.run.envelope, inner.open_tasks()));
         for id in inner.abandon() {
             self.run.disarm_task(id);
+            self.take_answer_back(id);
         }
         let message = format!("node {} exceeded its timeout of {timeout} ms", task.node);
         let error = TaskError { retryable: true, ..failure("node_failed", message, "NodeTimeoutError") };

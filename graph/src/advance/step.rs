@@ -63,9 +63,13 @@ impl Turn<'_> {
     /// Goes on for as long as no task is awaited.
     pub(super) fn proceed(&mut self, at: &mut GraphLoop) -> Option<End> {
         let graph = self.graph_of(at)?;
+        self.settle_questions(at);
         while at.unfinished() == 0 {
             if self.answer_another(&graph, at) {
                 continue;
+            }
+            if self.awaits_answer(at) {
+                return None;
             }
             self.ask(at);
             // What finished beside a failure or a question is shown, joined as it would be.

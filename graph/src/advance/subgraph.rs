@@ -95,23 +95,33 @@ impl Turn<'_> {
     ) -> Option<End> {
         match path {
             [] => work(self, at),
-            [id, rest @ ..] => {
-                let mut inner = at.tasks.get_mut(id).and_then(|task| task.inner.take())?;
-                if let Some(graph) = self.graph_of(&inner) {
-                    inner.bind(&graph);
-                }
-                self.path.push(*id);
-                let end = self.within(&mut inner, rest, work);
-                self.path.pop();
-                if let Some(task) = at.tasks.get_mut(id) {
-                    task.inner = Some(inner);
-                }
-                if let Some(end) = end {
-                    self.leave(at, *id, end);
-                }
-            }
+            [id, rest @ ..] => self.within_task(at, *id, rest, work)?,
         }
         self.proceed(at)
+    }
+
+    /// The same on what runs in a task, where `at` itself doesn't go on yet.
+    pub(super) fn within_task(
+        &mut self,
+        at: &mut GraphLoop,
+        id: TaskId,
+        rest: &[TaskId],
+        work: &mut dyn FnMut(&mut Self, &mut GraphLoop),
+    ) -> Option<()> {
+        let mut inner = at.tasks.get_mut(&id).and_then(|task| task.inner.take())?;
+        if let Some(graph) = self.graph_of(&inner) {
+            inner.bind(&graph);
+        }
+        self.path.push(id);
+        let end = self.within(&mut inner, rest, work);
+        self.path.pop();
+        if let Some(task) = at.tasks.get_mut(&id) {
+            task.inner = Some(inner);
+        }
+        if let Some(end) = end {
+            self.leave(at, id, end);
+        }
+        Some(())
     }
 
     /// What a subgraph that remembers for the thread knows: now, or at the checkpoint that the run went back to.

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     envelope::Envelope,
-    event::{CommandInput, Request},
+    event::{CommandInput, Request, TimerKind},
     ids,
+    spec::GraphSpec,
+    state::KeyState,
     task::{Interrupt, Task, TaskResult},
     update::RunStatus,
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, chain, fork_and_join, named, result};
+use crate::rig::{Rig, chain, fork_and_join, named, plain, result, spec, timeouts};
 
 fn asking(task: &Task, answered: u32) -> TaskResult {
     let id = ids::interrupt_id(&task.checkpoint_ns, answered as usize);
@@ -141,6 +143,91 @@ fn an_answer_goes_to_one_task_and_on_to_the_next_that_asks() {
     rig.finish(&run, TaskResult { answered: 1, ..named(&task) });
     rig.finish_node(&run, "c");
     rig.check_end(&run, RunStatus::Success, None, json!(["a", "b", "c"]));
+}
+
+/// START -> graphs, each with a node beside a graph of a node that asks: `b1` beside `q1`, `b2` beside `q2`.
+fn asking_inside(graphs: &[&str]) -> Rig {
+    let channels = json!({"log": {"reducer": "append"}});
+    let graph = |name: &str, nodes: &[&str], inner: &[(&str, &GraphSpec)]| {
+        let names = nodes.iter().copied().chain(inner.iter().map(|(name, _)| *name));
+        let edges = names.map(|name| plain(&["START"], name)).collect::<Vec<_>>();
+        let mut graph = json!(spec(channels.clone(), nodes, json!(edges)));
+        graph["name"] = json!(name);
+        for (node, spec) in inner {
+            let node = json!({"name": node, "kind": "subgraph", "graph": spec.name, "hash": spec.hash(), "memory": "none",
+                "timeout_ms": 500});
+            graph["nodes"].as_array_mut().unwrap().push(node);
+        }
+        serde_json::from_value::<GraphSpec>(graph).expect("a spec")
+    };
+    let deep: Vec<GraphSpec> = graphs.iter().map(|n| graph(&format!("deep{n}"), &[&format!("q{n}")], &[])).collect();
+    let middle: Vec<GraphSpec> = graphs
+        .iter()
+        .zip(&deep)
+        .map(|(n, deep)| graph(&format!("middle{n}"), &[&format!("b{n}")], &[("c", deep)]))
+        .collect();
+    let inside: Vec<(&str, &GraphSpec)> = graphs.iter().copied().zip(&middle).collect();
+    let mut rig = Rig::new(graph("g", &[], &inside));
+    for spec in deep.into_iter().chain(middle) {
+        rig.add(spec);
+    }
+    rig
+}
+
+/// Every graph begins anew, so that who will ask isn't known: the answer is offered to a node that doesn't.
+fn resumed_inside(graphs: &[&str]) -> (Rig, Arc<Envelope>) {
+    let mut rig = asking_inside(graphs);
+    let run = rig.invoke(json!({}));
+    for n in graphs {
+        rig.fail_node(&run, &format!("b{n}"));
+        rig.fail_node(&run, &format!("q{n}"));
+    }
+    assert_eq!(rig.ended(&run).map(|ended| ended.status), Some(RunStatus::Error));
+    let run = resume(&mut rig, json!("yes"));
+    assert_eq!(rig.task("b1").answers, [Arc::new(json!("yes"))]);
+    (rig, run)
+}
+
+#[test]
+fn a_question_inside_of_a_graph_waits_for_an_answer_that_is_offered_elsewhere() {
+    let (mut rig, run) = resumed_inside(&["1"]);
+    ask(&mut rig, &run, "q1", 0);
+    assert!(rig.done(&run).iter().all(|done| done.interrupts.is_empty()), "nobody is asked while an answer waits");
+    rig.state = Some(KeyState::decode(&rig.state().encode()).expect("a state"));
+    rig.finish_node(&run, "b1");
+    let task = rig.task("q1");
+    assert_eq!(task.answers, [Arc::new(json!("yes"))]);
+    rig.finish(&run, TaskResult { answered: 1, ..named(&task) });
+    rig.check_end(&run, RunStatus::Success, None, json!(["b1", "q1"]));
+}
+
+#[test]
+fn a_question_inside_of_a_graph_is_asked_once_the_answer_is_another_tasks() {
+    let (mut rig, run) = resumed_inside(&["1"]);
+    ask(&mut rig, &run, "q1", 0);
+    let task = rig.task("b1");
+    rig.finish(&run, TaskResult { answered: 1, ..named(&task) });
+    check_paused(&rig, &run, 1, &["1"]);
+    assert_eq!(
+        rig.done(&run).iter().map(|done| done.interrupts.len()).sum::<usize>(),
+        3,
+        "by each graph that it is in"
+    );
+}
+
+#[test]
+fn a_graph_that_took_too_long_gives_the_answer_back() {
+    let (mut rig, run) = resumed_inside(&["1", "2"]);
+    rig.finish_node(&run, "q1");
+    rig.finish_node(&run, "b2");
+    ask(&mut rig, &run, "q2", 0);
+    let outer = rig.task("b1").checkpoint_ns[2..38].parse().expect("the id of the task that is the graph");
+    let (timer, _) = timeouts(&rig).into_iter().find(|(timer, _)| timer.kind == TimerKind::Timeout(outer)).unwrap();
+    rig.fire(&run, &timer);
+    let task = rig.task("q2");
+    assert_eq!(task.answers, [Arc::new(json!("yes"))]);
+    rig.finish(&run, TaskResult { answered: 1, ..named(&task) });
+    rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["b2", "q2"]));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use graph::{
 };
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, cancelled, named, plain, result, spec};
+use crate::rig::{Rig, cancelled, named, plain, result, spec, timeouts};
 
 fn inner() -> GraphSpec {
     let edges = json!([plain(&["START"], "x"), plain(&["x"], "y")]);
@@ -89,11 +89,6 @@ fn a_graph_that_fails_too_often_or_otherwise_has_failed() {
     other.error.iter_mut().for_each(|error| error.kind = Some("Other".to_owned()));
     rig.finish(&run, other);
     rig.check_end(&run, RunStatus::Error, Some("node_failed"), json!(["a"]));
-}
-
-fn timeouts(rig: &Rig) -> Vec<(Timer, i64)> {
-    let timers = rig.state().timers().filter(|(timer, _)| matches!(timer.kind, TimerKind::Timeout(_)));
-    timers.map(|(timer, due)| (timer.clone(), due)).collect()
 }
 
 fn limited(retry: Value) -> Rig {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use graph::{
     advance::{Command, Need, Step, advance},
     envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
-    event::{Event, Request, Timer},
+    event::{Event, Request, Timer, TimerKind},
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
     ids,
@@ -291,6 +291,12 @@ pub fn cancelled(commands: &[Command]) -> Vec<&str> {
         _ => None,
     });
     cancels.collect()
+}
+
+/// The timeouts that are armed, with when they are due.
+pub fn timeouts(rig: &Rig) -> Vec<(Timer, i64)> {
+    let timers = rig.state().timers().filter(|(timer, _)| matches!(timer.kind, TimerKind::Timeout(_)));
+    timers.map(|(timer, due)| (timer.clone(), due)).collect()
 }
 
 pub fn result(task: &Task) -> TaskResult {

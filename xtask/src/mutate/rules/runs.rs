@@ -104,6 +104,21 @@ pub const PATCHES: &[Patch] = &[
         r#"if let Some(place) = order.iter().position(asked).filter(|_| !undone("who has asked is answered first")) {"#,
     ),
     patch(
+        "advance/interrupt.rs",
+        "self.run.offered_to.is_some() && !at.is_root()",
+        r#"!undone("a question waits for an answer that is elsewhere") && self.run.offered_to.is_some() && !at.is_root()"#,
+    ),
+    patch(
+        "advance/interrupt.rs",
+        "!std::mem::take(&mut self.answer_is_back)",
+        r#"!std::mem::take(&mut self.answer_is_back) || undone("a question that waited is answered or asked")"#,
+    ),
+    patch(
+        "advance/retry.rs",
+        "self.take_answer_back(id);",
+        r#"if !undone("a graph that takes too long gives its answer back") { self.take_answer_back(id); }"#,
+    ),
+    patch(
         "advance/first.rs",
         "self.run.resume.clone_from(&root.resume);",
         r#"if !undone("a stale answer is found again") { self.run.resume.clone_from(&root.resume); }"#,
