@@ -239,18 +239,28 @@ pub struct Usage {
     pub input_tokens: u64,
     #[serde(default)]
     pub output_tokens: u64,
+    /// Of the input: read from the provider's cache.
     #[serde(default)]
     pub cached_tokens: u64,
+    /// Of the input: written to the provider's cache. Left out where it is zero, as records from before leave it out.
+    #[serde(default, skip_serializing_if = "is_no_tokens")]
+    pub cache_write_tokens: u64,
+    /// Of the output.
     #[serde(default)]
     pub reasoning_tokens: u64,
 }
 
+fn is_no_tokens(tokens: &u64) -> bool {
+    *tokens == 0
+}
+
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        let Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens } = other;
+        let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = other;
         self.input_tokens += input_tokens;
         self.output_tokens += output_tokens;
         self.cached_tokens += cached_tokens;
+        self.cache_write_tokens += cache_write_tokens;
         self.reasoning_tokens += reasoning_tokens;
     }
 }

@@ -84,11 +84,12 @@ pub fn count_call(call: &Call) {
     outcome.push(metrics::Label::new(OUTCOME, call.outcome.clone()));
     metrics::counter!(MODEL_CALLS_TOTAL, outcome).increment(1);
     metrics::histogram!(MODEL_CALL_DURATION_SECONDS, labels(&[])).record(call.duration_ms as f64 / 1_000.0);
-    let Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens } = call.usage;
+    let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = call.usage;
     let kinds = [
         ("input", input_tokens),
         ("output", output_tokens),
         ("cached_input", cached_tokens),
+        ("cache_write_input", cache_write_tokens),
         ("reasoning", reasoning_tokens),
     ];
     for (kind, tokens) in kinds.into_iter().filter(|(_, tokens)| *tokens > 0) {

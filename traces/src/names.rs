@@ -20,6 +20,7 @@ pub const TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
 pub const CACHED_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
+pub const CACHE_WRITE_TOKENS: &str = "gen_ai.usage.cache_creation.input_tokens";
 pub const REASONING_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
 
 /// What a span is to viewers that speak OpenInference: CHAIN, AGENT, LLM.

@@ -169,7 +169,13 @@ impl<'h> Bench<'h> {
             started_at: AT + n as Millis,
             duration_ms: 900,
             outcome: "ok".into(),
-            usage: Usage { input_tokens: 10, output_tokens: 3, cached_tokens: 2, reasoning_tokens: 1 },
+            usage: Usage {
+                input_tokens: 10,
+                output_tokens: 3,
+                cached_tokens: 2,
+                cache_write_tokens: 4,
+                reasoning_tokens: 1,
+            },
             source: UsageSource::Reported,
         }
     }

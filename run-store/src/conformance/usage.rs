@@ -25,6 +25,7 @@ fn sum(group: &[&str], calls: u64) -> UsageSum {
             input_tokens: 10 * calls,
             output_tokens: 3 * calls,
             cached_tokens: 2 * calls,
+            cache_write_tokens: 4 * calls,
             reasoning_tokens: calls,
         },
     }

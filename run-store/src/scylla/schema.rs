@@ -9,10 +9,11 @@ use super::connect::Config;
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(i32, &str); 3] = [
+const MIGRATIONS: [(i32, &str); 4] = [
     (1, include_str!("migrations/0001_first.cql")),
     (2, include_str!("migrations/0002_archive.cql")),
     (3, include_str!("migrations/0003_items.cql")),
+    (4, include_str!("migrations/0004_cache_write_tokens.cql")),
 ];
 
 /// A lock whose holder died is free after this long.
@@ -38,7 +39,7 @@ pub(super) async fn migrate(session: &Session, config: &Config) -> Result<(), St
     if found < wanted {
         let holder = session.session_id().to_string();
         lock(session, &holder).await?;
-        let outcome = apply(session).await;
+        let outcome = apply(session, &config.keyspace).await;
         unlock(session, &holder).await?;
         outcome?;
     }
@@ -77,18 +78,35 @@ async fn applied(session: &Session) -> Result<Vec<(i32, String)>, StoreError> {
     Ok(answer.into_rows_result()?.rows::<(i32, String)>()?.collect::<Result<_, _>>()?)
 }
 
-async fn apply(session: &Session) -> Result<(), StoreError> {
+async fn apply(session: &Session, keyspace: &str) -> Result<(), StoreError> {
     // Another process may have been first.
     let done = applied(session).await?;
     for (number, file) in MIGRATIONS.iter().filter(|(number, _)| !done.iter().any(|(known, _)| known == number)) {
         for statement in statements(file) {
-            session.query_unpaged(statement, ()).await?;
+            if !is_done(session, keyspace, &statement).await? {
+                session.query_unpaged(statement, ()).await?;
+            }
         }
         session.await_schema_agreement().await?;
         let insert = "INSERT INTO schema_migrations (number, checksum) VALUES (?, ?)";
         session.query_unpaged(insert, (number, checksum(file))).await?;
     }
     Ok(())
+}
+
+/// A process that died in the middle of a file has added the column already: CQL can't be told to add it where it isn't.
+async fn is_done(session: &Session, keyspace: &str, statement: &str) -> Result<bool, StoreError> {
+    let Some((table, column)) = added_column(statement) else { return Ok(false) };
+    let cql = "SELECT column_name FROM system_schema.columns
+        WHERE keyspace_name = ? AND table_name = ? AND column_name = ?";
+    Ok(session.query_unpaged(cql, (keyspace, table, column)).await?.into_rows_result()?.rows_num() > 0)
+}
+
+/// Table and column of `ALTER TABLE table ADD column type`.
+fn added_column(statement: &str) -> Option<(&str, &str)> {
+    let (table, column) = statement.strip_prefix("ALTER TABLE ")?.split_once(" ADD ")?;
+    let (column, kind) = column.split_once(' ')?;
+    kind.bytes().all(|byte| byte.is_ascii_lowercase()).then_some((table, column))
 }
 
 async fn check(session: &Session) -> Result<(), StoreError> {
@@ -163,12 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_statement_makes_something_that_may_be_there() {
+    fn every_statement_can_be_repeated() {
         for (number, file) in MIGRATIONS {
             let statements = statements(file);
             assert!(!statements.is_empty());
             for statement in statements {
-                assert!(statement.starts_with("CREATE TABLE IF NOT EXISTS "), "migration {number}: {statement}");
+                let can = statement.starts_with("CREATE TABLE IF NOT EXISTS ") || added_column(&statement).is_some();
+                assert!(can, "migration {number}: {statement}");
             }
         }
     }

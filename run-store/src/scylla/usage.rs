@@ -41,15 +41,17 @@ struct Values<'a> {
     input_tokens: i64,
     output_tokens: i64,
     cached_tokens: i64,
+    cache_write_tokens: i64,
     reasoning_tokens: i64,
     usage_source: &'a str,
 }
 
-type Found = (String, String, String, String, Option<String>, Option<String>, i64, i64, i64, i64, i64, String);
+type Found =
+    (String, String, String, String, Option<String>, Option<String>, i64, i64, i64, i64, Option<i64>, i64, String);
 
 impl ScyllaStore {
     pub(super) async fn put_usage(&self, row: &UsageRow) -> Result<(), StoreError> {
-        let Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens } = row.usage;
+        let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = row.usage;
         let day = day_of(row.started_at);
         self.remember_day(&row.tenant, USAGE, day).await?;
         let values = Values {
@@ -71,6 +73,7 @@ impl ScyllaStore {
             input_tokens: input_tokens as i64,
             output_tokens: output_tokens as i64,
             cached_tokens: cached_tokens as i64,
+            cache_write_tokens: cache_write_tokens as i64,
             reasoning_tokens: reasoning_tokens as i64,
             usage_source: source_word(row.source),
         };
@@ -103,7 +106,7 @@ impl ScyllaStore {
 }
 
 fn add(sums: &mut BTreeMap<Vec<String>, UsageSum>, by: &[UsageBy], call: Found) {
-    let (endpoint, graph, node, model, user, key, started_at, input, output, cached, reasoning, source) = call;
+    let (endpoint, graph, node, model, user, key, started_at, input, output, cached, written, reasoning, source) = call;
     let group: Vec<String> = by
         .iter()
         .map(|by| match by {
@@ -128,6 +131,7 @@ fn add(sums: &mut BTreeMap<Vec<String>, UsageSum>, by: &[UsageBy], call: Found) 
         input_tokens: input as u64,
         output_tokens: output as u64,
         cached_tokens: cached as u64,
+        cache_write_tokens: written.unwrap_or(0) as u64,
         reasoning_tokens: reasoning as u64,
     };
 }

@@ -71,6 +71,7 @@ fn row(groups: &[(&'static str, UsageBy)], sum: UsageSum) -> Value {
     row.insert("input_tokens".to_owned(), usage.input_tokens.into());
     row.insert("output_tokens".to_owned(), usage.output_tokens.into());
     row.insert("cached_tokens".to_owned(), usage.cached_tokens.into());
+    row.insert("cache_write_tokens".to_owned(), usage.cache_write_tokens.into());
     row.insert("reasoning_tokens".to_owned(), usage.reasoning_tokens.into());
     Value::Object(row)
 }

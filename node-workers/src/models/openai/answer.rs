@@ -148,6 +148,7 @@ fn usage(usage: &Value) -> Option<Usage> {
         input_tokens: asked.unwrap_or(0),
         output_tokens: made.unwrap_or(0),
         cached_tokens: count("/prompt_tokens_details/cached_tokens").unwrap_or(0),
+        cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens").unwrap_or(0),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
     })
 }

@@ -55,7 +55,7 @@ async fn a_text_is_the_same_in_any_pieces() {
         let answer = read(TEXT.as_bytes(), piece).await.unwrap();
         assert_eq!(answer.text, "Gr\u{fc}\u{df} Gott");
         assert_eq!(answer.stop_reason, Some(StopReason::Stop));
-        let usage = Usage { input_tokens: 9, output_tokens: 3, cached_tokens: 4, reasoning_tokens: 0 };
+        let usage = Usage { input_tokens: 9, output_tokens: 3, cached_tokens: 4, ..Usage::default() };
         assert_eq!(answer.usage, Some(usage));
     }
 }

@@ -95,5 +95,6 @@ def _call(message: AIMessage, described: dict[str, Any]) -> Call:
         input_tokens=usage.get("input_tokens", 0),
         output_tokens=usage.get("output_tokens", 0),
         cached_tokens=(usage.get("input_token_details") or {}).get("cache_read", 0),
+        cache_write_tokens=(usage.get("input_token_details") or {}).get("cache_creation", 0),
         reasoning_tokens=(usage.get("output_token_details") or {}).get("reasoning", 0),
     )
