@@ -90,12 +90,17 @@ fn environment(variables: impl Iterator<Item = (String, String)>) -> anyhow::Res
     Ok(found)
 }
 
-/// OpenAI, or whatever speaks its wire format, by the variables that its own clients read; and the alias `default`,
-/// where the configuration doesn't set it: OpenAI where one of them is set, else the scripted model.
+/// OpenAI and Anthropic, or whatever speaks their wire formats, by the variables that their own clients read; and the alias
+/// `default`, where the configuration doesn't set it: OpenAI where one of its variables is set, else the scripted model.
 fn add_known_models(config: &mut Config, variable: impl Fn(&str) -> Option<String>) {
-    let openai = config.providers.entry(OPENAI.to_owned()).or_insert(Provider { base_url: None, api_key: None });
-    openai.base_url = openai.base_url.take().or_else(|| variable("OPENAI_BASE_URL"));
-    openai.api_key = openai.api_key.take().or_else(|| variable("OPENAI_API_KEY").map(Secret::new));
+    for (name, base_url, api_key) in
+        [(ANTHROPIC, "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"), (OPENAI, "OPENAI_BASE_URL", "OPENAI_API_KEY")]
+    {
+        let provider = config.providers.entry(name.to_owned()).or_default();
+        provider.base_url = provider.base_url.take().or_else(|| variable(base_url));
+        provider.api_key = provider.api_key.take().or_else(|| variable(api_key).map(Secret::new));
+    }
+    let openai = &config.providers[OPENAI];
     let is_there = openai.base_url.is_some() || openai.api_key.is_some();
     let target = if is_there {
         format!("{OPENAI}/{}", variable("OPENAI_MODEL").unwrap_or_else(|| "gpt-4o-mini".to_owned()))

@@ -7,13 +7,15 @@ use graph::spec::ModelAlias;
 use node_workers::{
     ModelRegistry,
     models::{
-        openai::{OpenAi, OpenAiEmbeddings, OpenAiSettings},
+        anthropic::{self, Anthropic},
+        http::ServerSettings,
+        openai::{OpenAi, OpenAiEmbeddings},
         scripted::Scripted,
     },
 };
 use run_store::items::{Embedder, Index, Words};
 
-use crate::config::{Config, Embedding, OPENAI, Provider, SCRIPTED};
+use crate::config::{ANTHROPIC, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED};
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
@@ -27,6 +29,10 @@ pub fn index(config: &Config) -> anyhow::Result<Option<Index>> {
     }
     let embedder: Arc<dyn Embedder> = match config.providers.get(provider) {
         _ if provider == SCRIPTED => Arc::new(Words { dims: *dims }),
+        Some(known) if kind_of(provider, known) == ProviderKind::Anthropic => bail!(
+            "[embedding] model = {target:?} names a provider of kind anthropic, which has no embeddings; name one of \
+             kind openai"
+        ),
         Some(known) => {
             let http = node_workers::http_client()?;
             Arc::new(OpenAiEmbeddings::new(settings_of(provider, known)?, model, http))
@@ -42,7 +48,11 @@ pub fn index(config: &Config) -> anyhow::Result<Option<Index>> {
 pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<ModelRegistry> {
     let mut registry = ModelRegistry::new().provider(Scripted::default());
     for (name, provider) in &config.providers {
-        registry = registry.provider(OpenAi::new(settings_of(name, provider)?, http.clone()));
+        let settings = settings_of(name, provider)?;
+        registry = match kind_of(name, provider) {
+            ProviderKind::OpenAi => registry.provider(OpenAi::new(settings, http.clone())),
+            ProviderKind::Anthropic => registry.provider(Anthropic::new(settings, http.clone())),
+        };
     }
     for (alias, model) in &config.models {
         let (provider, _) = model
@@ -61,12 +71,18 @@ pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<Model
     Ok(registry)
 }
 
-fn settings_of(name: &str, provider: &Provider) -> anyhow::Result<OpenAiSettings> {
+fn kind_of(name: &str, provider: &Provider) -> ProviderKind {
+    provider.kind.unwrap_or(if name == ANTHROPIC { ProviderKind::Anthropic } else { ProviderKind::OpenAi })
+}
+
+fn settings_of(name: &str, provider: &Provider) -> anyhow::Result<ServerSettings> {
     let base_url = match (&provider.base_url, name) {
         (_, SCRIPTED) => bail!("[providers.{SCRIPTED}] can't be set: the scripted model is in the program"),
         (Some(base_url), _) => base_url.clone(),
         (None, OPENAI) => OPENAI_URL.to_owned(),
+        (None, ANTHROPIC) => anthropic::BASE_URL.to_owned(),
         (None, _) => bail!("[providers.{name}] needs a base_url, up to and with /v1"),
     };
-    Ok(OpenAiSettings::new(name, base_url, provider.api_key.as_ref().map(|key| key.inner())))
+    let key = provider.api_key.as_ref().map(|key| key.inner());
+    Ok(ServerSettings { api_version: provider.api_version.clone(), ..ServerSettings::new(name, base_url, key) })
 }

@@ -1,11 +1,19 @@
-//! Models and those who serve them: one file a wire dialect, all behind [`ModelProvider`].
+//! Models and those who serve them: one file a wire dialect, all behind [`ModelProvider`]. Dialects over HTTP share the way to the
+//! server and back (`http`), and what a refusal means (`refusal`).
 
+pub mod anthropic;
+pub mod content;
+pub mod http;
 pub mod openai;
 pub mod reach;
+pub mod refusal;
 pub mod registry;
 pub mod scripted;
 
 pub mod mock_server;
+
+#[cfg(test)]
+mod recorded;
 
 use std::{sync::Arc, time::Duration};
 

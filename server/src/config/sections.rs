@@ -154,17 +154,44 @@ pub struct Model {
     pub target: String,
 }
 
-/// A server that speaks OpenAI's wire format.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+/// A server of models.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Provider {
-    /// Up to and with `/v1`. Only `openai` has one where none is given.
+    /// The wire format that it speaks: `openai` unless told, `anthropic` for the provider of that name.
+    pub kind: Option<ProviderKind>,
+    /// Up to and with `/v1`. Only `openai` and `anthropic` have one where none is given.
     pub base_url: Option<String>,
     pub api_key: Option<Secret>,
+    /// Azure's `api-version`, or `anthropic-version`.
+    pub api_version: Option<String>,
 }
 
-/// The provider that needs no section: its key and address come from its own variables too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum ProviderKind {
+    OpenAi,
+    Anthropic,
+}
+
+impl TryFrom<String> for ProviderKind {
+    type Error = String;
+
+    fn try_from(kind: String) -> Result<Self, String> {
+        match kind.as_str() {
+            "openai" => Ok(ProviderKind::OpenAi),
+            "anthropic" => Ok(ProviderKind::Anthropic),
+            _ => Err(format!(
+                "{kind:?} is no kind of provider: set `openai` (Azure, Mistral, Groq, Together, Ollama, vLLM and others speak it \
+                 too) or `anthropic`"
+            )),
+        }
+    }
+}
+
+/// Providers that need no section: their keys and addresses come from their own variables too.
 pub const OPENAI: &str = "openai";
+pub const ANTHROPIC: &str = "anthropic";
 /// The scripted model, which needs neither.
 pub const SCRIPTED: &str = "scripted";
 

@@ -14,7 +14,7 @@ fn secrets_are_hidden_in_print() {
     config.auth.keys.push(key(Some(Secret::new("s3cret")), None));
     config.auth.keys.push(key(None, Some("0f".repeat(32))));
     config.server.secret = Some(Secret::new("shared"));
-    let provider = Provider { base_url: None, api_key: Some(Secret::new("sk-1")) };
+    let provider = Provider { api_key: Some(Secret::new("sk-1")), ..Provider::default() };
     config.providers.insert("openai".into(), provider);
     let printed = config.printed().unwrap();
     for secret in ["s3cret", "shared", "sk-1"] {
@@ -155,6 +155,9 @@ fn openai_is_a_provider_and_default_names_a_model_of_it() {
     let both = with(file, &[("OPENAI_BASE_URL", "http://b/v1")]);
     assert_eq!(both.providers[OPENAI].base_url.as_deref(), Some("http://a/v1"), "the file stands above");
     assert_eq!(both.models["default"].target, "openai/own");
+    assert_eq!(with("", &[("ANTHROPIC_API_KEY", "sk")]).models["default"].target, "scripted/demo");
+    let claude = &with("", &[("ANTHROPIC_API_KEY", "sk"), ("ANTHROPIC_BASE_URL", "http://c")]).providers[ANTHROPIC];
+    assert_eq!((claude.api_key.as_ref().unwrap().expose(), claude.base_url.as_deref()), ("sk", Some("http://c")));
     assert!(made("[models.x]\nuse = 'openai/a'\nbase_url = 'http://a/v1'\n", &[]).is_err(), "a provider's");
 }
 
@@ -217,4 +220,17 @@ fn strangers_are_refused() {
 fn roles_refuse_embedded_parts() {
     let message = Config::default().refuse_embedded("sink").unwrap_err().to_string();
     assert!(message.contains("MILLSTREAM__LOG__KIND=kafka"), "{message}");
+}
+
+#[test]
+fn a_provider_says_which_wire_format_it_speaks() {
+    let of = |kind: &str| {
+        made(&format!("[providers.x]\nkind = '{kind}'\nbase_url = 'http://x/v1'\napi_version = '1'\n"), &[])
+    };
+    assert_eq!(of("anthropic").unwrap().providers["x"].kind, Some(ProviderKind::Anthropic));
+    assert_eq!(of("openai").unwrap().providers["x"].kind, Some(ProviderKind::OpenAi));
+    let error = format!("{:#}", of("gemini").unwrap_err());
+    for said in ["gemini", "`openai`", "`anthropic`", "providers.x.kind"] {
+        assert!(error.contains(said), "{said} is not in {error}");
+    }
 }

@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use graph::task::Usage;
 use serde_json::Value;
 
-use super::refusal;
 use crate::{
     lines::SseEvent,
-    models::{Cause, ModelError, ModelEvent, StopReason},
+    models::{
+        ModelEvent, StopReason,
+        http::{Dialect, Event, json_of, without_end},
+        refusal,
+    },
 };
-
-type Event = Result<ModelEvent, ModelError>;
 
 /// What was seen of an answer so far.
 #[derive(Debug, Default)]
@@ -19,10 +20,9 @@ pub struct Chunks {
     stop_reason: Option<StopReason>,
 }
 
-impl Chunks {
-    /// Adds the events of one chunk; true after the last one.
-    pub fn take(&mut self, event: &SseEvent, ready: &mut VecDeque<Event>) -> bool {
-        let data = event.data.trim();
+impl Dialect for Chunks {
+    fn take(&mut self, frame: &SseEvent, ready: &mut VecDeque<Event>) -> bool {
+        let data = frame.data.trim();
         if data.starts_with("[DONE]") {
             ready.push_back(self.end_of_body());
             return true;
@@ -30,36 +30,47 @@ impl Chunks {
         if data.is_empty() {
             return false;
         }
-        let Ok(chunk) = serde_json::from_str::<Value>(data) else {
-            ready.push_back(Err(ModelError::new(Cause::ServerError, "a piece of the answer is no JSON")));
-            return true;
-        };
+        let Some(chunk) = json_of(frame, ready) else { return true };
         if let Some(error) = chunk.get("error").filter(|error| is_truthy(error)) {
             ready.push_back(Err(refusal::in_band(error)));
             return true;
         }
-        if event.event == "error" {
+        if frame.event == "error" {
             ready.push_back(Err(refusal::in_band(&chunk)));
             return true;
         }
         for choice in chunk.get("choices").and_then(Value::as_array).into_iter().flatten() {
             self.choice(choice, ready);
         }
-        if let Some(usage) = chunk.get("usage").and_then(usage) {
-            ready.push_back(Ok(ModelEvent::Usage(usage)));
-        }
+        ready.extend(usage_in(&chunk).map(|usage| Ok(ModelEvent::Usage(usage))));
         false
     }
 
-    /// The stream said `[DONE]`, or just ended: success only where the model had said why it stopped, or the server
-    /// that it is done.
-    pub fn end_of_body(&self) -> Event {
-        match self.stop_reason {
-            Some(stop_reason) => Ok(ModelEvent::Done { stop_reason }),
-            None => Err(ModelError::new(Cause::Truncated, "the answer ended without its end")),
-        }
+    /// The stream said `[DONE]`, or just ended, for some servers never say it: a success only where the model had said
+    /// why it stopped.
+    fn end_of_body(&self) -> Event {
+        self.stop_reason.map(|stop_reason| ModelEvent::Done { stop_reason }).ok_or_else(without_end)
     }
 
+    fn of_whole(whole: &Value) -> Vec<Event> {
+        if let Some(error) = whole.get("error").filter(|error| is_truthy(error)) {
+            return vec![Err(refusal::in_band(error))];
+        }
+        let mut ready = VecDeque::new();
+        let mut chunks = Chunks::default();
+        if let Some(choice) = whole.pointer("/choices/0") {
+            if let Some(message) = choice.get("message") {
+                chunks.delta(message, &mut ready);
+            }
+            chunks.choice(choice, &mut ready);
+        }
+        ready.extend(usage_in(whole).map(|usage| Ok(ModelEvent::Usage(usage))));
+        ready.push_back(chunks.end_of_body());
+        ready.into()
+    }
+}
+
+impl Chunks {
     fn choice(&mut self, choice: &Value, ready: &mut VecDeque<Event>) {
         if choice.get("index").and_then(Value::as_u64).unwrap_or(0) != 0 {
             return;
@@ -84,31 +95,22 @@ impl Chunks {
                 ready.push_back(Ok(ModelEvent::Text(text)));
             }
         }
+        let blocks = delta.get("content").and_then(Value::as_array);
+        ready.extend(blocks.into_iter().flatten().flat_map(block).map(Ok));
         let calls = delta.get("tool_calls").and_then(Value::as_array);
         ready.extend(calls.into_iter().flatten().enumerate().map(|(place, call)| Ok(tool_call(place, call))));
     }
 }
 
-/// A completion that came in one piece.
-pub fn of_whole(whole: &Value) -> Vec<Event> {
-    if let Some(error) = whole.get("error").filter(|error| is_truthy(error)) {
-        return vec![Err(refusal::in_band(error))];
-    }
-    let mut ready = VecDeque::new();
-    let mut chunks = Chunks::default();
-    if let Some(choice) = whole.pointer("/choices/0") {
-        if let Some(message) = choice.get("message") {
-            chunks.delta(message, &mut ready);
-        }
-        chunks.choice(choice, &mut ready);
-    }
-    ready.extend(whole.get("usage").and_then(usage).map(|usage| Ok(ModelEvent::Usage(usage))));
-    ready.push_back(chunks.end_of_body());
-    ready.into()
-}
-
 fn text(delta: &Value, name: &str) -> Option<String> {
     delta.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Mistral's models that think send blocks in place of text.
+fn block(block: &Value) -> Vec<ModelEvent> {
+    let thoughts = block.get("thinking").and_then(Value::as_array);
+    let thoughts = thoughts.into_iter().flatten().filter_map(|thought| text(thought, "text"));
+    thoughts.map(ModelEvent::Reasoning).chain(text(block, "text").map(ModelEvent::Text)).collect()
 }
 
 /// Servers that leave the index out send each call whole, in its place.
@@ -137,6 +139,11 @@ fn stop_reason(reason: &str) -> StopReason {
     }
 }
 
+/// In its own place, or in Groq's.
+fn usage_in(chunk: &Value) -> Option<Usage> {
+    ["/usage", "/x_groq/usage"].iter().find_map(|place| usage(chunk.pointer(place)?))
+}
+
 /// None for `null` and `{}`: nothing was reported, which isn't zero.
 fn usage(usage: &Value) -> Option<Usage> {
     let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
@@ -147,7 +154,10 @@ fn usage(usage: &Value) -> Option<Usage> {
     Some(Usage {
         input_tokens: asked.unwrap_or(0),
         output_tokens: made.unwrap_or(0),
-        cached_tokens: count("/prompt_tokens_details/cached_tokens").unwrap_or(0),
+        // The second is DeepSeek's name.
+        cached_tokens: count("/prompt_tokens_details/cached_tokens")
+            .or_else(|| count("/prompt_cache_hit_tokens"))
+            .unwrap_or(0),
         cache_write_tokens: count("/prompt_tokens_details/cache_write_tokens").unwrap_or(0),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
     })

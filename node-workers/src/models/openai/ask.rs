@@ -2,10 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::models::{ModelRequest, text_of};
+use crate::models::{
+    ModelRequest,
+    content::{Called, Image, Part, Role, part, role, tool_calls},
+    text_of,
+};
 
 /// `max_tokens` is what compatible servers know; OpenAI's own newer models take only its successor.
-pub fn body(request: &ModelRequest, is_openai: bool) -> Value {
+pub fn body(request: &ModelRequest, is_vendor: bool) -> Value {
     let mut body = Map::new();
     body.insert("model".to_owned(), request.model.as_str().into());
     body.insert("messages".to_owned(), request.messages.iter().map(|stored| message(stored)).collect());
@@ -19,7 +23,7 @@ pub fn body(request: &ModelRequest, is_openai: bool) -> Value {
     };
     set("temperature", settings.temperature.map(Value::from));
     set("top_p", settings.top_p.map(Value::from));
-    set(if is_openai { "max_completion_tokens" } else { "max_tokens" }, settings.max_tokens.map(Value::from));
+    set(if is_vendor { "max_completion_tokens" } else { "max_tokens" }, settings.max_tokens.map(Value::from));
     set("stop", settings.stop.clone().map(Value::from));
     set("seed", settings.seed.map(Value::from));
     set("response_format", request.answer.as_deref().map(response_format));
@@ -35,12 +39,12 @@ fn message(stored: &Value) -> Value {
     if stored.get("role").is_some() {
         return stored.clone();
     }
-    let kind = stored.get("type").and_then(Value::as_str).unwrap_or("human");
-    let role = match kind {
-        "ai" | "AIMessageChunk" => "assistant",
-        "system" | "developer" => kind,
-        "tool" | "function" => "tool",
-        _ => "user",
+    let role = match role(stored) {
+        Role::Assistant => "assistant",
+        Role::System if stored.get("type").is_some_and(|kind| kind == "developer") => "developer",
+        Role::System => "system",
+        Role::Tool => "tool",
+        Role::User => "user",
     };
     let mut message = Map::new();
     message.insert("role".to_owned(), role.into());
@@ -51,7 +55,8 @@ fn message(stored: &Value) -> Value {
     if let Some(id) = stored.get("tool_call_id") {
         message.insert("tool_call_id".to_owned(), id.clone());
     }
-    if let Some(calls) = stored.get("tool_calls").and_then(Value::as_array).filter(|calls| !calls.is_empty()) {
+    let calls = tool_calls(stored);
+    if !calls.is_empty() {
         message.insert("tool_calls".to_owned(), calls.iter().map(tool_call).collect());
     }
     message.into()
@@ -60,16 +65,28 @@ fn message(stored: &Value) -> Value {
 /// Blocks are for what a user shows; other roles send text.
 fn content(role: &str, stored: &Value) -> Value {
     match stored.get("content") {
-        Some(content @ Value::Array(_)) if role == "user" => content.clone(),
+        Some(Value::Array(blocks)) if role == "user" => blocks.iter().map(block).collect(),
         _ => text_of(stored).into(),
     }
 }
 
-fn tool_call(call: &Value) -> Value {
-    let args = call.get("args").cloned().unwrap_or_else(|| json!({}));
+fn block(stored: &Value) -> Value {
+    match part(stored) {
+        // It may say how closely to look.
+        Part::Image(_) if stored.pointer("/image_url/url").is_some() => stored.clone(),
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Image(Image::Url(url)) => json!({"type": "image_url", "image_url": {"url": url}}),
+        Part::Image(Image::Base64 { media_type, data }) => {
+            json!({"type": "image_url", "image_url": {"url": format!("data:{media_type};base64,{data}")}})
+        }
+        Part::Other(block) => Value::clone(block),
+    }
+}
+
+fn tool_call(call: &Called<'_>) -> Value {
     json!({
-        "id": call.get("id"),
+        "id": call.id,
         "type": "function",
-        "function": {"name": call.get("name"), "arguments": args.to_string()},
+        "function": {"name": call.name, "arguments": call.arguments.to_string()},
     })
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use run_store::items::{EmbedError, Embedder};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{OpenAiSettings, read_bounded, refusal, unreachable};
-use crate::models::{Cause, ModelError};
+use super::address::Address;
+use crate::models::{
+    Cause, ModelError,
+    http::{ServerSettings, read_bounded, unreachable},
+    refusal,
+};
 
 /// Somebody waits for the item that is put.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -20,14 +23,15 @@ const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One model of a server that speaks `POST /v1/embeddings`.
 pub struct OpenAiEmbeddings {
-    settings: OpenAiSettings,
+    provider: String,
+    address: Address,
     model: String,
     http: reqwest::Client,
 }
 
 impl OpenAiEmbeddings {
-    pub fn new(settings: OpenAiSettings, model: impl Into<String>, http: reqwest::Client) -> Self {
-        OpenAiEmbeddings { settings, model: model.into(), http }
+    pub fn new(settings: ServerSettings, model: impl Into<String>, http: reqwest::Client) -> Self {
+        OpenAiEmbeddings { address: Address::new(&settings), provider: settings.name, model: model.into(), http }
     }
 
     async fn ask(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
@@ -36,13 +40,9 @@ impl OpenAiEmbeddings {
     }
 
     async fn ask_once(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let url = format!("{}/embeddings", self.settings.base_url.trim_end_matches('/'));
         let asked = json!({"model": self.model, "input": texts, "encoding_format": "float"});
-        let mut call = self.http.post(url).json(&asked);
-        if let Some(key) = &self.settings.key {
-            call = call.bearer_auth(key.expose_secret());
-        }
-        let response = call.send().await.map_err(unreachable)?;
+        let call = self.http.post(self.address.of("embeddings", &self.model)).json(&asked);
+        let response = self.address.authorize(call).send().await.map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_bounded(response, ANSWER_BYTES_MAX, ANSWER_WITHIN).await?;
         if !status.is_success() {
@@ -65,7 +65,7 @@ impl Embedder for OpenAiEmbeddings {
                     wait *= 2;
                 }
                 Err(error) => {
-                    let message = format!("{}/{}: {}", self.settings.name, self.model, error.message);
+                    let message = format!("{}/{}: {}", self.provider, self.model, error.message);
                     return Err(EmbedError { message, retryable: error.cause.is_retryable() });
                 }
             }

@@ -16,7 +16,7 @@ use traces::TraceContext;
 use super::{super::resolve, reply};
 use crate::{
     failure,
-    models::openai::retry_after,
+    models::refusal::retry_after,
     nodes::Environment,
     outgoing::{Outgoing, TRACEPARENT},
 };
