@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 import httpx
 import pytest
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.cache.memory import InMemoryCache
@@ -39,6 +37,7 @@ from millstream.langgraph.values import to_json
 from reference.server import Came
 from serving import Mounts, serving
 from store_server import StoreServer
+from tool_caller import ToolCaller
 from under_test import start
 
 TOKEN = "t0ken"
@@ -430,23 +429,6 @@ def test_an_answer_that_does_not_fit_leaves_the_question_open(both: Any) -> None
     assert graph.server.run(command={"resume": {"approved": True}}).values == {"log": ["yes", True]}
 
 
-class Scripted(BaseChatModel):
-    """Asks for two tools, then answers from what they said."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        said = [one.content for one in messages if isinstance(one, ToolMessage)]
-        calls = [{"name": name, "args": {"n": 2}, "id": name} for name in ("double", "remember")]
-        answer = AIMessage(content=str(said), id="2") if said else AIMessage(content="", tool_calls=calls, id="1")
-        return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
 @tool
 def double(n: int) -> int:
     """Twice."""
@@ -467,7 +449,9 @@ def remember(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_prebuilt_agent_with_tools(place: tuple[Mounts, str]) -> None:
     def agent(**options: Any) -> Any:
-        return create_react_agent(Scripted(), [double, remember], prompt="Be short.", store=InMemoryStore(), **options)
+        calls = [{"name": name, "args": {"n": 2}, "id": name} for name in ("double", "remember")]
+        model, store = ToolCaller(calls=calls), InMemoryStore()
+        return create_react_agent(model, [double, remember], prompt="Be short.", store=store, **options)
 
     served = agent()
     place[0].app = service_of(served, "agent").asgi()

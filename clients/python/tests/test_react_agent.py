@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import create_react_agent
@@ -19,29 +16,12 @@ from millstream.langgraph import export, service_of
 from millstream.langgraph.values import to_json
 from reference.server import Came
 from serving import Mounts, serving
+from tool_caller import ToolCaller
 from under_test import start
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SORRY = "Sorry, need more steps to process this request."
-
-
-class Scripted(BaseChatModel):
-    """Asks for these tools at once, and answers when all have said something."""
-
-    calls: list[dict[str, Any]]
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        said = any(isinstance(one, ToolMessage) for one in messages)
-        answer = AIMessage(content="done", id="2") if said else AIMessage(content="", tool_calls=self.calls, id="1")
-        return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
 @tool
@@ -73,7 +53,7 @@ class Both:
 
     def __init__(self, place: tuple[Mounts, str], calls: list[dict[str, Any]]) -> None:
         def agent(**options: Any) -> Any:
-            return create_react_agent(Scripted(calls=calls), [add, divide], **options)
+            return create_react_agent(ToolCaller(calls=calls), [add, divide], **options)
 
         served = agent()
         place[0].app = service_of(served, "agent").asgi()
@@ -158,7 +138,7 @@ def test_a_tool_that_raises_fails_the_run(place: tuple[Mounts, str]) -> None:
     assert came.error == ("ZeroDivisionError", str(failed))
 
 
-@pytest.mark.parametrize(("limit", "ends"), [(1, None), (2, SORRY), (3, None), (4, "done")])
+@pytest.mark.parametrize(("limit", "ends"), [(1, None), (2, SORRY), (3, None), (4, "['3']")])
 def test_too_few_steps_are_said_where_the_agent_sees_them(
     place: tuple[Mounts, str], limit: int, ends: str | None
 ) -> None:
