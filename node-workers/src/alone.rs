@@ -65,6 +65,7 @@ impl Alone {
             // Nobody takes a task that is given back.
             retry_in_place_max: Duration::MAX,
             store: None,
+            spending: None,
         };
         Alone { executor, metrics: NodeMetrics::new("", "", 1) }
     }

@@ -29,6 +29,7 @@ use crate::{
     },
     retry,
     specs::{SpecCache, SpecError},
+    spending::Spending,
     store::NodeStore,
     tokens::{TokenSink, TokenTarget},
     trace,
@@ -48,6 +49,7 @@ pub struct Executor {
     pub attempt_timeout: Duration,
     pub retry_in_place_max: Duration,
     pub store: Option<NodeStore>,
+    pub spending: Option<Spending>,
 }
 
 /// What came of an attempt; None where nobody wants the result, or the process ends.
@@ -194,6 +196,7 @@ impl Execution<'_> {
             failure: failure_of(self.task()),
             trace,
             store: self.executor.store.clone(),
+            spending: self.executor.spending.clone(),
         };
         let services = self.executor.specs.services();
         let attempt = Attempt { graph, node, services, cache: &self.executor.cache, context: &context };

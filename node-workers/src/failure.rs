@@ -28,6 +28,16 @@ pub fn internal(message: impl Into<String>) -> TaskError {
     of(Code::Internal, message)
 }
 
+/// There is no room for what a call may cost: the same again would be refused the same.
+pub fn budget_exceeded(message: impl Into<String>) -> TaskError {
+    of(Code::BudgetExceeded, message)
+}
+
+/// Nobody can say whether there is room: later somebody may.
+pub fn budget_store_unavailable(message: impl Into<String>) -> TaskError {
+    TaskError { retryable: true, ..of(Code::BudgetStoreUnavailable, message) }
+}
+
 pub fn of_kind(mut error: TaskError, kind: impl Into<String>) -> TaskError {
     error.kind = Some(kind.into());
     error

@@ -21,6 +21,7 @@ mod execute;
 mod outbox;
 mod outgoing;
 pub mod retry;
+mod spending;
 mod store;
 
 mod compiled;
@@ -44,4 +45,5 @@ pub use error::Error;
 pub use models::ModelRegistry;
 pub use nodes::{Environment, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop};
 pub use serve::{Deps, http_client, run};
+pub use spending::Spending;
 pub use store::{NodeStore, TaskStore};

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Error, ModelRegistry, NodeRegistry, Serve,
+    Config, Error, ModelRegistry, NodeRegistry, Serve, Spending,
     cache::Cache,
     compiled::Parts,
     consumer::{Hint, NodeConsumer, ProcessBudget, Served, Worker},
@@ -60,6 +60,8 @@ pub struct Deps {
     pub progress: ProgressBoard,
     /// What nodes keep, apart from runs.
     pub store: NodeStore,
+    /// None where nothing limits what calls cost.
+    pub spending: Option<Spending>,
 }
 
 /// A client for models and `http` nodes: it gives up on a connection soon, and never follows a redirect with a body.
@@ -89,11 +91,15 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         serving.follow(published, cancelled).await;
     }
     drain(&worker, &tasks).await;
+    if let Some(spending) = &worker.executor.spending {
+        spending.settled(GIVE_UP_MAX).await;
+    }
     Ok(())
 }
 
 fn worker(config: Config, deps: Deps) -> Worker {
-    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress, store } = deps;
+    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress, store, spending } =
+        deps;
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
         log: Some(Arc::clone(&log)),
@@ -121,6 +127,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         attempt_timeout: config.attempt_timeout,
         retry_in_place_max: config.retry_in_place_max,
         store: Some(store),
+        spending,
     };
     Worker {
         budget: ProcessBudget::new(config.permits, config.in_flight_bytes_max),

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
 use graph::event::{TimeToLive, TtlStrategy};
+use quota::BudgetLimits;
 use serde::{Deserialize, Serialize};
 
 pub use self::sections::*;
@@ -32,6 +33,9 @@ pub struct Config {
     pub workers: Workers,
     pub auth: Auth,
     pub limits: Limits,
+    pub budgets: Budgets,
+    /// What models cost, above the table of the binary.
+    pub prices: quota::prices::Table,
     pub threads: Threads,
     pub telemetry: Telemetry,
     pub ready: Ready,
@@ -199,6 +203,21 @@ impl Config {
             );
         }
         Ok(())
+    }
+
+    /// What limits the calls of this process; None where nothing does.
+    pub fn budget_limits(&self) -> anyhow::Result<Option<BudgetLimits>> {
+        let limits = self.budgets.limits()?;
+        if limits.are_none() {
+            return Ok(None);
+        }
+        if self.log.kind != LogKind::Embedded {
+            bail!(
+                "[budgets] are kept in one process, and on Kafka several may work on the same runs: take them away, or run \
+                 everything in one process on the embedded log"
+            );
+        }
+        Ok(Some(limits))
     }
 
     /// As TOML, with secrets hidden.

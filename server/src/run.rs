@@ -11,10 +11,12 @@ use event_log::ProgressBoard;
 use graph::world::{Clock, Random};
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
-use node_workers::{CallContent, NodeRegistry, NodeStore, Serve};
+use node_workers::{CallContent, NodeRegistry, NodeStore, Serve, Spending};
+use quota::Prices;
 use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     config::{Config, LogKind},
@@ -58,6 +60,8 @@ impl Process {
         config.refuse_strangers()?;
         config.refuse_deafness()?;
         config.thread_ttl()?;
+        config.budget_limits()?;
+        Prices::with(&config.prices).context("[prices] can't be used")?;
         config.warn_of_secrets();
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
         let Some((parts, listener)) = opening::open(&config, Arc::clone(&random)).await? else { return Ok(None) };
@@ -151,6 +155,7 @@ impl Process {
         let models = Arc::new(models::registry(&self.config, &http)?);
         let named = self.config.models.values().filter_map(|model| Some(model.target.split_once('/')?.0.to_owned()));
         self.needs.add_models(Arc::clone(&models), named.collect(), self.config.ready.model);
+        let spending = self.spending()?;
         let deps = node_workers::Deps {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
@@ -164,9 +169,24 @@ impl Process {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             progress: self.board.clone(),
             store: self.node_store.clone(),
+            spending,
         };
         self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
         Ok(())
+    }
+
+    /// Budgets as the last process left them; None where nothing is limited.
+    fn spending(&self) -> anyhow::Result<Option<Spending>> {
+        let Some(limits) = self.config.budget_limits()? else { return Ok(None) };
+        let journal = self.config.server.data_dir.join("budgets").join("journal");
+        Ok(Some(Spending {
+            prices: Arc::new(Prices::with(&self.config.prices).context("[prices] can't be used")?),
+            limits,
+            budgets: Arc::new(quota::InProcess::open(&journal, Arc::clone(&self.clock))?),
+            output_tokens_max: self.config.budgets.output_tokens_max,
+            clock: Arc::clone(&self.clock),
+            settling: TaskTracker::new(),
+        }))
     }
 
     /// A sink that others reach at `address`.

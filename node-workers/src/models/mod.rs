@@ -294,6 +294,14 @@ pub fn text_of(message: &Value) -> String {
     }
 }
 
+/// More tokens than the request can be: each is a byte of text at least, and a message has some of its own.
+pub fn input_tokens_max(request: &ModelRequest) -> u64 {
+    const OF_A_MESSAGE: u64 = 16;
+    let bytes = |value: &Value| value.to_string().len() as u64;
+    let messages: u64 = request.messages.iter().map(|message| bytes(message) + OF_A_MESSAGE).sum();
+    messages + request.answer.as_deref().map_or(0, bytes)
+}
+
 /// A guess where a provider reports nothing: four characters a token.
 pub fn estimated_usage(request: &ModelRequest, answer: &Answer) -> Usage {
     let asked: u64 =

@@ -21,6 +21,7 @@ use super::output::Stop;
 use crate::{
     calls::CallRecorder,
     failure,
+    spending::Spending,
     store::{NodeStore, TaskStore},
     tokens::TokenSink,
 };
@@ -42,6 +43,7 @@ pub struct NodeContext {
     /// What calls to others hang below.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) store: Option<NodeStore>,
+    pub(crate) spending: Option<Spending>,
 }
 
 impl NodeContext {

@@ -18,6 +18,7 @@ use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scop
 use crate::{
     failure, metrics,
     models::{Answer, ModelRegistry, ModelRequest, ModelSettings, Target},
+    spending::Held,
 };
 
 /// The channel that a conversation lives in, where the graph has it.
@@ -139,8 +140,11 @@ impl Node for Model {
         let request = self.request(input, context)?;
         let message_id = context.message_id(0);
         let mut left = targets.iter().peekable();
+        let mut sent = 0;
         while let Some(target) = left.next() {
-            let mut called = Called::begin(target, &request, context, &message_id);
+            let (request, held) = reserve(target, &request, context, sent).await?;
+            sent += 1;
+            let mut called = Called::begin(target, request, held, context, &message_id);
             let error = match called.read().await {
                 Ok(answer) => return Ok(self.output(&answer, &message_id)?),
                 Err(error) => error,
@@ -155,6 +159,20 @@ impl Node for Model {
         }
         Err(failure::internal("a model's alias has no target").into())
     }
+}
+
+/// The request as far as budgets go, and what they set aside for it; as it is where there are none.
+async fn reserve(
+    target: &Target,
+    request: &ModelRequest,
+    context: &NodeContext,
+    n: u32,
+) -> Result<(ModelRequest, Option<Held>), TaskError> {
+    let mut request = request.clone();
+    let Some(spending) = &context.spending else { return Ok((request, None)) };
+    let id = format!("{}.{}.{}.{n}", context.idempotency_key(), context.execution, context.attempt);
+    let held = spending.reserve(context.envelope(), &id, target, &mut request).await?;
+    Ok((request, Some(held)))
 }
 
 /// Most nodes say just this: the channel as it is needs no evaluation.

@@ -22,7 +22,9 @@ use graph::{
     task::{Task, TaskPath, TaskResult},
     world::{Clock, Random},
 };
-use node_workers::{Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeStore, models::scripted::Scripted};
+use node_workers::{
+    Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeStore, Spending, models::scripted::Scripted,
+};
 use run_store::{
     Blobs, Items, LongTermStore, Specs,
     embedded::{self, EmbeddedStore},
@@ -51,6 +53,7 @@ pub struct Bench {
     pub names: Names,
     /// How services reach the long-term store; not at all where None.
     pub services_reach: Option<String>,
+    pub spending: Option<Spending>,
     tasks: AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -100,6 +103,7 @@ impl Bench {
             spec,
             names: Names::new("t-"),
             services_reach: None,
+            spending: None,
             tasks: AtomicU64::new(1),
             _folder: folder,
         };
@@ -172,6 +176,7 @@ impl Bench {
             environment,
             progress: ProgressBoard::default(),
             store: self.node_store(self.services_reach.as_deref()),
+            spending: self.spending.clone(),
         };
         let shutdown = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -2,6 +2,7 @@
 
 mod bench;
 
+mod budgets;
 mod consumer;
 mod executions;
 mod faults;

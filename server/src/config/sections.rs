@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
+use anyhow::Context;
 use graph::event::TtlStrategy;
+use quota::{BudgetLimits, Limit, amount::nano_of_usd};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -252,6 +254,75 @@ impl Default for Limits {
             partition_open_runs_max: 200_000,
             partition_silent_seconds: 10,
         }
+    }
+}
+
+/// What calls to models may take, in tokens and dollars: nothing is limited where nothing is said.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budgets {
+    /// Tokens of one call, its answer included.
+    pub request_tokens: Option<u64>,
+    /// What a call may answer that has no `max_tokens`, where there are budgets.
+    pub output_tokens_max: u32,
+    /// All calls of a run.
+    pub run_tokens: Option<u64>,
+    pub run_usd: Option<f64>,
+    /// All calls for a user on a day, in UTC as all days and months here.
+    pub user_day_tokens: Option<u64>,
+    pub user_day_usd: Option<f64>,
+    /// All calls of an API key, for good.
+    pub key_tokens: Option<u64>,
+    pub key_usd: Option<f64>,
+    /// All calls of a tenant on a day.
+    pub tenant_day_tokens: Option<u64>,
+    pub tenant_day_usd: Option<f64>,
+    /// The same in a month.
+    pub tenant_month_tokens: Option<u64>,
+    pub tenant_month_usd: Option<f64>,
+    /// All calls of everybody on a day.
+    pub global_day_tokens: Option<u64>,
+    pub global_day_usd: Option<f64>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets {
+            request_tokens: None,
+            output_tokens_max: 16_384,
+            run_tokens: None,
+            run_usd: None,
+            user_day_tokens: None,
+            user_day_usd: None,
+            key_tokens: None,
+            key_usd: None,
+            tenant_day_tokens: None,
+            tenant_day_usd: None,
+            tenant_month_tokens: None,
+            tenant_month_usd: None,
+            global_day_tokens: None,
+            global_day_usd: None,
+        }
+    }
+}
+
+impl Budgets {
+    pub fn limits(&self) -> anyhow::Result<BudgetLimits> {
+        let limit = |name: &str, tokens: Option<u64>, usd: Option<f64>| {
+            let nano = |usd| {
+                nano_of_usd(usd).with_context(|| format!("[budgets] {name}_usd is {usd}; set it to dollars, 0 or more"))
+            };
+            Ok::<Limit, anyhow::Error>(Limit { tokens, nano_usd: usd.map(nano).transpose()? })
+        };
+        Ok(BudgetLimits {
+            request_tokens: self.request_tokens,
+            run: limit("run", self.run_tokens, self.run_usd)?,
+            user_day: limit("user_day", self.user_day_tokens, self.user_day_usd)?,
+            key: limit("key", self.key_tokens, self.key_usd)?,
+            tenant_day: limit("tenant_day", self.tenant_day_tokens, self.tenant_day_usd)?,
+            tenant_month: limit("tenant_month", self.tenant_month_tokens, self.tenant_month_usd)?,
+            global_day: limit("global_day", self.global_day_tokens, self.global_day_usd)?,
+        })
     }
 }
 

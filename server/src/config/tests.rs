@@ -101,7 +101,7 @@ fn settings() -> Vec<(String, String)> {
         .as_object()
         .unwrap()
         .iter()
-        .filter(|(section, _)| !["models", "providers"].contains(&section.as_str()));
+        .filter(|(section, _)| !["models", "providers", "prices"].contains(&section.as_str()));
     let settings = sections.flat_map(|(section, settings)| {
         settings.as_object().unwrap().iter().map(move |(key, value)| (format!("{section}.{key}"), written(value)))
     });
@@ -204,6 +204,26 @@ fn a_thread_whose_time_is_over_is_deleted_or_keeps_its_latest() {
         let refused = asked(file, &[]).expect_err(file);
         assert!(refused.contains(says), "{refused}");
     }
+}
+
+#[test]
+fn budgets_are_whole_and_kept_in_one_process() {
+    let limits = |file: &str| made(file, &[]).and_then(|config| config.budget_limits());
+    assert_eq!(limits("").unwrap(), None);
+    assert_eq!(limits("[log]\nkind = 'kafka'\n").unwrap(), None);
+    let found = limits("[budgets]\nrun_usd = 0.01\nuser_day_tokens = 7\n").unwrap().expect("limits");
+    assert_eq!((found.run.nano_usd, found.run.tokens, found.user_day.tokens), (Some(10_000_000), None, Some(7)));
+    let refused = |file: &str| limits(file).expect_err(file).to_string();
+    assert!(refused("[budgets]\nkey_usd = -1.0\n").contains("[budgets] key_usd is -1"));
+    assert!(refused("[log]\nkind = 'kafka'\n[budgets]\nkey_usd = 1.0\n").contains("take them away"));
+    assert!(made("[budgets]\nrun_cents = 1\n", &[]).is_err(), "a setting that isn't there");
+}
+
+#[test]
+fn own_prices_are_read() {
+    let config = made("[prices.ollama]\n'*' = {input = 0.0, output = 0.0}\n", &[]).unwrap();
+    assert_eq!(config.prices["ollama"]["*"].input, 0.0);
+    assert!(made("[prices.ollama.llama]\ninput = 0.0\n", &[]).is_err(), "what comes out has a price, too");
 }
 
 #[test]

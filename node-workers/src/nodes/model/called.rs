@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use graph::task::UsageSource;
 use schemas::record::TokenKind;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::{
     metrics,
     models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage, text_of},
     nodes::NodeContext,
+    spending::Held,
     trace,
 };
 
@@ -23,21 +24,30 @@ pub struct Called<'a> {
     request: ModelRequest,
     /// None once its end is reported.
     call: Option<CallUnderWay>,
+    /// What is set aside for it.
+    held: Option<Held>,
     answer: Answer,
     shown: bool,
     span: Span,
 }
 
 impl<'a> Called<'a> {
-    pub fn begin(target: &'a Target, request: &ModelRequest, context: &'a NodeContext, message_id: &'a str) -> Self {
+    pub fn begin(
+        target: &'a Target,
+        request: ModelRequest,
+        held: Option<Held>,
+        context: &'a NodeContext,
+        message_id: &'a str,
+    ) -> Self {
         let call = context.calls().begin(target.provider.name(), target.name(), || {
             shown_prompt(&request.messages, context.calls().content_bytes_max())
         });
         let call_id = call.id();
         let span = trace::chat(context.envelope(), context.trace, target, &request.settings, &call_id);
         let below = span.context().or(context.trace);
-        let request = ModelRequest { model: target.model.clone(), call_id, trace: below, ..request.clone() };
-        Called { context, target, message_id, request, call: Some(call), answer: Answer::default(), shown: false, span }
+        let request = ModelRequest { model: target.model.clone(), call_id, trace: below, ..request };
+        let (call, answer) = (Some(call), Answer::default());
+        Called { context, target, message_id, request, call, held, answer, shown: false, span }
     }
 
     /// Something of the answer was put out.
@@ -47,7 +57,7 @@ impl<'a> Called<'a> {
 
     pub async fn read(&mut self) -> Result<Answer, ModelError> {
         let mut events = self.target.provider.stream(self.request.clone());
-        while let Some(event) = events.next().await {
+        while let Some(event) = self.next(&mut events).await {
             match event {
                 Ok(event) => self.take(event),
                 Err(error) => return Err(self.failed(error)),
@@ -58,6 +68,17 @@ impl<'a> Called<'a> {
         }
         self.report("ok", "");
         Ok(std::mem::take(&mut self.answer))
+    }
+
+    /// Speaks up for what is set aside while the answer comes.
+    async fn next<T>(&self, events: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+        let Some(held) = &self.held else { return events.next().await };
+        loop {
+            tokio::select! {
+                event = events.next() => return event,
+                () = tokio::time::sleep(Held::SPEAK_UP) => held.renew().await,
+            }
+        }
     }
 
     fn take(&mut self, event: ModelEvent) {
@@ -92,6 +113,9 @@ impl<'a> Called<'a> {
             None => (estimated_usage(&self.request, &self.answer), UsageSource::Estimated),
         };
         call.used(usage, source);
+        if let Some(held) = self.held.take() {
+            held.settle(&usage);
+        }
         trace::chat_ended(&mut self.span, &self.answer, &usage, source, outcome, why);
         self.span.end();
         self.answer.usage = Some(usage);

@@ -1,0 +1,144 @@
+//! What calls to models may cost: set aside before a call is sent, and settled when it has ended.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use graph::{
+    envelope::Envelope,
+    task::{TaskError, Usage},
+    world::Clock,
+};
+use quota::{Amount, Ask, BudgetLimits, Budgets, Prices, QuotaError, Refusal, Reserved, Spender, reserve_in_time};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    failure,
+    models::{ModelRequest, Target, input_tokens_max},
+};
+
+/// How long a call counts as under way of which nothing is heard; it speaks up three times in that.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a call waits for room that other calls may give back.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a call took is told again for so long where the budgets can't be reached; then its lease has it taken for spent.
+const TELL_AGAIN: (Duration, u32) = (Duration::from_millis(250), 120);
+
+/// Budgets, and what calls cost.
+#[derive(Clone)]
+pub struct Spending {
+    pub prices: Arc<Prices>,
+    pub limits: BudgetLimits,
+    pub budgets: Arc<dyn Budgets>,
+    /// What a call may answer that has no `max_tokens` of its own.
+    pub output_tokens_max: u32,
+    pub clock: Arc<dyn Clock>,
+    /// What could not be settled at once.
+    pub settling: TaskTracker,
+}
+
+/// What is set aside for a call that is under way. Dropped without [`Held::settle`], all of it counts as spent.
+pub struct Held {
+    spending: Spending,
+    ask: Ask,
+    provider: String,
+    model: String,
+}
+
+impl Spending {
+    /// Sets aside what the call may cost at most, and holds the request to that.
+    pub async fn reserve(
+        &self,
+        envelope: &Envelope,
+        id: &str,
+        target: &Target,
+        request: &mut ModelRequest,
+    ) -> Result<Held, TaskError> {
+        let output_tokens = *request.settings.max_tokens.get_or_insert(self.output_tokens_max);
+        let amount = self.most(target, input_tokens_max(request), output_tokens.into())?;
+        let spender = Spender { envelope, now: self.clock.now() };
+        let ask = self.limits.ask(spender, id, amount, LEASE.as_millis() as u64);
+        let ask = ask.map_err(|refusal| exceeded(&refusal))?;
+        match reserve_in_time(&*self.budgets, &ask, PATIENCE).await {
+            Ok(Reserved::Held) => {
+                let (provider, model) = (target.provider.name().to_owned(), target.name().to_owned());
+                Ok(Held { spending: self.clone(), ask, provider, model })
+            }
+            Ok(Reserved::Refused(refusal)) => Err(exceeded(&refusal)),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Returns when all that has ended is settled, or can't be for now.
+    pub async fn settled(&self, within: Duration) {
+        self.settling.close();
+        if tokio::time::timeout(within, self.settling.wait()).await.is_err() {
+            tracing::warn!(
+                calls = self.settling.len(),
+                "calls could not be settled: their reservations count as spent"
+            );
+        }
+    }
+
+    fn most(&self, target: &Target, input_tokens: u64, output_tokens: u64) -> Result<Amount, TaskError> {
+        let (provider, model) = (target.provider.name(), target.name());
+        let tokens = input_tokens.saturating_add(output_tokens);
+        match self.prices.cost_max(provider, model, input_tokens, output_tokens) {
+            Some(nano_usd) => Ok(Amount { tokens, nano_usd }),
+            None if self.limits.are_of_money() => Err(failure::node_failed(format!(
+                "{provider}/{model} has no price, so that no budget of money can hold it: add \
+                 [prices.{provider}.\"{model}\"] with `input` and `output`, in dollars for a million tokens, to the \
+                 configuration"
+            ))),
+            None => Ok(Amount { tokens, nano_usd: 0 }),
+        }
+    }
+}
+
+impl Held {
+    /// When the call should speak up again.
+    pub const SPEAK_UP: Duration = Duration::from_secs(LEASE.as_secs() / 3);
+
+    /// The call goes on. Budgets that can't be reached for a while take it for spent until it is settled.
+    pub async fn renew(&self) {
+        if let Err(error) = self.spending.budgets.renew(&self.ask).await {
+            tracing::warn!(error = %error, "the budgets could not be told that a call goes on");
+        }
+    }
+
+    /// The call has ended and took this.
+    pub fn settle(self, usage: &Usage) {
+        let Held { spending, ask, provider, model } = self;
+        let nano_usd = spending.prices.cost(&provider, &model, usage).unwrap_or(0);
+        let spent = Amount { tokens: usage.input_tokens.saturating_add(usage.output_tokens), nano_usd };
+        let settling = spending.settling.clone();
+        let mut settled: BoxFuture<'static, ()> = Box::pin(tell(spending.budgets, ask, spent));
+        if settled.as_mut().now_or_never().is_none() {
+            settling.spawn(settled);
+        }
+    }
+}
+
+async fn tell(budgets: Arc<dyn Budgets>, ask: Ask, spent: Amount) {
+    let (wait, times) = TELL_AGAIN;
+    for _ in 0..times {
+        match budgets.settle(&ask, spent).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(error = %error, "what a call took could not be told to the budgets yet"),
+        }
+        tokio::time::sleep(wait).await;
+    }
+    tracing::error!(call = ask.id, "a call could not be settled: its reservation counts as spent");
+}
+
+fn exceeded(refusal: &Refusal) -> TaskError {
+    let again = match refusal.resets_at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
+        Some(at) => format!("it begins anew at {at}"),
+        None => "it does not begin anew: raise it in [budgets], or ask for less".to_owned(),
+    };
+    failure::budget_exceeded(format!("{refusal}; {again}"))
+}
+
+fn unavailable(error: &QuotaError) -> TaskError {
+    tracing::warn!(error = %error, "a call is not made, for nobody knows whether it may be");
+    failure::budget_store_unavailable("budgets can't be looked up at the moment, so no call is made; try again")
+}

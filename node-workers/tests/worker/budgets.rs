@@ -1,0 +1,157 @@
+//! `model` nodes whose calls have a budget.
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use graph::{task::TaskResult, world::Clock};
+use node_workers::{
+    NodeRegistry, Spending,
+    models::{ModelError, ModelEvent, ModelProvider, ModelRequest, Target, scripted::Scripted},
+};
+use quota::{
+    Account, Amount, Ask, Balance, BudgetLimits, Budgets, InProcess, Limit, Prices, QuotaError, Reserved, Spender,
+};
+use schemas::record::TaskRecord;
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+
+use crate::bench::{Bench, WallClock};
+
+/// A dollar for a million tokens.
+const NANO_A_TOKEN: u64 = 1_000;
+
+fn spending(limits: BudgetLimits) -> Spending {
+    Spending {
+        prices: Arc::new(Prices::with(&prices()).expect("prices")),
+        limits,
+        budgets: Arc::new(InProcess::new(Arc::new(WallClock))),
+        output_tokens_max: 50,
+        clock: Arc::new(WallClock),
+        settling: TaskTracker::new(),
+    }
+}
+
+fn prices() -> quota::prices::Table {
+    serde_json::from_value(json!({"scripted": {"*": {"input": 1.0, "output": 1.0}}})).expect("a table of prices")
+}
+
+fn a_day(tokens: Option<u64>, nano_usd: Option<u64>) -> BudgetLimits {
+    BudgetLimits { global_day: Limit { tokens, nano_usd }, ..BudgetLimits::default() }
+}
+
+async fn balance(spending: &Spending, record: &TaskRecord) -> Balance {
+    let spender = Spender { envelope: &record.envelope, now: WallClock.now() };
+    let ask = spending.limits.ask(spender, "look", Amount::default(), 0).expect("no limit of a call");
+    spending.budgets.balance(&ask.accounts[0]).await.expect("budgets")
+}
+
+async fn bench(model: &str, spending: Spending) -> Bench {
+    let mut bench = Bench::new(&format!(
+        "
+version: 1
+name: g
+state: {{topic: string, messages: {{type: messages}}}}
+models: {{m: {{use: \"scripted/{model}\"}}}}
+nodes:
+  ask: {{kind: model, model: m, prompt: '{{{{ topic }}}}'}}
+edges: [START -> ask, ask -> END]
+"
+    ))
+    .await;
+    bench.spending = Some(spending);
+    bench
+}
+
+async fn ask_often(bench: &Bench, times: usize) -> Vec<TaskResult> {
+    let worker = bench.start(NodeRegistry::new());
+    let mut results = Vec::new();
+    for _ in 0..times {
+        results.push(bench.result_of(&bench.task("ask", json!({"topic": "hi"}))).await);
+    }
+    worker.stop().await;
+    results
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_the_budget_is_not_made() {
+    // Room for what one call may take (50 tokens of an answer, and what it is asked), and not for one and a bit.
+    let spending = spending(a_day(None, Some(110 * NANO_A_TOKEN)));
+    let bench = bench("echo?tokens=20", spending.clone()).await;
+    let results = ask_often(&bench, 2).await;
+    assert_eq!((&results[0].error, results[0].calls.len()), (&None, 1));
+    let error = results[1].error.as_ref().expect("the budget is used up");
+    assert_eq!((error.class.as_str(), error.retryable), ("budget_exceeded", false));
+    assert!(error.message.starts_with("the budget global_day of $0.00011 is used up: $0.0000"), "{}", error.message);
+    assert!(error.message.contains("; it begins anew at 2"), "{}", error.message);
+    assert_eq!((results[1].calls.len(), results[1].last_token), (0, None), "nothing was sent, and nothing shown");
+
+    let usage = results[0].calls[0].usage;
+    let tokens = usage.input_tokens + usage.output_tokens;
+    let spent = Amount { tokens, nano_usd: tokens * NANO_A_TOKEN };
+    let expect = Balance { spent, reserved: Amount::default() };
+    assert_eq!(balance(&spending, &bench.task("ask", json!({}))).await, expect, "what the call took, and no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_is_settled_too() {
+    let spending = spending(a_day(Some(1_000_000), None));
+    let bench = bench("echo?truncate=2", spending.clone()).await;
+    let results = ask_often(&bench, 1).await;
+    assert_eq!(results[0].error.as_ref().and_then(|error| error.kind.as_deref()), Some("truncated"));
+    let Balance { spent, reserved } = balance(&spending, &bench.task("ask", json!({}))).await;
+    let usage = results[0].calls[0].usage;
+    assert_eq!((spent.tokens, reserved.tokens), (usage.input_tokens + usage.output_tokens, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_not_made_where_nobody_knows_whether_it_may_be() {
+    struct Away;
+    #[async_trait::async_trait]
+    impl Budgets for Away {
+        async fn reserve(&self, _: &Ask) -> Result<Reserved, QuotaError> {
+            Err(QuotaError::Unavailable { reason: "a test".to_owned() })
+        }
+        async fn renew(&self, _: &Ask) -> Result<(), QuotaError> {
+            unreachable!("no call is under way")
+        }
+        async fn settle(&self, _: &Ask, _: Amount) -> Result<(), QuotaError> {
+            unreachable!("no call was made")
+        }
+        async fn balance(&self, _: &Account) -> Result<Balance, QuotaError> {
+            unreachable!("nobody asks")
+        }
+    }
+    let spending = Spending { budgets: Arc::new(Away), ..spending(a_day(Some(1), None)) };
+    let results = ask_often(&bench("echo", spending).await, 1).await;
+    let error = results[0].error.as_ref().expect("the budgets are away");
+    assert_eq!((error.class.as_str(), error.retryable), ("budget_store_unavailable", true));
+    assert!(results[0].calls.is_empty());
+}
+
+/// The scripted model under a name that no table knows.
+struct Unknown(Scripted);
+
+impl ModelProvider for Unknown {
+    fn name(&self) -> &str {
+        "acme"
+    }
+
+    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        self.0.stream(request)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_a_price_is_held_by_tokens_alone() {
+    let record = bench("echo", spending(a_day(None, None))).await.task("ask", json!({}));
+    let target = Target { provider: Arc::new(Unknown(Scripted::default())), model: "m-1".to_owned() };
+    let reserve = async |limits| {
+        let mut request = ModelRequest::default();
+        let held = spending(limits).reserve(&record.envelope, "call", &target, &mut request).await;
+        held.map(|_| request.settings.max_tokens)
+    };
+    let error = reserve(a_day(Some(1_000), Some(u64::MAX))).await.expect_err("it has no price");
+    assert!(error.message.contains("add [prices.acme.\"m-1\"]"), "{}", error.message);
+    assert_eq!(reserve(a_day(Some(1_000), None)).await.expect("room"), Some(50), "it may answer what is set aside");
+    assert_eq!(reserve(a_day(Some(49), None)).await.expect_err("no room").class, "budget_exceeded");
+}

@@ -1,0 +1,86 @@
+//! Budgets of one process, on a journal that brings them back at its next start.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use graph::world::Clock;
+
+use crate::{
+    amount::Amount,
+    contract::{Budgets, QuotaError, Reserved},
+    journal::{Entry, Journal},
+    ledger::{Account, Ask, Balance, Ledger},
+};
+
+pub struct InProcess {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    ledger: Ledger,
+    /// None where what was spent may be forgotten with the process.
+    journal: Option<Journal>,
+}
+
+impl InProcess {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        InProcess { clock, state: Mutex::new(State { ledger: Ledger::default(), journal: None }) }
+    }
+
+    /// As the process before left them, however it ended.
+    pub fn open(file: &Path, clock: Arc<dyn Clock>) -> Result<Self, QuotaError> {
+        let (ledger, journal) = Journal::open(file).map_err(|error| QuotaError::Unavailable {
+            reason: format!("{} can't be used: {error}", file.display()),
+        })?;
+        Ok(InProcess { clock, state: Mutex::new(State { ledger, journal: Some(journal) }) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, entry: &Entry<'_>) -> Result<(), QuotaError> {
+        self.lock().write(entry)
+    }
+}
+
+impl State {
+    /// What isn't in the journal has not happened.
+    fn write(&mut self, entry: &Entry<'_>) -> Result<(), QuotaError> {
+        if let Some(journal) = &mut self.journal {
+            let written = journal.write(entry, &self.ledger);
+            written.map_err(|error| QuotaError::Unavailable { reason: format!("their journal: {error}") })?;
+        }
+        entry.apply(&mut self.ledger);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Budgets for InProcess {
+    async fn reserve(&self, ask: &Ask) -> Result<Reserved, QuotaError> {
+        let at = self.clock.now();
+        let mut state = self.lock();
+        if let Err(refusal) = state.ledger.check(ask, at) {
+            return Ok(Reserved::Refused(refusal));
+        }
+        state.write(&Entry::reserved(ask, at))?;
+        Ok(Reserved::Held)
+    }
+
+    async fn renew(&self, ask: &Ask) -> Result<(), QuotaError> {
+        self.write(&Entry::renewed(ask, self.clock.now()))
+    }
+
+    async fn settle(&self, ask: &Ask, spent: Amount) -> Result<(), QuotaError> {
+        self.write(&Entry::settled(ask, spent, self.clock.now()))
+    }
+
+    async fn balance(&self, account: &Account) -> Result<Balance, QuotaError> {
+        Ok(self.lock().ledger.balance(&account.name, self.clock.now()))
+    }
+}

@@ -1,0 +1,20 @@
+//! What calls cost and who may still spend: prices, and budgets that hold whoever asks at the same time.
+
+pub mod amount;
+pub mod prices;
+
+pub mod budgets;
+pub mod contract;
+pub mod ledger;
+
+mod in_process;
+mod journal;
+
+pub mod conformance;
+
+pub use amount::Amount;
+pub use budgets::{BudgetLimits, Spender};
+pub use contract::{Budgets, QuotaError, Reserved, reserve_in_time};
+pub use in_process::InProcess;
+pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};
+pub use prices::{Price, Prices};
