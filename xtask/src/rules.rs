@@ -37,10 +37,16 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("scylla", &["run-store/src/scylla", "run-store/src/scylla.rs", "run-store/tests"]),
 ];
 
+/// Pages that name tests in backticks.
+const NAMES_TESTS: &[&str] = &["docs/pains.md"];
+/// Words with an underscore that a test's name has at least: `attempt_reset` is no test.
+const WORDS_OF_A_TEST: usize = 4;
+
 /// Fails with every rule that is broken, not with the first.
 pub fn check() -> Result<()> {
     let mut broken = broken_dependencies(&metadata()?)?;
     broken.extend(broken_names()?);
+    broken.extend(broken_pages()?);
     if !broken.is_empty() {
         bail!("{}", broken.join("\n"));
     }
@@ -100,6 +106,31 @@ fn broken_names() -> Result<Vec<String>> {
     Ok(broken)
 }
 
+fn broken_pages() -> Result<Vec<String>> {
+    let rust = rust_files(&root())?;
+    let python = files(&root().join("clients/python/tests"), ".py")?;
+    let code: Vec<String> = rust.iter().chain(&python).map(fs::read_to_string).collect::<Result<_, _>>()?;
+    let mut broken = Vec::new();
+    for page in NAMES_TESTS {
+        let text = fs::read_to_string(root().join(page))?;
+        let absent = tests_named(&text).filter(|test| !code.iter().any(|code| defines(code, test)));
+        broken.extend(absent.map(|test| format!("{page} names the test {test}, which isn't there")));
+    }
+    Ok(broken)
+}
+
+fn tests_named(page: &str) -> impl Iterator<Item = &str> {
+    let is_test = |word: &&str| {
+        word.split('_').count() >= WORDS_OF_A_TEST
+            && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+    };
+    page.split('`').skip(1).step_by(2).filter(is_test)
+}
+
+fn defines(code: &str, test: &str) -> bool {
+    code.contains(&format!("fn {test}(")) || code.contains(&format!("def {test}("))
+}
+
 /// Whether the code uses a path of that crate. Comments may speak of it.
 fn names(text: &str, client: &str) -> bool {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -113,17 +144,21 @@ fn names(text: &str, client: &str) -> bool {
 }
 
 fn rust_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+    files(dir, ".rs")
+}
+
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
-            files.extend(rust_files(&path)?);
-        } else if name.ends_with(".rs") {
-            files.push(path);
+            found.extend(files(&path, extension)?);
+        } else if name.ends_with(extension) {
+            found.push(path);
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -150,6 +185,16 @@ mod tests {
             {"name": "semantics", "dependencies": []},
         ]});
         assert_eq!(broken_dependencies(&metadata).unwrap(), ["server may depend on semantics for its tests only"]);
+    }
+
+    #[test]
+    fn a_page_names_tests_that_are_there() {
+        let page = "| 1 | `a_test_that_is_there`, `attempt_reset`, `tests/streams.rs` | `and_one_that_is_not` |";
+        assert_eq!(tests_named(page).collect::<Vec<_>>(), ["a_test_that_is_there", "and_one_that_is_not"]);
+        assert!(defines("async fn a_test_that_is_there() {}", "a_test_that_is_there"));
+        assert!(defines("def test_that_is_there(url: str)", "test_that_is_there"));
+        assert!(!defines("// a_test_that_is_there()", "a_test_that_is_there"));
+        assert_eq!(broken_pages().unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -74,6 +74,13 @@ fn in_data_url(url: &str) -> Option<Image<'_>> {
     Some(Image::Base64 { media_type, data })
 }
 
+/// Images above all: what is not counted by its letters.
+pub fn blocks_beside_text(stored: &Value) -> usize {
+    let is_text = |block: &Value| block.is_string() || block.get("type").is_some_and(|kind| kind == "text");
+    let blocks = stored.get("content").and_then(Value::as_array);
+    blocks.into_iter().flatten().filter(|block| !is_text(block)).count()
+}
+
 /// A call that the assistant made: LangChain's, or OpenAI's with its arguments as text.
 pub struct Called<'a> {
     pub id: Option<&'a str>,

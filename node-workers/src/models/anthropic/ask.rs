@@ -1,5 +1,7 @@
 //! The request's body.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::models::{
@@ -28,9 +30,20 @@ pub fn body(request: &ModelRequest) -> Value {
     set("temperature", settings.temperature.map(Value::from));
     set("top_p", settings.top_p.map(Value::from));
     set("stop_sequences", settings.stop.clone().map(Value::from));
+    let past = tools_of_the_past(request);
+    set("tool_choice", past.is_some().then(|| json!({"type": "none"})));
+    set("tools", past);
     let format = |schema: &Value| json!({"format": {"type": "json_schema", "schema": schema}});
     set("output_config", request.answer.as_deref().map(format));
     body.into()
+}
+
+/// Calls in the conversation are refused where no tool is declared: those that were called are, and may not be called.
+fn tools_of_the_past(request: &ModelRequest) -> Option<Value> {
+    let calls = request.messages.iter().flat_map(|stored| tool_calls(stored));
+    let names: BTreeSet<&str> = calls.filter_map(|call| call.name).collect();
+    let tool = |name: &str| json!({"name": name, "input_schema": {"type": "object"}});
+    (!names.is_empty()).then(|| names.into_iter().map(tool).collect())
 }
 
 /// Turns alternate: what one side says in several messages, results of tools above all, is one turn.

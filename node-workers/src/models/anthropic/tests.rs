@@ -65,6 +65,13 @@ fn messages_as_anthropic_wants_them() {
     ]);
     assert_eq!(body["messages"], expect);
     assert_eq!(body["system"], "be kind\n\nbe brief");
+    let schema = json!({"type": "object"});
+    let tools = json!([{"name": "find", "input_schema": schema}, {"name": "pay", "input_schema": schema}]);
+    assert_eq!(
+        (&body["tools"], &body["tool_choice"]),
+        (&tools, &json!({"type": "none"})),
+        "known, and not to be called"
+    );
 }
 
 #[test]

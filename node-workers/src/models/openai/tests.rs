@@ -33,6 +33,12 @@ fn messages_as_openai_wants_them() {
             json!({"type": "ai", "content": "", "tool_calls": [{"id": "a", "name": "find", "args": {"id": 7}}]}),
             json!({"type": "tool", "content": [{"type": "text", "text": "7"}], "tool_call_id": "a"}),
             json!({"role": "user", "content": "as is"}),
+            json!({"type": "human", "content": [
+                {"type": "image", "base64": "AAAA", "mime_type": "image/jpeg"},
+                {"type": "image", "source": {"type": "url", "url": "https://a/b.png"}},
+                {"type": "image_url", "image_url": {"url": "https://a/c.png", "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            ]}),
         ]
         .map(Arc::new)
         .into(),
@@ -48,6 +54,12 @@ fn messages_as_openai_wants_them() {
                 [{"id": "a", "type": "function", "function": {"name": "find", "arguments": "{\"id\":7}"}}]},
             {"role": "tool", "content": "7", "tool_call_id": "a"},
             {"role": "user", "content": "as is"},
+            {"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AAAA"}},
+                {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
+                {"type": "image_url", "image_url": {"url": "https://a/c.png", "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            ]},
         ])
     );
     assert_eq!(body["stream_options"], json!({"include_usage": true}));
