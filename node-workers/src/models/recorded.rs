@@ -4,15 +4,22 @@
 
 use std::{collections::BTreeMap, convert::Infallible, fs, path::Path, time::Duration};
 
+use axum::{
+    Router,
+    body::Body,
+    extract::Path as Place,
+    response::{IntoResponse, Response},
+    routing::post,
+};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, stream, stream::BoxStream};
 use graph::task::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Answer, Cause, ModelError, anthropic,
-    http::{Dialect, events},
+    Answer, Cause, ModelError, ModelProvider, ModelRequest, anthropic,
+    http::{Dialect, Event, ServerSettings, events},
     openai,
 };
 
@@ -42,9 +49,7 @@ struct Call {
 
 type Read = (Answer, Option<ModelError>);
 
-async fn read<D: Dialect>(pieces: &[&[u8]]) -> Read {
-    let pieces: Vec<Result<Bytes, Infallible>> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let mut events = events::<D, _, _>(stream::iter(pieces), Duration::from_secs(1));
+async fn collect(mut events: BoxStream<'static, Event>) -> Read {
     let mut answer = Answer::default();
     while let Some(event) = events.next().await {
         match event {
@@ -53,6 +58,11 @@ async fn read<D: Dialect>(pieces: &[&[u8]]) -> Read {
         }
     }
     (answer, None)
+}
+
+async fn read<D: Dialect>(pieces: &[&[u8]]) -> Read {
+    let pieces: Vec<Result<Bytes, Infallible>> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    collect(events::<D, _, _>(stream::iter(pieces), Duration::from_secs(1))).await
 }
 
 fn recorded(dialect: &str) -> BTreeMap<String, (Vec<u8>, Expect)> {
@@ -139,4 +149,52 @@ async fn openais_streams_whole_cut_and_split() {
 #[tokio::test]
 async fn anthropics_streams_whole_cut_and_split() {
     check::<anthropic::Blocks>("anthropic", 20).await;
+}
+
+/// A connection that breaks where the path says how: in the middle, or not at all.
+async fn serve(Place((how, dialect, name)): Place<(String, String, String)>) -> Response {
+    let (body, _) = recorded(&dialect).remove(&format!("{dialect}/{name}")).unwrap();
+    let body = match how.as_str() {
+        "whole" => Body::from(body),
+        _ => {
+            let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
+            let gone = stream::once(async {
+                // The head and the half are on their way by then.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Err(std::io::Error::other("gone"))
+            });
+            Body::from_stream(stream::iter([Ok(half)]).chain(gone))
+        }
+    };
+    ([("content-type", "text/event-stream")], body).into_response()
+}
+
+fn provider(dialect: &str, base_url: String) -> Box<dyn ModelProvider> {
+    let settings = ServerSettings::new(dialect, base_url, Some("key".into()));
+    match dialect {
+        "openai" => Box::new(openai::OpenAi::new(settings, reqwest::Client::new())),
+        _ => Box::new(anthropic::Anthropic::new(settings, reqwest::Client::new())),
+    }
+}
+
+#[tokio::test]
+async fn streams_over_http_whole_and_broken_off() {
+    let router = Router::new()
+        .route("/{how}/{dialect}/{name}/v1/chat/completions", post(serve))
+        .route("/{how}/{dialect}/{name}/v1/messages", post(serve));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio_util::task::TaskTracker::new().spawn(async move { axum::serve(listener, router).await });
+    for dialect in ["openai", "anthropic"] {
+        for (name, (_, expect)) in &recorded(dialect) {
+            let ask = |how: &str| {
+                let provider = provider(dialect, format!("http://{address}/{how}/{name}/v1"));
+                collect(provider.stream(ModelRequest::default()))
+            };
+            as_expected(name, &ask("whole").await, expect);
+            let (_, error) = ask("broken").await;
+            let cause = error.expect("half of an answer is no answer").cause;
+            assert!(cause == Cause::Truncated || Some(cause.as_str()) == expect.error.as_deref(), "{name}: {cause:?}");
+        }
+    }
 }
