@@ -232,7 +232,7 @@ impl std::fmt::Display for CallId {
     }
 }
 
-/// Tokens of one call, or of many added up.
+/// Tokens and cost of one call, or of many added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     #[serde(default)]
@@ -243,25 +243,41 @@ pub struct Usage {
     #[serde(default)]
     pub cached_tokens: u64,
     /// Of the input: written to the provider's cache. Left out where it is zero, as records from before leave it out.
-    #[serde(default, skip_serializing_if = "is_no_tokens")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub cache_write_tokens: u64,
     /// Of the output.
     #[serde(default)]
     pub reasoning_tokens: u64,
+    /// What calls cost whose price is known, each rounded up, in billionths of a dollar.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub cost_nano_usd: u64,
+    /// Calls whose price is not known: what they cost is not in the sum.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub calls_unpriced: u64,
 }
 
-fn is_no_tokens(tokens: &u64) -> bool {
-    *tokens == 0
+fn is_nothing(count: &u64) -> bool {
+    *count == 0
 }
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = other;
+        let Usage {
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+            cost_nano_usd,
+            calls_unpriced,
+        } = other;
         self.input_tokens += input_tokens;
         self.output_tokens += output_tokens;
         self.cached_tokens += cached_tokens;
         self.cache_write_tokens += cache_write_tokens;
         self.reasoning_tokens += reasoning_tokens;
+        self.cost_nano_usd = self.cost_nano_usd.saturating_add(cost_nano_usd);
+        self.calls_unpriced += calls_unpriced;
     }
 }
 

@@ -9,6 +9,7 @@ use graph::{
     spec::GraphSpec,
     world::{Clock, Random},
 };
+use quota::Prices;
 use run_store::{Specs, StoreError, rows::SpecRow};
 use schemas::record::TaskRecord;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +40,12 @@ pub struct AloneDeps {
     pub environment: Environment,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+    pub prices: Arc<Prices>,
 }
 
 impl Alone {
     pub fn new(deps: AloneDeps) -> Self {
-        let AloneDeps { graphs, models, nodes, http, environment, clock, random } = deps;
+        let AloneDeps { graphs, models, nodes, http, environment, clock, random, prices } = deps;
         let config = Config::default();
         let tokens = TokenTarget {
             log: None,
@@ -65,6 +67,7 @@ impl Alone {
             // Nobody takes a task that is given back.
             retry_in_place_max: Duration::MAX,
             store: None,
+            prices,
             spending: None,
         };
         Alone { executor, metrics: NodeMetrics::new("", "", 1) }

@@ -6,6 +6,7 @@ use graph::{
     task::{Call, CallId, TaskId, Usage, UsageSource},
     world::Clock,
 };
+use quota::Prices;
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -35,6 +36,7 @@ struct Recording {
     execution: Uuid,
     clock: Arc<dyn Clock>,
     content: CallContent,
+    prices: Arc<Prices>,
     calls: Mutex<Calls>,
 }
 
@@ -49,8 +51,9 @@ impl CallRecorder {
         (task_id, issue, execution): (TaskId, u32, Uuid),
         clock: Arc<dyn Clock>,
         content: CallContent,
+        prices: Arc<Prices>,
     ) -> Self {
-        CallRecorder(Arc::new(Recording { task_id, issue, execution, clock, content, calls: Mutex::default() }))
+        CallRecorder(Arc::new(Recording { task_id, issue, execution, clock, content, prices, calls: Mutex::default() }))
     }
 
     /// Begins a call. Dropped without [`CallUnderWay::end`] it was cancelled, and is reported as that.
@@ -133,9 +136,21 @@ impl Drop for CallUnderWay {
     fn drop(&mut self) {
         let Some(mut call) = self.call.take() else { return };
         call.duration_ms = self.started.elapsed().as_millis() as u64;
+        price(&mut call, &self.recorder.0.prices);
         metrics::count_call(&call);
         self.recorder.0.lock().ended.push(call);
     }
+}
+
+/// A cost that the service which called tells stands; of a call whose tokens are not known neither is the cost.
+fn price(call: &mut Call, prices: &Prices) {
+    if call.usage.cost_nano_usd > 0 {
+        return;
+    }
+    let known = (call.usage_source != UsageSource::Missing).then_some(());
+    let cost = known.and_then(|()| prices.cost(&call.provider, &call.model, &call.usage));
+    call.usage.cost_nano_usd = cost.unwrap_or(0);
+    call.usage.calls_unpriced = u64::from(cost.is_none());
 }
 
 /// The value, or the beginning of its text where it is larger.
@@ -166,8 +181,13 @@ mod tests {
         }
     }
 
+    fn prices() -> Prices {
+        let own = serde_json::from_value(serde_json::json!({"p": {"m": {"input": 2.0, "output": 8.0}}}));
+        Prices::with(&own.expect("a table")).expect("prices")
+    }
+
     fn recorder(content: CallContent) -> CallRecorder {
-        CallRecorder::new((Uuid::from_u128(1), 2, Uuid::from_u128(3)), Arc::new(At(9)), content)
+        CallRecorder::new((Uuid::from_u128(1), 2, Uuid::from_u128(3)), Arc::new(At(9)), content, Arc::new(prices()))
     }
 
     #[tokio::test]
@@ -187,6 +207,29 @@ mod tests {
             "in the order in which they began"
         );
         assert_eq!(calls[0].answer.as_deref(), Some(&Value::from("said")));
+    }
+
+    #[tokio::test]
+    async fn every_call_is_priced_or_said_to_have_no_price() {
+        let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
+        let told = Usage { cost_nano_usd: 7, ..usage };
+        for (model, used, expect) in [
+            ("m", Some((usage, UsageSource::Reported)), (60_000, 0)),
+            ("m", Some((usage, UsageSource::Estimated)), (60_000, 0)),
+            ("m", Some((told, UsageSource::Reported)), (7, 0)),
+            ("unknown", Some((usage, UsageSource::Reported)), (0, 1)),
+            // Cut off before anybody knew what it took.
+            ("m", None, (0, 1)),
+        ] {
+            let recorder = recorder(CallContent::default());
+            let mut call = recorder.begin("p", model, || Value::Null);
+            if let Some((usage, source)) = used {
+                call.used(usage, source);
+            }
+            drop(call);
+            let usage = recorder.take().remove(0).usage;
+            assert_eq!((usage.cost_nano_usd, usage.calls_unpriced), expect, "{model}, {used:?}");
+        }
     }
 
     #[tokio::test]

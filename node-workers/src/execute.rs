@@ -10,6 +10,7 @@ use graph::{
     task::{LastToken, Task, TaskError, TaskResult},
     world::{Clock, Random},
 };
+use quota::Prices;
 use schemas::record::TaskRecord;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,7 @@ pub struct Executor {
     pub attempt_timeout: Duration,
     pub retry_in_place_max: Duration,
     pub store: Option<NodeStore>,
+    pub prices: Arc<Prices>,
     pub spending: Option<Spending>,
 }
 
@@ -106,7 +108,9 @@ impl Executor {
         let id = self.random.uuid();
         let task = &record.task;
         let tokens = Arc::new(TokenSink::new(&self.tokens, Arc::clone(&record), id));
-        let calls = CallRecorder::new((task.id, task.issue, id), Arc::clone(&self.clock), self.call_content);
+        let named = (task.id, task.issue, id);
+        let prices = Arc::clone(&self.prices);
+        let calls = CallRecorder::new(named, Arc::clone(&self.clock), self.call_content, prices);
         Execution { executor: self, record, id, tokens, calls, stop, metrics, trace }
     }
 }

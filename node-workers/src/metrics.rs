@@ -19,6 +19,7 @@ pub const MODEL_CALLS_TOTAL: &str = "millstream_model_calls_total";
 pub const MODEL_CALL_DURATION_SECONDS: &str = "millstream_model_call_duration_seconds";
 pub const MODEL_TIME_TO_FIRST_TOKEN_SECONDS: &str = "millstream_model_time_to_first_token_seconds";
 pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
+pub const MODEL_COST_NANO_USD_TOTAL: &str = "millstream_model_cost_nano_usd_total";
 pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
 
 const GRAPH: &str = "graph";
@@ -84,7 +85,18 @@ pub fn count_call(call: &Call) {
     outcome.push(metrics::Label::new(OUTCOME, call.outcome.clone()));
     metrics::counter!(MODEL_CALLS_TOTAL, outcome).increment(1);
     metrics::histogram!(MODEL_CALL_DURATION_SECONDS, labels(&[])).record(call.duration_ms as f64 / 1_000.0);
-    let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = call.usage;
+    let Usage {
+        input_tokens,
+        output_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        cost_nano_usd,
+        calls_unpriced: _,
+    } = call.usage;
+    if cost_nano_usd > 0 {
+        metrics::counter!(MODEL_COST_NANO_USD_TOTAL, labels(&[])).increment(cost_nano_usd);
+    }
     let kinds = [
         ("input", input_tokens),
         ("output", output_tokens),

@@ -15,6 +15,7 @@ use graph::{
     spec::GraphSpec,
     world::{Clock, Random},
 };
+use quota::Prices;
 use run_store::{Blobs, Specs, rows::SpecRow};
 use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS};
 use tokio::sync::mpsc;
@@ -60,6 +61,7 @@ pub struct Deps {
     pub progress: ProgressBoard,
     /// What nodes keep, apart from runs.
     pub store: NodeStore,
+    pub prices: Arc<Prices>,
     /// None where nothing limits what calls cost.
     pub spending: Option<Spending>,
 }
@@ -98,8 +100,22 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
 }
 
 fn worker(config: Config, deps: Deps) -> Worker {
-    let Deps { log, specs, blobs, clock, random, names, models, nodes, http, environment, progress, store, spending } =
-        deps;
+    let Deps {
+        log,
+        specs,
+        blobs,
+        clock,
+        random,
+        names,
+        models,
+        nodes,
+        http,
+        environment,
+        progress,
+        store,
+        prices,
+        spending,
+    } = deps;
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
         log: Some(Arc::clone(&log)),
@@ -127,6 +143,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         attempt_timeout: config.attempt_timeout,
         retry_in_place_max: config.retry_in_place_max,
         store: Some(store),
+        prices,
         spending,
     };
     Worker {

@@ -87,7 +87,15 @@ pub fn chat(
 /// What came of the call: `outcome` is `ok` or why it failed.
 pub fn chat_ended(span: &mut Span, answer: &Answer, usage: &Usage, source: UsageSource, outcome: &str, why: &str) {
     let Some(span) = span.recorded() else { return };
-    let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = *usage;
+    let Usage {
+        input_tokens,
+        output_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        cost_nano_usd: _,
+        calls_unpriced: _,
+    } = *usage;
     span.set(names::INPUT_TOKENS, input_tokens as i64);
     span.set(names::OUTPUT_TOKENS, output_tokens as i64);
     for (name, tokens) in [

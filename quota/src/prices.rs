@@ -125,13 +125,18 @@ impl Rates {
         })
     }
 
-    /// Cached tokens are of the input, tokens of reasoning of the output.
+    /// Cached and written tokens are of the input, tokens of reasoning of the output.
     fn cost(self, usage: &Usage) -> u64 {
-        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens);
-        let sum = [(plain, self.input), (usage.cached_tokens, self.cached), (usage.output_tokens, self.output)]
-            .into_iter()
-            .map(|(tokens, rate)| u128::from(tokens) * u128::from(rate))
-            .fold(0_u128, u128::saturating_add);
+        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens).saturating_sub(usage.cache_write_tokens);
+        let sum = [
+            (plain, self.input),
+            (usage.cached_tokens, self.cached),
+            (usage.cache_write_tokens, self.cache_write),
+            (usage.output_tokens, self.output),
+        ]
+        .into_iter()
+        .map(|(tokens, rate)| u128::from(tokens) * u128::from(rate))
+        .fold(0_u128, u128::saturating_add);
         u64::try_from(sum.div_ceil(MILLION)).unwrap_or(u64::MAX)
     }
 }
@@ -172,6 +177,7 @@ mod tests {
             (usage(1_000_000, 0, 0), 2_000_000_000),
             (usage(0, 0, 1_000_000), 8_000_000_000),
             (usage(1_000, 400, 10), 600 * 2_000 + 400 * 500 + 10 * 8_000),
+            (Usage { cache_write_tokens: 100, ..usage(1_000, 400, 0) }, 500 * 2_000 + 400 * 500 + 100 * 2_500),
             (usage(0, 0, 0), 0),
             // More from the cache than was sent at all: the cache's figure is believed.
             (usage(10, 20, 0), 20 * 500),

@@ -19,6 +19,7 @@ use node_workers::{
     models::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, StopReason, scripted::Scripted},
     nodes::http,
 };
+use quota::Prices;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -229,6 +230,7 @@ fn deps(
         environment: Arc::new(|name| std::env::var(name).ok()),
         clock: Arc::new(WallClock),
         random: Arc::new(SystemRandom::new()),
+        prices: Arc::new(Prices::with(&quota::prices::Table::new())?),
     })
 }
 

@@ -155,7 +155,8 @@ impl Process {
         let models = Arc::new(models::registry(&self.config, &http)?);
         let named = self.config.models.values().filter_map(|model| Some(model.target.split_once('/')?.0.to_owned()));
         self.needs.add_models(Arc::clone(&models), named.collect(), self.config.ready.model);
-        let spending = self.spending()?;
+        let prices = Arc::new(Prices::with(&self.config.prices).context("[prices] can't be used")?);
+        let spending = self.spending(&prices)?;
         let deps = node_workers::Deps {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
@@ -169,6 +170,7 @@ impl Process {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             progress: self.board.clone(),
             store: self.node_store.clone(),
+            prices,
             spending,
         };
         self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
@@ -176,11 +178,11 @@ impl Process {
     }
 
     /// Budgets as the last process left them; None where nothing is limited.
-    fn spending(&self) -> anyhow::Result<Option<Spending>> {
+    fn spending(&self, prices: &Arc<Prices>) -> anyhow::Result<Option<Spending>> {
         let Some(limits) = self.config.budget_limits()? else { return Ok(None) };
         let journal = self.config.server.data_dir.join("budgets").join("journal");
         Ok(Some(Spending {
-            prices: Arc::new(Prices::with(&self.config.prices).context("[prices] can't be used")?),
+            prices: Arc::clone(prices),
             limits,
             budgets: Arc::new(quota::InProcess::open(&journal, Arc::clone(&self.clock))?),
             output_tokens_max: self.config.budgets.output_tokens_max,

@@ -84,7 +84,8 @@ async fn lists_and_usage_come_from_the_store() {
     }
     let usage = sink.json("/internal/usage?by=graph,model&since=0&until=2030-01-01T00:00:00Z").await;
     let expect = json!({"graph": "support", "model": "small", "calls": 3, "calls_missing_usage": 0, "input_tokens": 9,
-        "output_tokens": 12, "cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0});
+        "output_tokens": 12, "cached_tokens": 0, "cache_write_tokens": 0, "reasoning_tokens": 0, "cost_nano_usd": 0,
+        "calls_unpriced": 0});
     assert_eq!(usage["data"], json!([expect]));
     assert_eq!(sink.ask("/internal/usage?by=colour").await.status(), 400);
     sink.stop().await;

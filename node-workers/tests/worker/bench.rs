@@ -25,6 +25,7 @@ use graph::{
 use node_workers::{
     Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeStore, Spending, models::scripted::Scripted,
 };
+use quota::Prices;
 use run_store::{
     Blobs, Items, LongTermStore, Specs,
     embedded::{self, EmbeddedStore},
@@ -176,6 +177,7 @@ impl Bench {
             environment,
             progress: ProgressBoard::default(),
             store: self.node_store(self.services_reach.as_deref()),
+            prices: Arc::new(Prices::with(&quota::prices::Table::new()).unwrap()),
             spending: self.spending.clone(),
         };
         let shutdown = CancellationToken::new();

@@ -46,6 +46,7 @@ async fn an_answer_is_a_message_a_token_and_a_call() {
     let call = &result.calls[0];
     assert_eq!((call.provider.as_str(), call.model.as_str(), call.outcome.as_str()), ("scripted", "echo", "ok"));
     assert_eq!((call.usage.input_tokens, call.usage.output_tokens, call.usage_source), (2, 4, UsageSource::Reported));
+    assert_eq!((call.usage.cost_nano_usd, call.usage.calls_unpriced), (0, 0), "the scripted model is known to be free");
     assert_eq!(call.answer.as_deref(), Some(&json!("You said: hello you")));
 }
 

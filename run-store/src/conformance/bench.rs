@@ -175,6 +175,8 @@ impl<'h> Bench<'h> {
                 cached_tokens: 2,
                 cache_write_tokens: 4,
                 reasoning_tokens: 1,
+                cost_nano_usd: 5_000_000_000,
+                calls_unpriced: 0,
             },
             source: UsageSource::Reported,
         }

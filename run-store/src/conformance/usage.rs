@@ -27,6 +27,8 @@ fn sum(group: &[&str], calls: u64) -> UsageSum {
             cached_tokens: 2 * calls,
             cache_write_tokens: 4 * calls,
             reasoning_tokens: calls,
+            cost_nano_usd: 5_000_000_000 * calls,
+            calls_unpriced: 0,
         },
     }
 }
@@ -100,10 +102,12 @@ pub(super) async fn usage_is_bounded_by_time(bench: &mut Bench<'_>) -> Outcome {
 }
 
 pub(super) async fn missing_usage_is_counted(bench: &mut Bench<'_>) -> Outcome {
-    let missing = UsageRow { usage: Usage::default(), source: UsageSource::Missing, ..bench.call(1) };
+    let unpriced = Usage { calls_unpriced: 1, ..Usage::default() };
+    let missing = UsageRow { usage: unpriced, source: UsageSource::Missing, ..bench.call(1) };
     let estimated = UsageRow { source: UsageSource::Estimated, ..bench.call(2) };
     write(bench, vec![bench.call(0), missing, estimated]).await?;
     let sums = bench.store.usage(&bench.tenant(), &[], ALWAYS.0, ALWAYS.1).await?;
-    same!(sums, [UsageSum { calls: 3, calls_missing_usage: 1, ..sum(&[], 2) }], "the sum");
+    let usage = Usage { calls_unpriced: 1, ..sum(&[], 2).usage };
+    same!(sums, [UsageSum { calls: 3, calls_missing_usage: 1, usage, ..sum(&[], 2) }], "the sum");
     Ok(())
 }

@@ -27,14 +27,23 @@ pub(super) fn put(connection: &Connection, row: &UsageRow) -> Result<(), StoreEr
         usage,
         source,
     } = row;
-    let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = usage;
+    let Usage {
+        input_tokens,
+        output_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        cost_nano_usd,
+        calls_unpriced,
+    } = usage;
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO usage (
                  tenant, started_at, call_id, run_id, endpoint, graph, node, provider, model, user, api_key,
                  duration_ms, outcome, input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens,
-                 source)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                 cost_nano_usd, calls_unpriced, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+                 ?21)",
         )?
         .execute(params![
             tenant,
@@ -55,6 +64,8 @@ pub(super) fn put(connection: &Connection, row: &UsageRow) -> Result<(), StoreEr
             *cached_tokens as i64,
             *cache_write_tokens as i64,
             *reasoning_tokens as i64,
+            *cost_nano_usd as i64,
+            *calls_unpriced as i64,
             source_word(*source)
         ])?;
     Ok(())
@@ -72,7 +83,7 @@ pub(super) fn sum(
     let mut sql: String = groups.iter().map(|group| format!("{group}, ")).collect();
     sql = format!(
         "SELECT {sql} count(*), sum(source = 'missing'), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
-             sum(cache_write_tokens), sum(reasoning_tokens)
+             sum(cache_write_tokens), sum(reasoning_tokens), sum(cost_nano_usd), sum(calls_unpriced)
          FROM usage WHERE tenant = ? AND started_at >= ? AND started_at < ?"
     );
     if !by.is_empty() {
@@ -107,6 +118,8 @@ fn sum_row(row: &Row<'_>, groups: usize) -> rusqlite::Result<UsageSum> {
             cached_tokens: count(4)?,
             cache_write_tokens: count(5)?,
             reasoning_tokens: count(6)?,
+            cost_nano_usd: count(7)?,
+            calls_unpriced: count(8)?,
         },
     })
 }

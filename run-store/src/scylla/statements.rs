@@ -113,10 +113,11 @@ statements! {
     find_checkpoint_spans: "SELECT last_id, first_id, n FROM checkpoints WHERE owner = ? AND ns = ?";
     put_usage: "INSERT INTO usage_by_day (tenant, day, bucket, call_id, run_id, endpoint, graph, node, provider, model,
             user_name, api_key, started_at, duration_ms, outcome, input_tokens, output_tokens, cached_tokens,
-            cache_write_tokens, reasoning_tokens, usage_source)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            cache_write_tokens, reasoning_tokens, usage_source, cost_nano_usd, calls_unpriced)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     find_usage: "SELECT endpoint, graph, node, model, user_name, api_key, started_at, input_tokens, output_tokens,
-            cached_tokens, cache_write_tokens, reasoning_tokens, usage_source FROM usage_by_day
+            cached_tokens, cache_write_tokens, reasoning_tokens, cost_nano_usd, calls_unpriced, usage_source
+            FROM usage_by_day
             WHERE tenant = ? AND day = ? AND bucket = ?";
 
     put_day: "INSERT INTO days (tenant, list_name, day) VALUES (?, ?, ?)";

@@ -44,14 +44,39 @@ struct Values<'a> {
     cache_write_tokens: i64,
     reasoning_tokens: i64,
     usage_source: &'a str,
+    cost_nano_usd: i64,
+    calls_unpriced: i64,
 }
 
-type Found =
-    (String, String, String, String, Option<String>, Option<String>, i64, i64, i64, i64, Option<i64>, i64, String);
+type Found = (
+    String,
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    String,
+);
 
 impl ScyllaStore {
     pub(super) async fn put_usage(&self, row: &UsageRow) -> Result<(), StoreError> {
-        let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = row.usage;
+        let Usage {
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+            cost_nano_usd,
+            calls_unpriced,
+        } = row.usage;
         let day = day_of(row.started_at);
         self.remember_day(&row.tenant, USAGE, day).await?;
         let values = Values {
@@ -76,6 +101,8 @@ impl ScyllaStore {
             cache_write_tokens: cache_write_tokens as i64,
             reasoning_tokens: reasoning_tokens as i64,
             usage_source: source_word(row.source),
+            cost_nano_usd: cost_nano_usd as i64,
+            calls_unpriced: calls_unpriced as i64,
         };
         self.execute(&self.statements.put_usage, values).await
     }
@@ -106,7 +133,23 @@ impl ScyllaStore {
 }
 
 fn add(sums: &mut BTreeMap<Vec<String>, UsageSum>, by: &[UsageBy], call: Found) {
-    let (endpoint, graph, node, model, user, key, started_at, input, output, cached, written, reasoning, source) = call;
+    let (
+        endpoint,
+        graph,
+        node,
+        model,
+        user,
+        key,
+        started_at,
+        input,
+        output,
+        cached,
+        written,
+        reasoning,
+        cost,
+        unpriced,
+        source,
+    ) = call;
     let group: Vec<String> = by
         .iter()
         .map(|by| match by {
@@ -133,5 +176,7 @@ fn add(sums: &mut BTreeMap<Vec<String>, UsageSum>, by: &[UsageBy], call: Found) 
         cached_tokens: cached as u64,
         cache_write_tokens: written.unwrap_or(0) as u64,
         reasoning_tokens: reasoning as u64,
+        cost_nano_usd: cost.unwrap_or(0) as u64,
+        calls_unpriced: unpriced.unwrap_or(1) as u64,
     };
 }

@@ -2,9 +2,10 @@
 
 use graph::{
     envelope::Millis,
-    task::Call,
+    task::{Call, Usage},
     update::{Ended, Happened, TaskDone},
 };
+use quota::amount::shown_usd;
 use schemas::record::UpdateRecord;
 use serde_json::{Value, json};
 
@@ -98,13 +99,14 @@ impl Tree {
         self.line(
             3,
             &format!(
-                "call {}/{}  {}  {} in, {} out tokens ({})  {} ms",
+                "call {}/{}  {}  {} in, {} out tokens ({})  {}  {} ms",
                 call.provider,
                 call.model,
                 call.outcome,
                 call.usage.input_tokens,
                 call.usage.output_tokens,
                 source(call),
+                cost(&call.usage),
                 call.duration_ms
             ),
         );
@@ -121,11 +123,12 @@ impl Tree {
         self.line(
             1,
             &format!(
-                "{}  +{} ms  {} in, {} out tokens",
+                "{}  +{} ms  {} in, {} out tokens  {}",
                 ended.status.as_str(),
                 at - self.began,
                 usage.input_tokens,
-                usage.output_tokens
+                usage.output_tokens,
+                cost(&usage)
             ),
         );
         if let Some(error) = &ended.error {
@@ -146,6 +149,17 @@ fn source(call: &Call) -> &'static str {
     }
 }
 
+/// What is not known is never shown as nothing.
+fn cost(usage: &Usage) -> String {
+    let known = shown_usd(usage.cost_nano_usd);
+    match (usage.cost_nano_usd, usage.calls_unpriced) {
+        (_, 0) => known,
+        (0, 1) => "no price".to_owned(),
+        (0, calls) => format!("{calls} calls without a price"),
+        (_, calls) => format!("{known} and {calls} calls without a price"),
+    }
+}
+
 /// A value on one line, cut where it is long.
 fn short(value: &Value) -> String {
     let text = match value {
@@ -155,5 +169,20 @@ fn short(value: &Value) -> String {
     match text.char_indices().nth(TEXT_CHARS_MAX) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_price_is_not_shown_as_free() {
+        let shown = |cost_nano_usd, calls_unpriced| cost(&Usage { cost_nano_usd, calls_unpriced, ..Usage::default() });
+        assert_eq!(shown(0, 0), "$0.00");
+        assert_eq!(shown(1_230_000, 0), "$0.00123");
+        assert_eq!(shown(0, 1), "no price");
+        assert_eq!(shown(0, 2), "2 calls without a price");
+        assert_eq!(shown(1_500_000_000, 1), "$1.50 and 1 calls without a price");
     }
 }

@@ -73,5 +73,7 @@ fn row(groups: &[(&'static str, UsageBy)], sum: UsageSum) -> Value {
     row.insert("cached_tokens".to_owned(), usage.cached_tokens.into());
     row.insert("cache_write_tokens".to_owned(), usage.cache_write_tokens.into());
     row.insert("reasoning_tokens".to_owned(), usage.reasoning_tokens.into());
+    row.insert("cost_nano_usd".to_owned(), usage.cost_nano_usd.into());
+    row.insert("calls_unpriced".to_owned(), usage.calls_unpriced.into());
     Value::Object(row)
 }

@@ -148,6 +148,7 @@ impl Tokens {
             cached_tokens: read,
             cache_write_tokens: written,
             reasoning_tokens: thought,
+            ..Usage::default()
         })
     }
 }
