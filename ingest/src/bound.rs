@@ -59,11 +59,12 @@ async fn answer(
     let _permit = ingest.admit()?;
     let bytes = body::read_json(&ingest.config, &parts.headers, body).await?;
     let claim = ClaimedKey::of(&parts.headers, "POST", parts.uri.path(), &bytes)?;
-    match speaks {
+    let answered = match speaks {
         Speaks::Chat => chat(ingest, &asked, graph, body::parse(&bytes)?, claim).await,
         Speaks::Query => plain(ingest, &asked, graph, body::parse(&bytes)?, claim, Reply::Wait(Shape::Run)).await,
         Speaks::Job => plain(ingest, &asked, graph, body::parse(&bytes)?, claim, Reply::Background).await,
-    }
+    };
+    Ok(Asked::told(&asked.standings, answered.into_response()))
 }
 
 async fn chat(

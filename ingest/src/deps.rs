@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use event_log::EventLog;
 use graph::world::{Clock, Random};
+use quota::Rates;
 use run_store::{Blobs, Claims, LongTermStore, Specs};
 
 pub struct Deps {
@@ -19,6 +20,8 @@ pub struct Deps {
     pub sinks: Arc<dyn Sinks>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+    /// What keys and users may have in a minute; None where nothing is limited.
+    pub rates: Option<Arc<Rates>>,
     /// What `/ready` answers.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// What `/metrics` answers: Prometheus' text format.

@@ -1,6 +1,10 @@
 //! What happens around every handler: an id, a span, metrics, panics caught, refusals rendered, callers proved.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
@@ -9,6 +13,7 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, request::Parts};
+use quota::Standings;
 use schemas::{error::Code, stream::REQUEST_ID_HEADER};
 use tokio::{sync::SemaphorePermit, time::Instant};
 use tracing::{Instrument, Span, field::Empty};
@@ -17,6 +22,7 @@ use crate::{
     auth::{Caller, Scope},
     ingest::Ingest,
     metrics::{self, Rejected},
+    rates,
     refusal::{Family, Refusal},
     trace::RequestTrace,
 };
@@ -34,6 +40,18 @@ pub(crate) struct Asked {
     pub request_id: RequestId,
     /// Which trace the request belongs to, passed on in the records.
     pub trace: RequestTrace,
+    /// Where its key and user stand, once it is known.
+    pub standings: Arc<OnceLock<Standings>>,
+}
+
+impl Asked {
+    /// The response, which [`observe`] shows where its client stands.
+    pub fn told(standings: &OnceLock<Standings>, mut response: Response) -> Response {
+        if let Some(standings) = standings.get() {
+            response.extensions_mut().insert(*standings);
+        }
+        response
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,8 +98,12 @@ pub(crate) async fn observe(State(ingest): State<Ingest>, mut request: Request, 
         span.in_scope(|| tracing::error!(reason = panic_text(&panic), "a handler panicked"));
         Refusal::new(Code::Internal, "something went wrong here; the request id names it in the logs").into_response()
     });
+    let standings = response.extensions_mut().remove::<Standings>();
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         response = refusal.render(family, &id.0);
+    }
+    if let Some(standings) = standings {
+        rates::add_headers(standings, response.headers_mut());
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -138,8 +160,9 @@ pub(crate) async fn authorize(
         Ok(permit) => permit,
         Err(refusal) => return refusal.into_response(),
     };
+    let standings = Arc::clone(&asked.standings);
     request.extensions_mut().insert(asked);
-    next.run(request).await
+    Asked::told(&standings, next.run(request).await)
 }
 
 impl Ingest {
@@ -165,7 +188,8 @@ pub(crate) fn prove(
         Span::current().record("key", key);
     }
     let request_id = extensions.get::<RequestId>().expect("`observe` gives every request an id").clone();
-    Ok(Asked { caller, endpoint, request_id, trace: extensions.get().cloned().unwrap_or_default() })
+    let trace = extensions.get().cloned().unwrap_or_default();
+    Ok(Asked { caller, endpoint, request_id, trace, standings: Arc::default() })
 }
 
 /// The client's own id where it is printable and short, else a drawn one.

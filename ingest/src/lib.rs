@@ -26,6 +26,7 @@ mod options;
 mod admission;
 mod control;
 mod published;
+mod rates;
 
 mod publish;
 mod sinks;

@@ -17,6 +17,7 @@ pub const IDEMPOTENT_REPEATS: &str = "millstream_idempotent_repeats_total";
 pub enum Rejected {
     Auth,
     Backpressure,
+    Rate,
 }
 
 impl Rejected {
@@ -24,6 +25,7 @@ impl Rejected {
         match self {
             Rejected::Auth => "auth",
             Rejected::Backpressure => "backpressure",
+            Rejected::Rate => "rate",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A handler returns it; one layer around all routes renders it in the words of the path's family, with the request's
 //! id. Nothing else writes error bodies.
 
-use std::{borrow::Cow, fmt::Display};
+use std::{borrow::Cow, fmt::Display, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use event_log::LogError;
@@ -21,6 +21,7 @@ use crate::deps::SinkUnavailable;
 pub(crate) type Answer = Result<Response, Refusal>;
 
 pub(crate) const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 /// Boxed, since nearly every function can return one.
@@ -34,6 +35,8 @@ struct Fields {
     param: Option<String>,
     run_id: Option<RunId>,
     location: Option<String>,
+    /// When it may go better; a second where a retry may help and nothing is said.
+    retry_after: Option<Duration>,
     /// Stands beside `error` in the body: a failed run's state so far.
     beside: Map<String, Value>,
     /// LangGraph's status, where it differs from the code's.
@@ -65,6 +68,7 @@ impl Refusal {
             param: None,
             run_id: None,
             location: None,
+            retry_after: None,
             beside: Map::new(),
             detail_status: None,
         }))
@@ -90,6 +94,11 @@ impl Refusal {
 
     pub fn location(mut self, location: String) -> Self {
         self.0.location = Some(location);
+        self
+    }
+
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
         self
     }
 
@@ -163,6 +172,13 @@ impl Refusal {
         }
         if retryable && matches!(status.as_u16(), 429 | 503) {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Some(wait) = self.0.retry_after {
+            headers.insert(
+                header::RETRY_AFTER,
+                wait.as_millis().div_ceil(1_000).max(1).to_string().parse().expect("digits"),
+            );
+            headers.insert(RETRY_AFTER_MS, wait.as_millis().to_string().parse().expect("digits"));
         }
         if let Some(location) = self.0.location.as_ref().and_then(|text| HeaderValue::from_str(text).ok()) {
             headers.insert(header::LOCATION, location);

@@ -10,7 +10,7 @@ use graph::{
     task::{LastToken, Task, TaskError, TaskResult},
     world::{Clock, Random},
 };
-use quota::Prices;
+use quota::{Prices, Rates};
 use schemas::record::TaskRecord;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,7 @@ pub struct Executor {
     pub retry_in_place_max: Duration,
     pub store: Option<NodeStore>,
     pub prices: Arc<Prices>,
+    pub rates: Option<Arc<Rates>>,
     pub spending: Option<Spending>,
 }
 
@@ -201,6 +202,7 @@ impl Execution<'_> {
             trace,
             store: self.executor.store.clone(),
             spending: self.executor.spending.clone(),
+            rates: self.executor.rates.clone(),
         };
         let services = self.executor.specs.services();
         let attempt = Attempt { graph, node, services, cache: &self.executor.cache, context: &context };

@@ -15,7 +15,7 @@ use graph::{
     spec::GraphSpec,
     world::{Clock, Random},
 };
-use quota::Prices;
+use quota::{Prices, Rates};
 use run_store::{Blobs, Specs, rows::SpecRow};
 use schemas::topic::{CONTROL, DEAD_LETTERS, Names, RUNS, SIGNALS, TOKENS};
 use tokio::sync::mpsc;
@@ -62,6 +62,8 @@ pub struct Deps {
     /// What nodes keep, apart from runs.
     pub store: NodeStore,
     pub prices: Arc<Prices>,
+    /// What learns the tokens that calls took; None where nothing is limited by the minute.
+    pub rates: Option<Arc<Rates>>,
     /// None where nothing limits what calls cost.
     pub spending: Option<Spending>,
 }
@@ -114,6 +116,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         progress,
         store,
         prices,
+        rates,
         spending,
     } = deps;
     let source: Arc<str> = config.source.as_str().into();
@@ -144,6 +147,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         retry_in_place_max: config.retry_in_place_max,
         store: Some(store),
         prices,
+        rates,
         spending,
     };
     Worker {

@@ -1,4 +1,4 @@
-//! What calls cost and who may still spend: prices, and budgets that hold whoever asks at the same time.
+//! What calls cost and who may still spend: prices, budgets that hold whoever asks at the same time, and rates.
 
 pub mod amount;
 pub mod prices;
@@ -6,6 +6,7 @@ pub mod prices;
 pub mod budgets;
 pub mod contract;
 pub mod ledger;
+pub mod rates;
 
 mod in_process;
 mod journal;
@@ -18,3 +19,4 @@ pub use contract::{Budgets, QuotaError, Reserved, reserve_in_time};
 pub use in_process::InProcess;
 pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};
 pub use prices::{Price, Prices};
+pub use rates::{RateLimit, RateLimits, Rates, Standing, Standings, TooFast};

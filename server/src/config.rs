@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
 use graph::event::{TimeToLive, TtlStrategy};
-use quota::BudgetLimits;
+use quota::{BudgetLimits, RateLimits};
 use serde::{Deserialize, Serialize};
 
 pub use self::sections::*;
@@ -34,6 +34,7 @@ pub struct Config {
     pub auth: Auth,
     pub limits: Limits,
     pub budgets: Budgets,
+    pub rates: Rates,
     /// What models cost, above the table of the binary.
     pub prices: quota::prices::Table,
     pub threads: Threads,
@@ -214,6 +215,25 @@ impl Config {
         if self.log.kind != LogKind::Embedded {
             bail!(
                 "[budgets] are kept in one process, and on Kafka several may work on the same runs: take them away, or run \
+                 everything in one process on the embedded log"
+            );
+        }
+        Ok(Some(limits))
+    }
+
+    /// What limits a minute's requests and tokens; None where nothing does.
+    pub fn rate_limits(&self) -> anyhow::Result<Option<RateLimits>> {
+        let limits = self.rates.limits();
+        if limits == RateLimits::default() {
+            return Ok(None);
+        }
+        let all = [limits.key, limits.user].into_iter().flat_map(|limit| [limit.requests, limit.tokens]);
+        if all.flatten().any(|limit| limit == 0) {
+            bail!("[rates] has a limit of 0 a minute, which lets nobody in; set it above 0, or take it away");
+        }
+        if self.log.kind != LogKind::Embedded {
+            bail!(
+                "[rates] are counted in one process, and on Kafka several may serve the same key: take them away, or run \
                  everything in one process on the embedded log"
             );
         }

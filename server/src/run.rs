@@ -12,7 +12,7 @@ use graph::world::{Clock, Random};
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
 use node_workers::{CallContent, NodeRegistry, NodeStore, Serve, Spending};
-use quota::Prices;
+use quota::{Prices, Rates};
 use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
@@ -52,6 +52,8 @@ pub struct Process {
     /// What nodes and clients keep: one for all of them.
     store: LongTermStore,
     pub node_store: NodeStore,
+    /// What ingest lets in, and workers take of it.
+    rates: Option<Arc<Rates>>,
 }
 
 impl Process {
@@ -61,6 +63,7 @@ impl Process {
         config.refuse_deafness()?;
         config.thread_ttl()?;
         config.budget_limits()?;
+        let rates = config.rate_limits()?;
         Prices::with(&config.prices).context("[prices] can't be used")?;
         config.warn_of_secrets();
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
@@ -89,6 +92,7 @@ impl Process {
         });
         let store = LongTermStore::new(parts.store.clone(), clock.clone()).with_index(models::index(&config)?);
         let node_store = node_store(&config, store.clone(), clock.clone(), &*random);
+        let rates = rates.map(|limits| Arc::new(Rates::new(limits, clock.clone())));
         Ok(Some(Process {
             config,
             store,
@@ -102,6 +106,7 @@ impl Process {
             needs,
             metrics,
             listener: Mutex::new(Some(listener)),
+            rates,
         }))
     }
 
@@ -171,6 +176,7 @@ impl Process {
             progress: self.board.clone(),
             store: self.node_store.clone(),
             prices,
+            rates: self.rates.clone(),
             spending,
         };
         self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
@@ -251,6 +257,7 @@ impl Process {
             sinks,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
+            rates: self.rates.clone(),
             readiness: self.readiness(),
             metrics: self.render_metrics(),
         };

@@ -9,6 +9,7 @@ mod idempotency;
 mod keys;
 mod langgraph;
 mod pages;
+mod rates;
 mod runs;
 mod sinks;
 mod stage;

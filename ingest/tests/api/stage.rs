@@ -15,6 +15,7 @@ use graph::{
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use ingest::{ApiKey, Auth, Config, Deps, Ingest, Readiness, Scope};
+use quota::{RateLimits, Rates};
 use run_store::{LongTermStore, embedded::EmbeddedStore};
 use schemas::{
     record::RunsRecord,
@@ -113,8 +114,13 @@ impl Stage {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Stage::limited(RateLimits::default(), change).await
+    }
+
+    pub async fn limited(limits: RateLimits, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = Arc::new(TestWorld::default());
+        let rates = (limits != RateLimits::default()).then(|| Arc::new(Rates::new(limits, Arc::new(Still))));
         let clock = Arc::clone(&at);
         let log =
             EmbeddedLog::open(&folder.path().join("log"), Default::default(), Arc::new(move || clock.now())).unwrap();
@@ -139,6 +145,7 @@ impl Stage {
             sinks: sinks.clone(),
             clock: at.clone(),
             random: at,
+            rates,
             readiness: Arc::new(Readiness::ok),
             metrics: Arc::new(|| "up 1\n".to_owned()),
         };
@@ -243,6 +250,15 @@ impl Default for TestWorld {
 impl Clock for TestWorld {
     fn now(&self) -> Millis {
         self.now.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// For rates: no time goes by.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Millis {
+        0
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::{
 use graph::{
     envelope::Envelope,
     ids,
-    task::{Handled, Interrupt, Task, TaskError},
+    task::{Handled, Interrupt, Task, TaskError, Usage},
 };
+use quota::Rates;
 use schemas::record::TaskRecord;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ pub struct NodeContext {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) store: Option<NodeStore>,
     pub(crate) spending: Option<Spending>,
+    pub(crate) rates: Option<Arc<Rates>>,
 }
 
 impl NodeContext {
@@ -100,6 +102,14 @@ impl NodeContext {
     /// The header `traceparent` for requests to others, by which they can go on with the run's trace.
     pub fn traceparent(&self) -> Option<String> {
         self.trace.map(|context| context.to_string())
+    }
+
+    /// Who asks too fast learns it by what calls took.
+    pub(crate) fn took(&self, usage: &Usage) {
+        if let Some(rates) = &self.rates {
+            let Envelope { tenant, principal, .. } = &**self.envelope();
+            rates.spent(tenant, principal, usage.input_tokens.saturating_add(usage.output_tokens));
+        }
     }
 
     /// The id of the `n`-th message that the task makes: the same whenever it is made again.

@@ -25,7 +25,7 @@ use graph::{
 use node_workers::{
     Config, Deps, Environment, ModelRegistry, NodeRegistry, NodeStore, Spending, models::scripted::Scripted,
 };
-use quota::Prices;
+use quota::{Prices, Rates};
 use run_store::{
     Blobs, Items, LongTermStore, Specs,
     embedded::{self, EmbeddedStore},
@@ -55,6 +55,7 @@ pub struct Bench {
     /// How services reach the long-term store; not at all where None.
     pub services_reach: Option<String>,
     pub spending: Option<Spending>,
+    pub rates: Option<Arc<Rates>>,
     tasks: AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -105,6 +106,7 @@ impl Bench {
             names: Names::new("t-"),
             services_reach: None,
             spending: None,
+            rates: None,
             tasks: AtomicU64::new(1),
             _folder: folder,
         };
@@ -178,6 +180,7 @@ impl Bench {
             progress: ProgressBoard::default(),
             store: self.node_store(self.services_reach.as_deref()),
             prices: Arc::new(Prices::with(&quota::prices::Table::new()).unwrap()),
+            rates: self.rates.clone(),
             spending: self.spending.clone(),
         };
         let shutdown = CancellationToken::new();

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
-use graph::{task::TaskResult, world::Clock};
+use graph::{envelope::Principal, task::TaskResult, world::Clock};
 use node_workers::{
     NodeRegistry, Spending,
     models::{ModelError, ModelEvent, ModelProvider, ModelRequest, Target, scripted::Scripted},
 };
 use quota::{
-    Account, Amount, Ask, Balance, BudgetLimits, Budgets, InProcess, Limit, Prices, QuotaError, Reserved, Spender,
+    Account, Amount, Ask, Balance, BudgetLimits, Budgets, InProcess, Limit, Prices, QuotaError, RateLimit, RateLimits,
+    Rates, Reserved, Spender,
 };
 use schemas::record::TaskRecord;
 use serde_json::json;
@@ -126,6 +127,25 @@ async fn a_call_is_not_made_where_nobody_knows_whether_it_may_be() {
     let error = results[0].error.as_ref().expect("the budgets are away");
     assert_eq!((error.class.as_str(), error.retryable), ("budget_store_unavailable", true));
     assert!(results[0].calls.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minutes_tokens_are_taken_by_calls() {
+    let mut bench = bench("echo", spending(a_day(None, None))).await;
+    let limits = RateLimits { user: RateLimit { requests: None, tokens: Some(1_000) }, ..RateLimits::default() };
+    let rates = Arc::new(Rates::new(limits, Arc::new(WallClock)));
+    bench.rates = Some(Arc::clone(&rates));
+    let worker = bench.start(NodeRegistry::new());
+    let mut task = bench.task("ask", json!({"topic": "x ".repeat(8_000)}));
+    let ada = Principal { key: None, user: Some("ada".to_owned()) };
+    Arc::make_mut(&mut task.envelope).principal = ada.clone();
+    let usage = bench.result_of(&task).await.calls[0].usage;
+    worker.stop().await;
+    assert!(usage.input_tokens + usage.output_tokens > 1_000, "{usage:?}");
+    let refused = rates.admit("default", &ada).expect_err("her minute is used up");
+    assert_eq!((refused.kind, refused.of, refused.limit), ("user", "tokens", 1_000));
+    let bob = Principal { key: None, user: Some("bob".to_owned()) };
+    assert!(rates.admit("default", &bob).is_ok());
 }
 
 /// The scripted model under a name that no table knows.

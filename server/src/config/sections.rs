@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use graph::event::TtlStrategy;
-use quota::{BudgetLimits, Limit, amount::nano_of_usd};
+use quota::{BudgetLimits, Limit, RateLimit, RateLimits, amount::nano_of_usd};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -323,6 +323,29 @@ impl Budgets {
             tenant_month: limit("tenant_month", self.tenant_month_tokens, self.tenant_month_usd)?,
             global_day: limit("global_day", self.global_day_tokens, self.global_day_usd)?,
         })
+    }
+}
+
+/// What a minute may have: nothing is limited where nothing is said.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rates {
+    /// Runs that a key begins.
+    pub key_requests: Option<u64>,
+    /// Tokens that calls of its runs take.
+    pub key_tokens: Option<u64>,
+    /// The same of a user.
+    pub user_requests: Option<u64>,
+    pub user_tokens: Option<u64>,
+}
+
+impl Rates {
+    pub fn limits(&self) -> RateLimits {
+        let Rates { key_requests, key_tokens, user_requests, user_tokens } = *self;
+        RateLimits {
+            key: RateLimit { requests: key_requests, tokens: key_tokens },
+            user: RateLimit { requests: user_requests, tokens: user_tokens },
+        }
     }
 }
 

@@ -220,6 +220,17 @@ fn budgets_are_whole_and_kept_in_one_process() {
 }
 
 #[test]
+fn rates_are_counted_in_one_process() {
+    let limits = |file: &str| made(file, &[]).and_then(|config| config.rate_limits());
+    assert_eq!(limits("").unwrap(), None);
+    let found = limits("[rates]\nkey_requests = 60\nuser_tokens = 7\n").unwrap().expect("limits");
+    assert_eq!((found.key.requests, found.key.tokens, found.user.tokens), (Some(60), None, Some(7)));
+    let refused = |file: &str| limits(file).expect_err(file).to_string();
+    assert!(refused("[rates]\nkey_requests = 0\n").contains("lets nobody in"));
+    assert!(refused("[log]\nkind = 'kafka'\n[rates]\nkey_requests = 1\n").contains("take them away"));
+}
+
+#[test]
 fn own_prices_are_read() {
     let config = made("[prices.ollama]\n'*' = {input = 0.0, output = 0.0}\n", &[]).unwrap();
     assert_eq!(config.prices["ollama"]["*"].input, 0.0);

@@ -113,6 +113,7 @@ impl<'a> Called<'a> {
             None => (estimated_usage(&self.request, &self.answer), UsageSource::Estimated),
         };
         call.used(usage, source);
+        self.context.took(&usage);
         if let Some(held) = self.held.take() {
             held.settle(&usage);
         }
