@@ -11,6 +11,7 @@ mod runs;
 
 mod admission;
 mod bad_input;
+mod budgets;
 mod edits;
 mod embedded;
 mod garbage;
