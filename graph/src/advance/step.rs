@@ -300,8 +300,16 @@ fn questions(at: &GraphLoop) -> Vec<Interrupt> {
 }
 
 /// The codes of a failed task that a run ends with; every other is `node_failed`.
-const RUN_CODES: [&str; 6] =
-    ["invalid_update", "value_missing", "cel_too_costly", "not_implemented", "recursion_limit", "invalid_value"];
+const RUN_CODES: [&str; 8] = [
+    "invalid_update",
+    "value_missing",
+    "cel_too_costly",
+    "not_implemented",
+    "recursion_limit",
+    "invalid_value",
+    "budget_exceeded",
+    "budget_store_unavailable",
+];
 
 /// How a run ends whose task failed.
 pub(super) fn node_failure(node: Option<String>, error: &TaskError) -> RunError {
