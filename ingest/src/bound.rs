@@ -9,7 +9,7 @@ use axum::{
 };
 use graph::{event::Request, spec::Speaks};
 use http::Method;
-use schemas::{client::ChatRequest, error::Code};
+use schemas::{client::ChatRequest, error::Code, stream::Rendering};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -110,7 +110,7 @@ async fn chat(
     };
     let thread = thread_id.map_or(Thread::New, Thread::Named);
     let new = NewRun { thread, request, options: Options::of(config)?, user, claim, graph };
-    let reply = if stream { Reply::Stream(dialect) } else { Reply::Wait(Shape::Chat) };
+    let reply = if stream { Reply::Stream(Rendering::Ours(dialect)) } else { Reply::Wait(Shape::Chat) };
     ingest.start(asked, new, reply).await
 }
 

@@ -41,6 +41,7 @@ mod langgraph;
 mod runs;
 
 mod docs;
+mod openai;
 mod openapi;
 mod operations;
 

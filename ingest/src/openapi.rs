@@ -7,7 +7,7 @@ use graph::{
     spec::{GraphSpec, Speaks},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use schemas::{client, error::ErrorBody, http::RunView, record};
+use schemas::{client, error::ErrorBody, http::RunView, openai, record};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
     Components, ContentBuilder, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
@@ -30,10 +30,11 @@ const DESCRIPTION: &str = "Runs graphs of model calls as a stream. Start at `POS
     that a graph binds. Addresses under `/threads`, `/runs` and `/assistants` are LangGraph Server's.";
 
 /// In the order that a reader wants them; a graph's own stand before these.
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("runs", "Runs of graphs."),
     ("graphs", "The graphs themselves."),
     ("langgraph", "LangGraph Server's addresses, with its bodies, status codes and `{\"detail\"}` errors."),
+    ("openai", "OpenAI's addresses: graphs that chat, as models."),
     ("operations", "For those who run Millstream."),
     ("pages", "For people."),
 ];
@@ -109,6 +110,9 @@ fn components_of() -> Map<String, Value> {
     generator.subschema_for::<client::Detail>();
     generator.subschema_for::<Health>();
     generator.subschema_for::<Ready>();
+    generator.subschema_for::<openai::CompletionRequest>();
+    generator.subschema_for::<openai::Completion>();
+    generator.subschema_for::<openai::Models>();
     bodies::register(&mut generator);
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Document".to_owned(), json!({"type": "object", "additionalProperties": true}));

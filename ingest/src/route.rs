@@ -10,13 +10,14 @@ use axum::{
 };
 use http::Method;
 
-use crate::{auth::Scope, docs, graphs, ingest::Ingest, langgraph, layers, operations, refusal::Refusal, runs};
+use crate::{auth::Scope, docs, graphs, ingest::Ingest, langgraph, layers, openai, operations, refusal::Refusal, runs};
 
 pub(crate) fn all() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(runs::routes());
     routes.extend(graphs::routes());
     routes.extend(langgraph::routes());
+    routes.extend(openai::routes());
     routes.extend(operations::routes());
     routes.extend(docs::routes());
     routes

@@ -121,7 +121,7 @@ fn reply(mode: Mode, dialect: Dialect) -> Reply {
     match mode {
         Mode::Background => Reply::Background,
         Mode::Wait => Reply::Wait(Shape::Run),
-        Mode::Stream => Reply::Stream(dialect),
+        Mode::Stream => Reply::Stream(Rendering::Ours(dialect)),
     }
 }
 

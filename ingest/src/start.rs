@@ -8,10 +8,11 @@ use graph::{task::Usage, update::RunStatus};
 use http::{StatusCode, header};
 use schemas::{
     error::Code,
-    stream::{Dialect, Rendering},
+    openai::{Choice, Completion, Said, question},
+    stream::Rendering,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     ingest::Ingest,
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) enum Reply {
     Background,
     Wait(Shape),
-    Stream(Dialect),
+    Stream(Rendering),
 }
 
 /// What a run's end looks like.
@@ -36,6 +37,8 @@ pub(crate) enum Shape {
     Run,
     /// [`schemas::client::ChatAnswer`].
     Chat,
+    /// [`schemas::openai::Completion`].
+    Completion,
 }
 
 impl Ingest {
@@ -54,8 +57,7 @@ impl Ingest {
                 let answer = ended.and_then(|view| shaped(shape, &prepared, view));
                 answer.map_err(|refusal| at(refusal, &prepared))
             }
-            Reply::Stream(dialect) => {
-                let rendering = Rendering::Ours(dialect);
+            Reply::Stream(rendering) => {
                 let watch = Watch { ingest: self.clone(), asked: asked.clone(), run: prepared.run_id, rendering };
                 let answer = self.begin_registered(asked, &mut prepared, &watch.path(None)).await?;
                 Ok(watch.passed_on(answer, format!("{}/stream", prepared.location()), false))
@@ -83,6 +85,10 @@ fn shaped(shape: Shape, prepared: &Prepared, view: Bytes) -> Answer {
         Shape::Chat => {
             let chat = prepared.graph.chat.as_deref().unwrap_or_default();
             Ok((location, Json(Chat::of(&parsed, chat))).into_response())
+        }
+        Shape::Completion => {
+            let chat = prepared.graph.chat.as_deref().unwrap_or_default();
+            Ok((location, Json(completion(&parsed, prepared, chat))).into_response())
         }
     }
 }
@@ -119,6 +125,30 @@ impl<'a> Chat<'a> {
             usage: view.usage.map_or_else(|| Raw::Default(Usage::default()), Raw::Given),
             interrupts: view.interrupts,
         }
+    }
+}
+
+/// The run's answer as OpenAI's clients read it; where the run asked, the questions stand behind it.
+fn completion(view: &View<'_>, prepared: &Prepared, channel: &str) -> Completion {
+    fn parsed<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
+        raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+    }
+    let message: Option<Value> = parsed(view.output.and_then(|output| last_message(output, channel)));
+    let (mut said, finish_reason) =
+        Said::of(message.as_ref().filter(|last| last["type"] == "ai").unwrap_or(&Value::Null));
+    let interrupts: Option<Vec<Value>> = parsed(view.interrupts);
+    for asked in interrupts.iter().flatten() {
+        let content = said.content.get_or_insert_default().get_or_insert_default();
+        content.push_str(&question(&asked["value"]));
+    }
+    let choice = Choice { message: Some(said), finish_reason: Some(finish_reason), ..Choice::default() };
+    let usage: Usage = parsed(view.usage).unwrap_or_default();
+    Completion {
+        choices: vec![choice],
+        usage: Some(Some(usage.into())),
+        interrupts: interrupts.filter(|asked| !asked.is_empty()).map(Value::Array),
+        thread_id: view.thread_id.as_deref().map(str::to_owned),
+        ..Completion::of(prepared.run_id, &view.graph, "chat.completion")
     }
 }
 

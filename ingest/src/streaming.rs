@@ -8,7 +8,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use graph::envelope::RunId;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use schemas::stream::{Rendering, moved_after};
+use schemas::{
+    error::{Code, ErrorBody},
+    openai::error_frame,
+    stream::{Rendering, moved_after},
+};
 
 use crate::{
     ingest::Ingest,
@@ -76,7 +80,17 @@ impl Watch {
                     return Some((Ok::<Bytes, _>(chunk), (watch, body, 0, leaving)));
                 };
                 moves += 1;
-                body = watch.taken_up(last, moves).await?;
+                match watch.taken_up(last, moves).await {
+                    Some(taken_up) => body = taken_up,
+                    // Others see that the end is missing, and come back behind their last id.
+                    None if !matches!(watch.rendering, Rendering::Completions { .. }) => return None,
+                    None => {
+                        let error =
+                            ErrorBody::new(Code::StreamCut, "the stream broke off, the run goes on").run_id(watch.run);
+                        let rest = (watch, Body::empty().into_data_stream(), 0, leaving);
+                        return Some((Ok(error_frame(&error).into()), rest));
+                    }
+                }
             }
         }))
     }

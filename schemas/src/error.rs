@@ -103,6 +103,7 @@ codes! {
     CelTooCostly = "cel_too_costly", 500, "run_error", false;
     RunTimeout = "run_timeout", 500, "run_error", false;
     RunCancelled = "run_cancelled", 500, "run_error", false;
+    StreamCut = "stream_cut", 500, "stream_error", false;
     Internal = "internal", 500, "internal_error", true;
 }
 

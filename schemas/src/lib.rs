@@ -8,6 +8,7 @@ pub mod reference;
 pub mod client;
 pub mod error;
 pub mod http;
+pub mod openai;
 pub mod stream;
 
 pub mod node_api;

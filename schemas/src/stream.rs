@@ -5,7 +5,7 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `GET /internal/runs/{run}/stream?dialect=&after=&register=` | a client's stream as it is to be passed on: SSE; LangGraph's by `modes=&subgraphs=&ids=`, and `live=true` leaves out what was |
+//! | `GET /internal/runs/{run}/stream?dialect=&after=&register=` | a client's stream as it is to be passed on: SSE; LangGraph's by `modes=&subgraphs=&ids=`, OpenAI's by `completions=true&usage=`, and `live=true` leaves out what was |
 //! | `GET /internal/runs/{run}/wait?register=&timeout_ms=` | 200 at once; the body is one [`Waited`] as JSON when the run ends or the time is up |
 //! | `GET /internal/runs/{run}` | [`crate::http::RunView`] |
 //! | `GET /internal/runs/{run}/updates` | the run's updates as JSON lines, for `runs show` |
@@ -129,6 +129,11 @@ pub struct LangGraph {
 pub enum Rendering {
     Ours(Dialect),
     LangGraph(LangGraph),
+    /// OpenAI's chat completions.
+    Completions {
+        /// With a last chunk that says what the run took.
+        usage: bool,
+    },
 }
 
 impl Rendering {
@@ -141,6 +146,7 @@ impl Rendering {
                 let modes = modes.iter().map(|mode| mode.as_str()).collect::<Vec<_>>().join(",");
                 format!("modes={modes}&subgraphs={subgraphs}&ids={ids}")
             }
+            Rendering::Completions { usage } => format!("completions=true&usage={usage}"),
         }
     }
 }

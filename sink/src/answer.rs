@@ -13,6 +13,11 @@ pub fn final_message(output: &ChannelValues) -> Option<&Value> {
     last_ai(output.get("messages")?)
 }
 
+/// The last message of `output.messages`, where it is an `ai` message.
+pub fn last_message(output: &ChannelValues) -> Option<&Value> {
+    last_ai(output.get("messages")?.as_array()?.last()?)
+}
+
 /// Text and message id of the answer that a task's result carries, for who has not seen its tokens.
 pub fn whole_text(done: &TaskDone) -> Option<(String, String)> {
     let mut written = done.update.iter().flat_map(NodeUpdate::iter).rev();

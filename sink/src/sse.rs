@@ -138,7 +138,7 @@ impl Sse {
                     self.look_up(unknown).await;
                     None
                 }
-                None => Some(Bytes::from_static(self.stream.heartbeat())),
+                None => Some(Bytes::from_owner(self.stream.heartbeat())),
             },
         }
     }
@@ -179,11 +179,12 @@ impl Sse {
         match self.ending.get() {
             Ending::Slow => {
                 metrics::stream_cut(Cut::Slow);
-                format!(": cut: this client reads too slowly; connect again with Last-Event-ID {id}\n\n").into()
+                let why = format!("this client reads too slowly; connect again with Last-Event-ID {id}");
+                self.stream.cut(why).into()
             }
             Ending::Unknown => {
                 metrics::stream_cut(Cut::Unknown);
-                Bytes::from_static(b": cut: there is no such run\n\n")
+                self.stream.cut("there is no such run".to_owned()).into()
             }
             Ending::Moved | Ending::None => {
                 metrics::stream_cut(Cut::Moved);

@@ -260,6 +260,9 @@ impl Answer {
             let calls: Result<Vec<Value>, TaskError> = self.tool_calls.iter().map(ToolCall::as_stored).collect();
             message.insert("tool_calls".to_owned(), calls?.into());
         }
+        if let Some(cut @ (StopReason::Length | StopReason::ContentFilter)) = self.stop_reason {
+            message.insert("response_metadata".to_owned(), serde_json::json!({"finish_reason": cut.as_str()}));
+        }
         if let Some(usage) = self.usage {
             message.insert(
                 "usage_metadata".to_owned(),

@@ -9,6 +9,8 @@ use crate::{
 
 /// The version whose parser and reconnects these addresses are held to.
 const SDK: &str = "langgraph-sdk==0.4.14";
+/// The version whose parser OpenAI's addresses are held to (`openai_client.py`).
+const OPENAI: &str = "openai==3.54.0";
 /// What the Python package of nodes needs besides.
 const SERVES: [&str; 2] = ["starlette>=0.40", "uvicorn>=0.30"];
 
@@ -62,7 +64,7 @@ fn embedding(model: &CountingModel) -> [(&'static str, String); 4] {
     ]
 }
 
-/// A Python with the SDK and what nodes need, made once. None where it can't be had, which CI counts as a failure.
+/// A Python with the SDKs and what nodes need, made once. None where it can't be had, which CI counts as a failure.
 pub fn python() -> Option<PathBuf> {
     static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
     MADE.get_or_init(make_python).clone()
@@ -72,10 +74,10 @@ fn make_python() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("langgraph-sdk");
     let python = folder.join("bin/python");
     let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk, starlette, uvicorn"]));
+    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk, openai, starlette, uvicorn"]));
     let made = has_sdk()
         || (done(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]).args(SERVES))
+            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK, OPENAI]).args(SERVES))
             && has_sdk());
     assert!(made || std::env::var_os("CI").is_none(), "under CI the published SDK is tried");
     if !made {

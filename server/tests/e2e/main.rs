@@ -18,6 +18,7 @@ mod garbage;
 mod kills;
 mod langgraph;
 mod large;
+mod openai;
 mod outages;
 mod page;
 mod ready;

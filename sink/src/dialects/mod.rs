@@ -2,9 +2,16 @@
 
 mod events;
 mod langgraph;
+mod openai;
 mod text;
 
-use schemas::stream::{Dialect, Rendering};
+use std::borrow::Cow;
+
+use schemas::{
+    error::{Code, ErrorBody},
+    openai::error_frame,
+    stream::{Dialect, Rendering},
+};
 
 use crate::{facts::Shown, position::Position};
 
@@ -12,6 +19,7 @@ use crate::{facts::Shown, position::Position};
 pub enum Stream {
     Ours(Dialect),
     LangGraph(Box<langgraph::Stream>),
+    Completions(Box<openai::Stream>),
 }
 
 impl Stream {
@@ -19,13 +27,14 @@ impl Stream {
         match rendering {
             Rendering::Ours(dialect) => Stream::Ours(dialect),
             Rendering::LangGraph(asked) => Stream::LangGraph(Box::new(langgraph::Stream::new(asked))),
+            Rendering::Completions { usage } => Stream::Completions(Box::new(openai::Stream::new(usage))),
         }
     }
 
     /// Takes in a fact that the client may have had before: later events may name it again.
     pub fn see(&mut self, shown: &Shown) {
         match self {
-            Stream::Ours(_) => {}
+            Stream::Ours(_) | Stream::Completions(_) => {}
             Stream::LangGraph(stream) => stream.see(shown),
         }
     }
@@ -36,14 +45,25 @@ impl Stream {
             Stream::Ours(Dialect::Events) => events::render(shown, out),
             Stream::Ours(Dialect::Text) => text::render(shown, out),
             Stream::LangGraph(stream) => stream.render(shown, out),
+            Stream::Completions(stream) => stream.render(shown, out),
         }
     }
 
     /// What a silent stream says, so that nobody takes it for dead.
-    pub fn heartbeat(&self) -> &'static [u8] {
+    pub fn heartbeat(&self) -> Cow<'static, [u8]> {
         match self {
-            Stream::Ours(_) => b": keep-alive\n\n",
-            Stream::LangGraph(_) => b": heartbeat\r\n\r\n",
+            Stream::Ours(_) => Cow::Borrowed(b": keep-alive\n\n"),
+            Stream::LangGraph(_) => Cow::Borrowed(b": heartbeat\r\n\r\n"),
+            Stream::Completions(stream) => stream.heartbeat(),
+        }
+    }
+
+    /// What a stream says that ends before its run: a comment, which clients ignore and then miss the end; but to OpenAI's,
+    /// which don't miss it, an error.
+    pub fn cut(&self, why: String) -> Vec<u8> {
+        match self {
+            Stream::Ours(_) | Stream::LangGraph(_) => format!(": cut: {why}\n\n").into_bytes(),
+            Stream::Completions(_) => error_frame(&ErrorBody::new(Code::StreamCut, why)),
         }
     }
 }

@@ -233,3 +233,105 @@ fn ends() {
     let frame = format!("id: 5.120\nevent: error\ndata: {body}\n\n");
     check(Fact::Error(Of::ended(&ended(fails), 0)), &frame, &frame);
 }
+
+/// The frames of chat completions for facts in a row, their common head cut off.
+fn completions(usage: bool, facts: Vec<Fact>) -> Vec<String> {
+    let mut stream = Stream::new(Rendering::Completions { usage });
+    let mut out = Vec::new();
+    for fact in facts {
+        stream.render(&Shown { position: Position::default(), origin: Origin::Stream, fact }, &mut out);
+    }
+    let id = RUN.replace('-', "");
+    let head =
+        format!(r#"{{"id":"chatcmpl-{id}","object":"chat.completion.chunk","created":1763721600,"model":"support","#);
+    let said = String::from_utf8(out).unwrap();
+    let frames = said.split_terminator("\n\n").map(|frame| frame.strip_prefix("data: ").expect("data alone"));
+    frames.map(|frame| frame.strip_prefix(&head).unwrap_or(frame).replace(",\"thread_id\":\"t1\"}", "}")).collect()
+}
+
+fn began() -> Fact {
+    Fact::Metadata { envelope: run().envelope, resumed: None }
+}
+
+fn choice(delta: &str, reason: &str) -> String {
+    format!(r#""choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{reason}}}]}}"#)
+}
+
+const ROLE: &str = r#"{"role":"assistant","content":""}"#;
+
+#[test]
+fn completions_are_told_in_chunks() {
+    let output = json!({"messages": [{"content": "ab", "type": "ai"}]});
+    let record = ended(|ended| ended.output = Some(serde_json::from_value(output).unwrap()));
+    let facts = vec![
+        began(),
+        token(TokenKind::Reasoning, "hm"),
+        token(TokenKind::Text, "a\n\nb"),
+        token(TokenKind::ToolCall, "{"),
+        token(TokenKind::Custom, "1"),
+        Fact::Final(Of::ended(&record, 0)),
+    ];
+    let expect = [
+        choice(ROLE, "null"),
+        choice(r#"{"reasoning_content":"hm"}"#, "null"),
+        choice(r#"{"content":"a\n\nb"}"#, "null"),
+        choice("{}", r#""stop""#),
+        "[DONE]".to_owned(),
+    ];
+    assert_eq!(completions(false, facts.clone()), expect);
+    let with_usage = completions(true, facts);
+    assert!(with_usage[..4].iter().all(|frame| frame.ends_with(r#"}],"usage":null}"#)), "{with_usage:?}");
+    assert_eq!(
+        with_usage[4],
+        r#""choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#
+    );
+}
+
+#[test]
+fn a_completion_that_calls_tools_says_so() {
+    let call = json!({"id": "c", "name": "f", "args": {"n": 1}});
+    let output = json!({"messages": [{"content": "", "type": "ai", "tool_calls": [call]}]});
+    let record = ended(|ended| ended.output = Some(serde_json::from_value(output).unwrap()));
+    let called =
+        r#"{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{\"n\":1}"}}]}"#;
+    assert_eq!(
+        completions(false, vec![began(), Fact::Final(Of::ended(&record, 0))])[1..],
+        [choice(called, "null"), choice("{}", r#""tool_calls""#), "[DONE]".to_owned()]
+    );
+}
+
+/// Its readers know no end without a word, no gap and no second attempt: an error in the place of all that follows.
+#[test]
+fn a_completion_that_is_not_whole_ends_in_an_error() {
+    let check = |facts: Vec<Fact>, before: usize, code: &str| {
+        let frames = completions(false, [facts, vec![Fact::Final(Of::ended(&ended(|_| {}), 0))]].concat());
+        assert_eq!(frames.len(), before + 1, "{frames:?}");
+        let error: serde_json::Value = serde_json::from_str(&frames[before]).unwrap();
+        assert_eq!((error["error"]["code"].as_str(), error["error"]["run_id"].as_str()), (Some(code), Some(RUN)));
+    };
+    let reset = || Fact::AttemptReset { task_id: TASK.parse().unwrap(), node: "answer".into() };
+    check(vec![began(), token(TokenKind::Text, "a"), reset(), token(TokenKind::Text, "a")], 2, "stream_cut");
+    let state = StateSoFar { status: RunStatus::Running, values: Default::default(), open: Vec::new() };
+    let lost = Some(Resumed::Lost(Box::new(state)));
+    check(vec![Fact::Metadata { envelope: run().envelope, resumed: lost }], 0, "stream_cut");
+    let fails = |ended: &mut Ended| ended.status = RunStatus::Error;
+    check(vec![began(), Fact::Error(Of::ended(&ended(fails), 0))], 1, "internal");
+    let nothing_sent = completions(false, vec![began(), reset(), token(TokenKind::Text, "a")]);
+    assert_eq!(nothing_sent[1..], [choice(r#"{"content":"a"}"#, "null")]);
+    let cancelled = ended(|ended| ended.status = RunStatus::Cancelled);
+    assert!(completions(false, vec![began(), Fact::Final(Of::ended(&cancelled, 0))])[1].contains("run_cancelled"));
+}
+
+#[test]
+fn a_completion_that_comes_back_or_is_silent_begins_no_second_time() {
+    let recovered = Fact::Metadata { envelope: run().envelope, resumed: Some(Resumed::Recovered) };
+    assert_eq!(
+        completions(false, vec![recovered, token(TokenKind::Text, "b")]),
+        [choice(r#"{"content":"b"}"#, "null")]
+    );
+    let mut stream = Stream::new(Rendering::Completions { usage: false });
+    assert_eq!(*stream.heartbeat(), *b": keep-alive\n\n", "nothing is known of the run yet");
+    stream.render(&Shown { position: Position::default(), origin: Origin::Stream, fact: began() }, &mut Vec::new());
+    let silent = String::from_utf8(stream.heartbeat().into_owned()).unwrap();
+    assert!(silent.contains(r#""delta":{}"#), "a chunk, since comments are no sign of life to its clients: {silent}");
+}

@@ -36,6 +36,11 @@ pub struct StreamQuery {
     subgraphs: bool,
     #[serde(default)]
     ids: bool,
+    /// OpenAI's chat completions.
+    #[serde(default)]
+    completions: bool,
+    #[serde(default)]
+    usage: bool,
     after: Option<String>,
     /// Only what comes from now on.
     #[serde(default)]
@@ -46,6 +51,9 @@ pub struct StreamQuery {
 
 impl StreamQuery {
     fn rendering(&self) -> Result<Rendering, Refusal> {
+        if self.completions {
+            return Ok(Rendering::Completions { usage: self.usage });
+        }
         let Some(modes) = &self.modes else { return Ok(Rendering::Ours(self.dialect)) };
         let unknown = |mode: &str| Refusal::invalid("modes", format!("there is no stream mode `{mode}`"));
         let mode = |text: &str| StreamMode::parse(text).ok_or_else(|| unknown(text));
