@@ -33,6 +33,7 @@ mod sinks;
 mod start;
 mod streaming;
 mod submit;
+mod usage;
 mod waiting;
 
 mod bound;

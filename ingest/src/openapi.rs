@@ -7,7 +7,12 @@ use graph::{
     spec::{GraphSpec, Speaks},
 };
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use schemas::{client, error::ErrorBody, http::RunView, openai, record};
+use schemas::{
+    client,
+    error::ErrorBody,
+    http::{RunView, UsageSum},
+    openai, record,
+};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
     Components, ContentBuilder, HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
@@ -30,11 +35,12 @@ const DESCRIPTION: &str = "Runs graphs of model calls as a stream. Start at `POS
     that a graph binds. Addresses under `/threads`, `/runs` and `/assistants` are LangGraph Server's.";
 
 /// In the order that a reader wants them; a graph's own stand before these.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("runs", "Runs of graphs."),
     ("graphs", "The graphs themselves."),
     ("langgraph", "LangGraph Server's addresses, with its bodies, status codes and `{\"detail\"}` errors."),
     ("openai", "OpenAI's addresses: graphs that chat, as models."),
+    ("usage", "What models took and cost."),
     ("operations", "For those who run Millstream."),
     ("pages", "For people."),
 ];
@@ -98,6 +104,7 @@ fn components_of() -> Map<String, Value> {
     let mut generator = settings.into_generator();
     generator.subschema_for::<ErrorBody>();
     generator.subschema_for::<RunView>();
+    generator.subschema_for::<UsageSum>();
     generator.subschema_for::<client::CreateRun>();
     generator.subschema_for::<client::ResumeRun>();
     generator.subschema_for::<client::CancelRun>();

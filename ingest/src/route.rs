@@ -10,7 +10,9 @@ use axum::{
 };
 use http::Method;
 
-use crate::{auth::Scope, docs, graphs, ingest::Ingest, langgraph, layers, openai, operations, refusal::Refusal, runs};
+use crate::{
+    auth::Scope, docs, graphs, ingest::Ingest, langgraph, layers, openai, operations, refusal::Refusal, runs, usage,
+};
 
 pub(crate) fn all() -> Vec<Route> {
     let mut routes = Vec::new();
@@ -18,6 +20,7 @@ pub(crate) fn all() -> Vec<Route> {
     routes.extend(graphs::routes());
     routes.extend(langgraph::routes());
     routes.extend(openai::routes());
+    routes.extend(usage::routes());
     routes.extend(operations::routes());
     routes.extend(docs::routes());
     routes

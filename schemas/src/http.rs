@@ -57,6 +57,66 @@ pub struct List<T> {
     pub next_cursor: Option<String>,
 }
 
+/// What calls to models took and cost, in one group: its names stand beside the sums.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageSum {
+    /// What it is grouped by: `{"graph": "support", "day": "2026-01-31"}`. Empty where a call has no user or key.
+    #[serde(flatten)]
+    pub group: BTreeMap<String, String>,
+    pub calls: u64,
+    /// Calls whose provider didn't say what they took: that is estimated.
+    pub calls_missing_usage: u64,
+    /// Calls whose price is not known: what they cost is not in the sum.
+    pub calls_unpriced: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// Of the input: read from the provider's cache.
+    pub cached_tokens: u64,
+    /// Of the input: written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// Of the output.
+    pub reasoning_tokens: u64,
+    /// In billionths of a dollar.
+    pub cost_nano_usd: u64,
+}
+
+impl UsageSum {
+    /// Titles of [`UsageSum::columns`].
+    pub const COLUMNS: [&str; 9] = [
+        "calls",
+        "calls_missing_usage",
+        "calls_unpriced",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+    ];
+
+    /// The sums as text; money in dollars, exactly.
+    pub fn columns(&self) -> [String; 9] {
+        let UsageSum { group: _, calls, calls_missing_usage, calls_unpriced, cost_nano_usd, .. } = self;
+        let UsageSum { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, .. } = self;
+        let counts = [
+            calls,
+            calls_missing_usage,
+            calls_unpriced,
+            input_tokens,
+            output_tokens,
+            cached_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+        ];
+        let mut columns = [const { String::new() }; 9];
+        for (column, count) in columns.iter_mut().zip(counts) {
+            *column = count.to_string();
+        }
+        columns[8] = format!("{}.{:09}", cost_nano_usd / 1_000_000_000, cost_nano_usd % 1_000_000_000);
+        columns
+    }
+}
+
 /// LangGraph's namespace of the assistants that graphs make by themselves.
 const ASSISTANTS: Uuid = Uuid::from_u128(0x6ba7b821_9dad_11d1_80b4_00c04fd430c8);
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use node_workers::Serve;
+use schemas::client::Span;
 
 /// Runs LLM-agent graphs as an event-driven stream.
 #[derive(Parser)]
@@ -33,6 +34,8 @@ pub enum Command {
     /// Look at runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// What calls to models took and cost
+    Usage(UsageArgs),
     /// Check, show or describe graph files
     #[command(subcommand)]
     Graph(GraphCommand),
@@ -76,6 +79,7 @@ impl Command {
             Command::Init { .. }
             | Command::Chat(_)
             | Command::Runs(_)
+            | Command::Usage(_)
             | Command::Graph(_)
             | Command::Topics(_)
             | Command::Store(_)
@@ -167,6 +171,33 @@ pub enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args)]
+pub struct UsageArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// What to group by: endpoint, graph, node, model, user, key, day
+    #[arg(long, value_delimiter = ',', default_value = "graph")]
+    pub by: Vec<String>,
+    /// The time until now: 24h, 7d, 90d
+    #[arg(long, default_value = "7d", value_parser = span)]
+    pub last: u64,
+    /// Show what it was in as much time before
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    pub compare: bool,
+    /// CSV instead of a table
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// JSON lines instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A span of time, in milliseconds.
+fn span(text: &str) -> Result<u64, String> {
+    let millis = Span::Text(text.to_owned()).millis().filter(|millis| *millis > 0);
+    millis.ok_or_else(|| "give a number with m, h or d behind it, such as 24h or 7d".to_owned())
 }
 
 #[derive(Subcommand)]

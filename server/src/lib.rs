@@ -61,6 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init { folder } => init::init(&folder)?,
         Command::Chat(args) => client::chat(args).await?,
         Command::Runs(command) => client::runs(command).await?,
+        Command::Usage(args) => client::usage(args).await?,
         Command::Graph(command) => return graphs::graph(command).await,
         Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
@@ -86,6 +87,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         Command::Init { .. }
         | Command::Chat(_)
         | Command::Runs(_)
+        | Command::Usage(_)
         | Command::Graph(_)
         | Command::Topics(_)
         | Command::Store(_)

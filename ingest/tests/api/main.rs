@@ -16,3 +16,4 @@ mod stage;
 mod store;
 mod tenants;
 mod ttl;
+mod usage;

@@ -15,7 +15,7 @@ use http::{Request, StatusCode};
 use ingest::{SinkUnavailable, Sinks};
 use schemas::{
     error::{Code, ErrorBody},
-    http::{List, RunView},
+    http::{List, RunView, UsageSum},
     record::RunsRecord,
     stream::{MOVED_STATUS, TENANT_HEADER, Waited},
     topic::RUNS,
@@ -85,6 +85,13 @@ impl TestSinks {
                     return json_body(std::future::ready(moved));
                 }
                 events(self.runs.subscribe(), tenant, run, param(query, "after"))
+            }
+            ["usage"] => {
+                let group = [("graph", "support"), ("user", "a, \"b\"")];
+                let group = group.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                let sum =
+                    UsageSum { group, calls: 2, input_tokens: 7, cost_nano_usd: 1_500_000_001, ..UsageSum::default() };
+                json_response(&List { data: vec![sum], next_cursor: None })
             }
             ["threads"] => {
                 let runs = self.runs.borrow();

@@ -1,11 +1,13 @@
-//! The verbs that ask a server: `chat` and `runs`.
+//! The verbs that ask a server: `chat`, `runs` and `usage`.
 
 mod chat;
 mod runs;
 mod tree;
+mod usage;
 
 pub use chat::chat;
 pub use runs::runs;
+pub use usage::usage;
 
 use anyhow::{Context, bail};
 use reqwest::{RequestBuilder, Response, StatusCode};

@@ -26,3 +26,4 @@ mod roles;
 mod telemetry;
 mod threads;
 mod traces;
+mod usage;

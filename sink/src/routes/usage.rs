@@ -6,10 +6,10 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use run_store::rows::{UsageBy, UsageSum};
-use schemas::http::List;
+use graph::task::Usage;
+use run_store::rows::UsageBy;
+use schemas::http::{List, UsageSum};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::{Refusal, Tenant, at};
 use crate::shared::Shared;
@@ -39,13 +39,13 @@ pub async fn usage(
     State(shared): State<Arc<Shared>>,
     Tenant(tenant): Tenant,
     query: Result<Query<UsageQuery>, QueryRejection>,
-) -> Result<Json<List<Value>>, Refusal> {
+) -> Result<Json<List<UsageSum>>, Refusal> {
     let Query(UsageQuery { by, since, until }) = query?;
     let groups = groups(&by)?;
     let by: Vec<UsageBy> = groups.iter().map(|(_, by)| *by).collect();
     let until = until.unwrap_or_else(|| shared.deps.clock.now() + 1);
     let sums = shared.deps.results.usage(&tenant, &by, since.unwrap_or(0), until).await?;
-    let data = sums.into_iter().map(|sum| row(&groups, sum)).collect();
+    let data = sums.into_iter().map(|found| sum(&groups, found)).collect();
     Ok(Json(List { data, next_cursor: None }))
 }
 
@@ -62,18 +62,27 @@ fn groups(by: &str) -> Result<Vec<(&'static str, UsageBy)>, Refusal> {
         .collect()
 }
 
-fn row(groups: &[(&'static str, UsageBy)], sum: UsageSum) -> Value {
-    let UsageSum { group, calls, calls_missing_usage, usage } = sum;
-    let mut row: Map<String, Value> =
-        groups.iter().zip(group).map(|((name, _), value)| ((*name).to_owned(), Value::String(value))).collect();
-    row.insert("calls".to_owned(), calls.into());
-    row.insert("calls_missing_usage".to_owned(), calls_missing_usage.into());
-    row.insert("input_tokens".to_owned(), usage.input_tokens.into());
-    row.insert("output_tokens".to_owned(), usage.output_tokens.into());
-    row.insert("cached_tokens".to_owned(), usage.cached_tokens.into());
-    row.insert("cache_write_tokens".to_owned(), usage.cache_write_tokens.into());
-    row.insert("reasoning_tokens".to_owned(), usage.reasoning_tokens.into());
-    row.insert("cost_nano_usd".to_owned(), usage.cost_nano_usd.into());
-    row.insert("calls_unpriced".to_owned(), usage.calls_unpriced.into());
-    Value::Object(row)
+fn sum(groups: &[(&'static str, UsageBy)], sum: run_store::rows::UsageSum) -> UsageSum {
+    let run_store::rows::UsageSum { group, calls, calls_missing_usage, usage } = sum;
+    let Usage {
+        input_tokens,
+        output_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        cost_nano_usd,
+        calls_unpriced,
+    } = usage;
+    UsageSum {
+        group: groups.iter().zip(group).map(|((name, _), value)| ((*name).to_owned(), value)).collect(),
+        calls,
+        calls_missing_usage,
+        calls_unpriced,
+        input_tokens,
+        output_tokens,
+        cached_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        cost_nano_usd,
+    }
 }
