@@ -9,6 +9,7 @@ use graph::{
     world::Clock,
 };
 use quota::{Amount, Ask, BudgetLimits, Budgets, Prices, QuotaError, Refusal, Reserved, Spender, reserve_in_time};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -20,8 +21,12 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(60);
 /// How long a call waits for room that other calls may give back.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What a call took is told again for so long where the budgets can't be reached; then its lease has it taken for spent.
-const TELL_AGAIN: (Duration, u32) = (Duration::from_millis(250), 120);
+/// What a call took is told again and again where the budgets can't be reached: first wait, doubled up to the second.
+const TELL_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Until it is given up; its lease has it taken for spent, which is remembered for a day.
+const TELL_FOR: Duration = Duration::from_secs(12 * 60 * 60);
+/// Calls that may wait to be told again.
+const TELLING_MAX: usize = 100_000;
 
 /// Budgets, and what calls cost.
 #[derive(Clone)]
@@ -58,13 +63,26 @@ impl Spending {
         let spender = Spender { envelope, now: self.clock.now() };
         let ask = self.limits.ask(spender, id, amount, LEASE.as_millis() as u64);
         let ask = ask.map_err(|refusal| exceeded(&refusal))?;
-        match reserve_in_time(&*self.budgets, &ask, PATIENCE).await {
+        let mut asking = Asking { spending: self, ask, answered: false };
+        match reserve_in_time(&*self.budgets, &asking.ask, PATIENCE).await {
             Ok(Reserved::Held) => {
+                asking.answered = true;
                 let (provider, model) = (target.provider.name().to_owned(), target.name().to_owned());
-                Ok(Held { spending: self.clone(), ask, provider, model })
+                Ok(Held { spending: self.clone(), ask: asking.ask.clone(), provider, model })
             }
-            Ok(Reserved::Refused(refusal)) => Err(exceeded(&refusal)),
+            Ok(Reserved::Refused(refusal)) => {
+                asking.answered = true;
+                Err(exceeded(&refusal))
+            }
             Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// What the call took is known to the budgets, at once or as soon as they can be reached.
+    fn tell(&self, ask: Ask, spent: Amount) {
+        let mut told: BoxFuture<'static, ()> = Box::pin(tell(self.clone(), ask, spent));
+        if told.as_mut().now_or_never().is_none() {
+            self.settling.spawn(told);
         }
     }
 
@@ -110,24 +128,45 @@ impl Held {
         let Held { spending, ask, provider, model } = self;
         let nano_usd = spending.prices.cost(&provider, &model, usage).unwrap_or(0);
         let spent = Amount { tokens: usage.input_tokens.saturating_add(usage.output_tokens), nano_usd };
-        let settling = spending.settling.clone();
-        let mut settled: BoxFuture<'static, ()> = Box::pin(tell(spending.budgets, ask, spent));
-        if settled.as_mut().now_or_never().is_none() {
-            settling.spawn(settled);
+        spending.tell(ask, spent);
+    }
+}
+
+/// A call of which it is not known yet whether something is set aside for it. Without an answer it is never sent: what may be
+/// set aside is given back.
+struct Asking<'a> {
+    spending: &'a Spending,
+    ask: Ask,
+    answered: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.spending.tell(self.ask.clone(), Amount::default());
         }
     }
 }
 
-async fn tell(budgets: Arc<dyn Budgets>, ask: Ask, spent: Amount) {
-    let (wait, times) = TELL_AGAIN;
-    for _ in 0..times {
-        match budgets.settle(&ask, spent).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(error = %error, "what a call took could not be told to the budgets yet"),
+async fn tell(spending: Spending, ask: Ask, spent: Amount) {
+    let (mut wait, longest) = TELL_AGAIN;
+    let began = Instant::now();
+    loop {
+        let Err(error) = spending.budgets.settle(&ask, spent).await else { return };
+        if began.elapsed() > TELL_FOR || spending.settling.len() > TELLING_MAX {
+            tracing::error!(
+                call = ask.id,
+                spent.tokens,
+                spent.nano_usd,
+                error = %error,
+                "a call could not be settled: its reservation counts as spent"
+            );
+            return;
         }
+        tracing::warn!(error = %error, "what a call took could not be told to the budgets yet");
         tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(longest);
     }
-    tracing::error!(call = ask.id, "a call could not be settled: its reservation counts as spent");
 }
 
 fn exceeded(refusal: &Refusal) -> TaskError {

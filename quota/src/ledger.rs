@@ -131,6 +131,13 @@ impl Scope {
     }
 }
 
+impl Account {
+    /// A run's budget ends with it: there is no next one.
+    pub fn resets_at(&self) -> Option<Millis> {
+        self.ends_at.filter(|_| self.scope != Scope::Run)
+    }
+}
+
 impl Refusal {
     /// Whether there may be room when calls under way have ended.
     pub fn may_clear(&self) -> bool {
@@ -178,7 +185,7 @@ impl Ledger {
         let Balance { spent, reserved } = self.stands(&account.name);
         let over = |unit, limit: Option<u64>, spent: u64, reserved: u64, wanted: u64| {
             let limit = limit.filter(|limit| spent.saturating_add(reserved).saturating_add(wanted) > *limit)?;
-            let resets_at = account.ends_at.filter(|_| account.scope != Scope::Run);
+            let resets_at = account.resets_at();
             Some(Refusal { scope: account.scope, unit, limit, spent, reserved, wanted, resets_at })
         };
         let money = over(Unit::NanoUsd, account.limit.nano_usd, spent.nano_usd, reserved.nano_usd, wanted.nano_usd);

@@ -7,12 +7,14 @@ pub mod budgets;
 pub mod contract;
 pub mod ledger;
 pub mod rates;
+pub mod redis;
 
 mod in_process;
 mod journal;
 
 pub mod conformance;
 
+pub use self::redis::{Redis, RedisBudgets};
 pub use amount::Amount;
 pub use budgets::{BudgetLimits, Spender};
 pub use contract::{Budgets, QuotaError, Reserved, reserve_in_time};

@@ -1,8 +1,9 @@
-//! Kafka and Cassandra as processes of this machine: on free ports, with data of their own, gone when dropped. A test
+//! Kafka, Cassandra and Redis as processes of this machine: on free ports, with data of their own, gone when dropped. A test
 //! that wants to kill one starts its own by `xtask backends run`.
 
 mod cassandra;
 mod kafka;
+mod redis;
 
 use std::{
     fs::{self, File},
@@ -17,10 +18,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use self::cassandra::CommitLog;
-use crate::{command, jars};
+use crate::{command, jars, packages};
 
 /// What `backends up` keeps running, under the names that its files have.
-const BACKENDS: &[Backend] = &[Backend::Kafka, Backend::Cassandra];
+const BACKENDS: &[Backend] = &[Backend::Kafka, Backend::Cassandra, Backend::Redis];
 
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const LOG_TAIL_LINES: usize = 40;
@@ -29,6 +30,7 @@ const LOG_TAIL_LINES: usize = 40;
 pub enum Backend {
     Kafka,
     Cassandra,
+    Redis,
 }
 
 impl Backend {
@@ -36,6 +38,7 @@ impl Backend {
         match self {
             Backend::Kafka => "kafka",
             Backend::Cassandra => "cassandra",
+            Backend::Redis => "redis",
         }
     }
 
@@ -44,6 +47,7 @@ impl Backend {
         match self {
             Backend::Kafka => "MILLSTREAM_TEST_KAFKA",
             Backend::Cassandra => "MILLSTREAM_TEST_CQL",
+            Backend::Redis => "MILLSTREAM_TEST_REDIS",
         }
     }
 
@@ -54,25 +58,57 @@ impl Backend {
     }
 
     fn start_in(self, dir: &Path, lifetime: Lifetime) -> Result<Server> {
-        let jars = jars::fetch(self.name())?;
         if dir.exists() {
             fs::remove_dir_all(dir)?;
         }
         fs::create_dir_all(dir)?;
-        let (address, arguments) = self.prepare(&jars, dir, CommitLog::Periodic)?;
-        let child = java(dir, lifetime, &arguments)?;
+        let (address, arguments) = self.prepare(dir, CommitLog::Periodic)?;
+        let child = self.spawn(dir, lifetime, &arguments)?;
         let mut server = Server { backend: self, address, child, dir: dir.to_path_buf(), lifetime };
         server.wait(match self {
             Backend::Kafka => kafka::answers,
             Backend::Cassandra => cassandra::answers,
+            Backend::Redis => redis::answers,
         })?;
         Ok(server)
     }
 
-    fn prepare(self, jars: &Path, dir: &Path, sync: CommitLog) -> Result<(SocketAddr, Vec<String>)> {
+    /// Where it will be, and the arguments of its program.
+    fn prepare(self, dir: &Path, sync: CommitLog) -> Result<(SocketAddr, Vec<String>)> {
         match self {
-            Backend::Kafka => kafka::prepare(jars, dir),
-            Backend::Cassandra => cassandra::prepare(jars, dir, sync),
+            Backend::Kafka => kafka::prepare(&jars::fetch(self.name())?, dir),
+            Backend::Cassandra => cassandra::prepare(&jars::fetch(self.name())?, dir, sync),
+            Backend::Redis => {
+                packages::require_redis()?;
+                redis::prepare(dir)
+            }
+        }
+    }
+
+    /// Starts it with its output in the file `log` in `dir`.
+    fn spawn(self, dir: &Path, lifetime: Lifetime, arguments: &[String]) -> Result<Child> {
+        let log = File::create(dir.join("log"))?;
+        let mut command = self.command(lifetime);
+        command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.spawn().with_context(|| format!("{} did not start", self.program()))
+    }
+
+    fn command(self, lifetime: Lifetime) -> Command {
+        let program = self.program();
+        match lifetime {
+            // The kernel ends it with this process, however that ends: also by a signal that runs no destructor.
+            Lifetime::OfThisProcess if command::is_installed("setpriv") => {
+                wrapped("setpriv", &["--pdeathsig", "KILL", program])
+            }
+            Lifetime::UntilDown if command::is_installed("setsid") => wrapped("setsid", &[program]),
+            _ => Command::new(program),
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Backend::Kafka | Backend::Cassandra => "java",
+            Backend::Redis => "redis-server",
         }
     }
 }
@@ -83,7 +119,7 @@ pub fn verb(arguments: &[String]) -> Result<()> {
         ["up"] => up(),
         ["down"] => down(),
         ["run", name, dir] => run(name, Path::new(dir)),
-        _ => bail!("say `backends up`, `backends down` or `backends run kafka|cassandra DIR`"),
+        _ => bail!("say `backends up`, `backends down` or `backends run kafka|cassandra|redis DIR`"),
     }
 }
 
@@ -91,15 +127,14 @@ pub fn verb(arguments: &[String]) -> Result<()> {
 /// The file `address` in it says where.
 fn run(name: &str, dir: &Path) -> Result<()> {
     let Some(backend) = BACKENDS.iter().find(|backend| backend.name() == name) else {
-        bail!("there is no backend {name}: say kafka or cassandra")
+        bail!("there is no backend {name}: say kafka, cassandra or redis")
     };
-    let jars = jars::fetch(name)?;
     fs::create_dir_all(dir)?;
     let dir = dir.canonicalize()?;
-    let (_, arguments) = backend.prepare(&jars, &dir, CommitLog::Batch)?;
-    let mut command = java_command(Lifetime::OfThisProcess);
+    let (_, arguments) = backend.prepare(&dir, CommitLog::Batch)?;
+    let mut command = backend.command(Lifetime::OfThisProcess);
     command.args(arguments).current_dir(&dir).stdin(Stdio::null());
-    Err(command.exec()).context("java did not start")
+    Err(command.exec()).with_context(|| format!("{} did not start", backend.program()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,25 +192,6 @@ impl Drop for Server {
     }
 }
 
-/// Starts a Java program whose output goes to the file `log` in `dir`.
-fn java(dir: &Path, lifetime: Lifetime, arguments: &[String]) -> Result<Child> {
-    let log = File::create(dir.join("log"))?;
-    let mut command = java_command(lifetime);
-    command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().context("java did not start")
-}
-
-fn java_command(lifetime: Lifetime) -> Command {
-    match lifetime {
-        // The kernel ends it with this process, however that ends: also by a signal that runs no destructor.
-        Lifetime::OfThisProcess if command::is_installed("setpriv") => {
-            wrapped("setpriv", &["--pdeathsig", "KILL", "java"])
-        }
-        Lifetime::UntilDown if command::is_installed("setsid") => wrapped("setsid", &["java"]),
-        _ => Command::new("java"),
-    }
-}
-
 /// The address of a backend in `dir`; `lay_out` writes its configuration the first time, and gives the port.
 fn laid_out(dir: &Path, lay_out: impl FnOnce() -> Result<u16>) -> Result<SocketAddr> {
     let known = dir.join("address");
@@ -226,7 +242,7 @@ fn up() -> Result<()> {
         fs::write(dir.join("pid"), server.child.id().to_string())?;
         println!("export {}={}", backend.variable(), server.address);
     }
-    println!("logs lie in {}/*/log; `cargo xtask backends down` stops both", home.display());
+    println!("logs lie in {}/*/log; `cargo xtask backends down` stops them", home.display());
     Ok(())
 }
 

@@ -32,7 +32,7 @@ const VERBS: &[Verb] = &[
     Verb { usage: "lint", help: "format check, clippy and the rules on who depends on whom", run: test::lint },
     Verb {
         usage: "backends up|down|run NAME DIR",
-        help: "start Kafka and Cassandra for development and print their addresses; stop them; become one in DIR",
+        help: "start Kafka, Cassandra and Redis for development and print their addresses; stop them; become one in DIR",
         run: backends::verb,
     },
     Verb {

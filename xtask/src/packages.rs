@@ -9,6 +9,10 @@ pub fn require_java() -> Result<()> {
     require(&[("java", "openjdk-17-jre-headless"), ("mvn", "maven")])
 }
 
+pub fn require_redis() -> Result<()> {
+    require(&[("redis-server", "redis-server")])
+}
+
 /// Python with its virtual environments.
 pub fn require_python() -> Result<()> {
     require(&[("python3", "python3-venv")])

@@ -33,6 +33,7 @@ const CONTRACTS: &[&str] = &["graph", "schemas", "event-log", "run-store", "quot
 /// Clients of backends, and the only folders whose code may name them.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("rdkafka", &["event-log/src/kafka", "event-log/src/kafka.rs", "event-log/tests"]),
+    ("redis", &["quota/src/redis", "quota/tests"]),
     ("rusqlite", &["event-log/src/embedded", "run-store/src/embedded", "event-log/tests", "run-store/tests"]),
     ("scylla", &["run-store/src/scylla", "run-store/src/scylla.rs", "run-store/tests"]),
 ];

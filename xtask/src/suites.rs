@@ -17,7 +17,7 @@ pub struct Suite {
     pub run: fn(&mut Session) -> Result<()>,
 }
 
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "format",
     "rules",
     "compose",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 12] = [
     "unit",
     "kafka",
     "cql",
+    "redis",
     "end-to-end",
     "semantics",
     "benches",
@@ -32,7 +33,7 @@ pub const NAMES: [&str; 12] = [
     "docs",
 ];
 
-pub const SUITES: [Suite; 12] = [
+pub const SUITES: [Suite; 13] = [
     Suite { name: NAMES[0], about: "rustfmt finds nothing to change", needs: &[], run: format },
     Suite { name: NAMES[1], about: "who depends on whom, who names a client", needs: &[], run: rules },
     Suite { name: NAMES[2], about: "compose.yaml keeps to the Compose specification", needs: &[], run: compose::check },
@@ -47,29 +48,36 @@ pub const SUITES: [Suite; 12] = [
     Suite { name: NAMES[6], about: "conformance of the store on real CQL", needs: &[Backend::Cassandra], run: cql },
     Suite {
         name: NAMES[7],
+        about: "conformance of shared budgets on real Redis",
+        needs: &[Backend::Redis],
+        run: redis,
+    },
+    Suite {
+        name: NAMES[8],
         about: "whole runs through real processes",
         needs: &[Backend::Kafka, Backend::Cassandra],
         run: end_to_end,
     },
     Suite {
-        name: NAMES[8],
+        name: NAMES[9],
         about: "LangGraph's cases: the fold and the whole pipeline killed in the middle, fresh ones and on Kafka and CQL",
         needs: &[Backend::Kafka, Backend::Cassandra],
         run: semantics::suite,
     },
-    Suite { name: NAMES[9], about: "each bench works, small and short", needs: &[], run: bench::smoke },
+    Suite { name: NAMES[10], about: "each bench works, small and short", needs: &[], run: bench::smoke },
     Suite {
-        name: NAMES[10],
+        name: NAMES[11],
         about: "nodes in Python, and LangGraph graphs served as they are",
         needs: &[],
         run: python,
     },
-    Suite { name: NAMES[11], about: "the documentation builds, its examples run", needs: &[], run: docs },
+    Suite { name: NAMES[12], about: "the documentation builds, its examples run", needs: &[], run: docs },
 ];
 
 /// Test files that have a suite of their own; all others belong to `unit`.
 const KAFKA_TESTS: &[(&str, &str)] = &[("event-log", "kafka")];
 const CQL_TESTS: &[(&str, &str)] = &[("run-store", "scylla")];
+const REDIS_TESTS: &[(&str, &str)] = &[("quota", "redis")];
 const END_TO_END_CRATE: &str = "server";
 
 pub fn format(session: &mut Session) -> Result<()> {
@@ -100,6 +108,10 @@ fn kafka(session: &mut Session) -> Result<()> {
 
 fn cql(session: &mut Session) -> Result<()> {
     own_tests(session, "cql")
+}
+
+fn redis(session: &mut Session) -> Result<()> {
+    own_tests(session, "redis")
 }
 
 fn end_to_end(session: &mut Session) -> Result<()> {
@@ -146,6 +158,8 @@ fn suite_of(package: &str, test: &str) -> &'static str {
         "kafka"
     } else if CQL_TESTS.contains(&(package, test)) {
         "cql"
+    } else if REDIS_TESTS.contains(&(package, test)) {
+        "redis"
     } else if package == END_TO_END_CRATE {
         "end-to-end"
     } else {

@@ -1,6 +1,12 @@
 //! `model` nodes whose calls have a budget.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::stream::BoxStream;
 use graph::{envelope::Principal, task::TaskResult, world::Clock};
@@ -116,7 +122,7 @@ async fn a_call_is_not_made_where_nobody_knows_whether_it_may_be() {
             unreachable!("no call is under way")
         }
         async fn settle(&self, _: &Ask, _: Amount) -> Result<(), QuotaError> {
-            unreachable!("no call was made")
+            Err(QuotaError::Unavailable { reason: "a test".to_owned() })
         }
         async fn balance(&self, _: &Account) -> Result<Balance, QuotaError> {
             unreachable!("nobody asks")
@@ -127,6 +133,45 @@ async fn a_call_is_not_made_where_nobody_knows_whether_it_may_be() {
     let error = results[0].error.as_ref().expect("the budgets are away");
     assert_eq!((error.class.as_str(), error.retryable), ("budget_store_unavailable", true));
     assert!(results[0].calls.is_empty());
+}
+
+/// Budgets whose answers are lost for a while: what they were asked is done all the same.
+struct Unheard(InProcess, AtomicUsize);
+
+impl Unheard {
+    fn answer<T>(&self, answer: T) -> Result<T, QuotaError> {
+        let is_lost = self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        if is_lost { Err(QuotaError::Unavailable { reason: "a test".to_owned() }) } else { Ok(answer) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Budgets for Unheard {
+    async fn reserve(&self, ask: &Ask) -> Result<Reserved, QuotaError> {
+        let answer = self.0.reserve(ask).await?;
+        self.answer(answer)
+    }
+    async fn renew(&self, ask: &Ask) -> Result<(), QuotaError> {
+        self.0.renew(ask).await
+    }
+    async fn settle(&self, ask: &Ask, spent: Amount) -> Result<(), QuotaError> {
+        self.answer(())?;
+        self.0.settle(ask, spent).await
+    }
+    async fn balance(&self, account: &Account) -> Result<Balance, QuotaError> {
+        self.0.balance(account).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_without_an_answer_is_given_back() {
+    let budgets = Arc::new(Unheard(InProcess::new(Arc::new(WallClock)), AtomicUsize::new(3)));
+    let spending = Spending { budgets, ..spending(a_day(Some(1_000_000), None)) };
+    let bench = bench("echo", spending.clone()).await;
+    let results = ask_often(&bench, 1).await;
+    assert_eq!(results[0].error.as_ref().map(|error| error.class.as_str()), Some("budget_store_unavailable"));
+    spending.settled(Duration::from_secs(10)).await;
+    assert_eq!(balance(&spending, &bench.task("ask", json!({}))).await, Balance::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,72 @@
+//! Budgets that many processes share, in Redis. A script is one step there, whoever else asks; its time is Redis' own.
+
+mod budgets;
+mod epoch;
+mod link;
+
+use std::sync::Arc;
+
+use ::redis::Script;
+use graph::world::{Clock, Random};
+
+pub use self::{
+    budgets::RedisBudgets,
+    epoch::{Epochs, EpochsUnavailable},
+};
+use self::{epoch::Epoch, link::Link};
+use crate::contract::QuotaError;
+
+#[derive(Clone)]
+pub struct Config {
+    /// `redis://` or `rediss://` (TLS), with user, password and database where there are some.
+    pub url: String,
+    /// Before every key, as their hash tag: they stay together where Redis is a cluster.
+    pub prefix: String,
+}
+
+/// One Redis, for all that is kept in it. Nothing is asked of it before the first call.
+pub struct Redis {
+    link: Link,
+    epoch: Epoch,
+    base: String,
+    /// In place of Redis' own, for tests.
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl Redis {
+    pub fn new(config: &Config, epochs: Arc<dyn Epochs>, random: &dyn Random) -> Result<Self, QuotaError> {
+        let base = format!("{{{}}}:", config.prefix);
+        let epoch = Epoch::new(format!("{base}epoch"), epochs, random.uuid().to_string());
+        Ok(Redis { link: Link::new(&config.url)?, epoch, base, clock: None })
+    }
+
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Redis { clock: Some(clock), ..self }
+    }
+
+    /// Whether a call would be answered, and by the Redis that is known.
+    pub async fn check(&self) -> Result<(), QuotaError> {
+        self.epoch.check(&self.link).await
+    }
+
+    /// What the script answers, whose first arguments are base, operation, epoch and time.
+    async fn run(&self, script: &Script, operation: &str, arguments: &[&str]) -> Result<Vec<String>, QuotaError> {
+        let epoch = self.epoch.known(&self.link).await?;
+        let mut call = script.key(self.epoch.key());
+        call.arg(&self.base).arg(operation).arg(epoch);
+        call.arg(self.clock.as_ref().map(|clock| clock.now().to_string()).unwrap_or_default());
+        for argument in arguments {
+            call.arg(*argument);
+        }
+        let answer: Vec<String> = self.link.ask(async |connection| call.invoke_async(connection).await).await?;
+        match answer.as_slice() {
+            [kind, found] if kind == "epoch" => Err(self.epoch.refused(found)),
+            _ => Ok(answer),
+        }
+    }
+}
+
+fn unavailable(reason: impl Into<String>) -> QuotaError {
+    QuotaError::Unavailable { reason: reason.into() }
+}
