@@ -1,13 +1,21 @@
 //! Who asks: API keys, their tenants and scopes. A key is found by its blake3 hash, before any body is read.
 
-use std::{collections::BTreeMap, sync::Arc};
+pub(crate) mod made;
 
-use graph::envelope::Principal;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use graph::envelope::{Millis, Principal};
 use http::{HeaderMap, header::AUTHORIZATION};
+use run_store::rows::SecretHash;
 use schemas::error::Code;
+pub use schemas::keys::Scope;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use self::made::Made;
 use crate::{error::Error, refusal::Refusal};
 
 /// The tenant of everybody where no keys are set.
@@ -15,7 +23,7 @@ pub const DEFAULT_TENANT: &str = "default";
 
 #[derive(Clone, Debug)]
 pub enum Auth {
-    /// Everybody may do everything, as tenant `default`.
+    /// Everybody may do everything but what needs an admin, as tenant `default`.
     Open,
     Keys(Vec<ApiKey>),
 }
@@ -32,35 +40,16 @@ pub struct ApiKey {
     pub hash: Option<String>,
     #[serde(default = "default_tenant")]
     pub tenant: String,
-    /// Everything where empty.
+    /// Everything but `admin` where empty.
     #[serde(default)]
     pub scopes: Vec<Scope>,
+    /// Graphs that it may run and publish; all where empty.
+    #[serde(default)]
+    pub graphs: Vec<String>,
 }
 
 fn default_tenant() -> String {
     DEFAULT_TENANT.to_owned()
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// Look at runs, threads and graphs.
-    Read,
-    /// Start, resume and cancel runs.
-    Run,
-    /// Publish versions of graphs, which belong to the deployment.
-    Publish,
-}
-
-impl Scope {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scope::Read => "read",
-            Scope::Run => "run",
-            Scope::Publish => "publish",
-        }
-    }
 }
 
 /// Who a request comes from.
@@ -71,21 +60,44 @@ pub struct Caller {
     pub key: Option<Arc<str>>,
     /// From `x-user-id`; a body's `user` stands above it.
     pub user: Option<String>,
+    /// Graphs that it may run and publish; all where empty.
+    pub graphs: Arc<[String]>,
 }
 
 impl Caller {
     pub fn principal(&self, user: Option<String>) -> Principal {
         Principal { key: self.key.as_deref().map(str::to_owned), user: user.or_else(|| self.user.clone()) }
     }
+
+    /// Whether a run of the graph may begin, or a version of it be published.
+    pub fn check_graph(&self, graph: &str) -> Result<(), Refusal> {
+        if self.graphs.is_empty() || self.graphs.iter().any(|known| known == graph) {
+            return Ok(());
+        }
+        let message = format!("this api key is for other graphs than `{graph}`: {}", self.graphs.join(", "));
+        Err(Refusal::new(Code::PermissionDenied, message))
+    }
 }
 
-/// The keys, ready to be looked up.
-pub(crate) struct Keys(Option<BTreeMap<[u8; 32], Key>>);
+/// The keys, ready to be looked up: those of the configuration, and those of the store.
+pub(crate) struct Keys {
+    /// None: nobody is asked for a key.
+    configured: Option<BTreeMap<SecretHash, Arc<Key>>>,
+    pub made: Made,
+}
 
-struct Key {
-    name: Arc<str>,
-    tenant: Arc<str>,
-    scopes: Vec<Scope>,
+pub(crate) struct Key {
+    pub name: Arc<str>,
+    pub tenant: Arc<str>,
+    pub scopes: Vec<Scope>,
+    pub graphs: Arc<[String]>,
+}
+
+impl Key {
+    /// Keys from before there was `admin` have no scopes: they go on as they were.
+    fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || (self.scopes.is_empty() && scope != Scope::Admin)
+    }
 }
 
 const SECRET_CHARS_MIN: usize = 16;
@@ -94,8 +106,8 @@ const USER_CHARS_MAX: usize = 255;
 
 impl Keys {
     pub fn new(auth: &Auth) -> Result<Self, Error> {
-        let Auth::Keys(entries) = auth else { return Ok(Keys(None)) };
-        let mut keys = BTreeMap::<[u8; 32], Key>::new();
+        let Auth::Keys(entries) = auth else { return Ok(Keys { configured: None, made: Made::default() }) };
+        let mut keys = BTreeMap::<SecretHash, Arc<Key>>::new();
         for entry in entries {
             let bad = |reason: &str| Error::BadKey { name: entry.name.clone(), reason: reason.to_owned() };
             let hash = entry.hash_bytes().map_err(bad)?;
@@ -106,32 +118,61 @@ impl Keys {
                 name: entry.name.as_str().into(),
                 tenant: entry.tenant.as_str().into(),
                 scopes: entry.scopes.clone(),
+                graphs: entry.graphs.clone().into(),
             };
-            if let Some(first) = keys.insert(hash, key) {
+            if let Some(first) = keys.insert(hash, Arc::new(key)) {
                 return Err(Error::SameSecret { first: first.name.to_string(), second: entry.name.clone() });
             }
         }
-        Ok(Keys(Some(keys)))
+        Ok(Keys { configured: Some(keys), made: Made::default() })
+    }
+
+    /// Keys that stand in the configuration.
+    pub fn configured(&self) -> impl Iterator<Item = &Key> {
+        self.configured.iter().flat_map(BTreeMap::values).map(|key| &**key)
+    }
+
+    pub fn configured_names(&self) -> BTreeSet<String> {
+        self.configured().map(|key| key.name.to_string()).collect()
+    }
+
+    /// Whether nobody is asked for a key.
+    pub fn is_open(&self) -> bool {
+        self.configured.is_none()
     }
 
     /// The caller that the headers prove, if its key has the scope.
-    pub fn authenticate(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Refusal> {
+    pub fn authenticate(&self, headers: &HeaderMap, scope: Scope, now: Millis) -> Result<Caller, Refusal> {
         let user = user(headers)?;
-        let Some(keys) = &self.0 else {
-            return Ok(Caller { tenant: DEFAULT_TENANT.into(), key: None, user });
-        };
+        let Some(configured) = &self.configured else { return anybody(user, scope) };
         let secret = secret(headers).ok_or_else(|| {
             Refusal::new(Code::InvalidApiKey, "an api key is needed: send `authorization: Bearer <key>` or `x-api-key`")
         })?;
-        let key = keys
-            .get(blake3::hash(secret).as_bytes())
-            .ok_or_else(|| Refusal::new(Code::InvalidApiKey, "this api key is not known"))?;
-        if !key.scopes.is_empty() && !key.scopes.contains(&scope) {
+        let hash = blake3::hash(secret);
+        let key = match configured.get(hash.as_bytes()).cloned().or_else(|| self.made.find(hash.as_bytes(), now)) {
+            Some(key) => key,
+            None if self.made.is_loaded() => {
+                return Err(Refusal::new(Code::InvalidApiKey, "this api key is not known"));
+            }
+            None => return Err(Refusal::new(Code::StoreUnavailable, "the api keys are not read yet; try again")),
+        };
+        if !key.may(scope) {
             let message = format!("this api key may not do that: it has no scope `{}`", scope.as_str());
             return Err(Refusal::new(Code::PermissionDenied, message));
         }
-        Ok(Caller { tenant: Arc::clone(&key.tenant), key: Some(Arc::clone(&key.name)), user })
+        let (tenant, name, graphs) = (Arc::clone(&key.tenant), Arc::clone(&key.name), Arc::clone(&key.graphs));
+        Ok(Caller { tenant, key: Some(name), user, graphs })
     }
+}
+
+/// Where nobody is asked for a key there is nobody who may make keys: they would change nothing.
+fn anybody(user: Option<String>, scope: Scope) -> Result<Caller, Refusal> {
+    if scope == Scope::Admin {
+        let message = "this server asks nobody for a key, so there is no admin: put a first key with the scope `admin` into \
+                       its configuration, as `millstream key root --scopes admin` prints it";
+        return Err(Refusal::new(Code::PermissionDenied, message));
+    }
+    Ok(Caller { tenant: DEFAULT_TENANT.into(), key: None, user, graphs: Arc::default() })
 }
 
 impl ApiKey {
@@ -143,11 +184,12 @@ impl ApiKey {
             hash: None,
             tenant: default_tenant(),
             scopes: Vec::new(),
+            graphs: Vec::new(),
         };
         key.hash_bytes().map(|hash| blake3::Hash::from(hash).to_hex().to_string())
     }
 
-    fn hash_bytes(&self) -> Result<[u8; 32], &'static str> {
+    fn hash_bytes(&self) -> Result<SecretHash, &'static str> {
         match (&self.secret, &self.hash) {
             (Some(secret), None) => {
                 let secret = secret.expose_secret();
@@ -165,7 +207,7 @@ impl ApiKey {
 }
 
 /// Tenants begin every stored key, which is cut at `/`.
-fn is_tenant(tenant: &str) -> bool {
+pub(crate) fn is_tenant(tenant: &str) -> bool {
     (1..=TENANT_CHARS_MAX).contains(&tenant.len())
         && tenant.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
@@ -199,7 +241,14 @@ mod tests {
     use super::*;
 
     fn key(name: &str, secret: &str, tenant: &str, scopes: Vec<Scope>) -> ApiKey {
-        ApiKey { name: name.into(), secret: Some(secret.into()), hash: None, tenant: tenant.into(), scopes }
+        ApiKey {
+            name: name.into(),
+            secret: Some(secret.into()),
+            hash: None,
+            tenant: tenant.into(),
+            scopes,
+            graphs: vec![],
+        }
     }
 
     fn ask(keys: &Keys, headers: &[(&'static str, &str)], scope: Scope) -> Result<Caller, Code> {
@@ -207,7 +256,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        keys.authenticate(&map, scope).map_err(|refusal| refusal.code())
+        keys.authenticate(&map, scope, 0).map_err(|refusal| refusal.code())
     }
 
     #[test]
@@ -219,11 +268,14 @@ mod tests {
         };
         let keys =
             Keys::new(&Auth::Keys(vec![key("a", "a-secret-of-acme", "acme", vec![Scope::Read]), hashed])).unwrap();
+        assert_eq!(ask(&keys, &[("x-api-key", "of-nobody-at-all")], Scope::Read), Err(Code::StoreUnavailable));
+        keys.made.load(vec![], &BTreeSet::new());
         let acme =
             ask(&keys, &[("authorization", "Bearer a-secret-of-acme"), ("x-user-id", "ann")], Scope::Read).unwrap();
         assert_eq!((&*acme.tenant, acme.key.as_deref(), acme.user.as_deref()), ("acme", Some("a"), Some("ann")));
         let beta = ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Publish).unwrap();
         assert_eq!(&*beta.tenant, "beta");
+        assert_eq!(ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Admin), Err(Code::PermissionDenied));
         assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acme")], Scope::Run), Err(Code::PermissionDenied));
         assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acmf")], Scope::Read), Err(Code::InvalidApiKey));
         assert_eq!(ask(&keys, &[("authorization", "Basic YTpi")], Scope::Read), Err(Code::InvalidApiKey));
@@ -235,6 +287,7 @@ mod tests {
     fn without_keys_everybody_is_the_default_tenant() {
         let keys = Keys::new(&Auth::Open).unwrap();
         assert_eq!(&*ask(&keys, &[], Scope::Publish).unwrap().tenant, DEFAULT_TENANT);
+        assert_eq!(ask(&keys, &[], Scope::Admin), Err(Code::PermissionDenied));
     }
 
     #[test]

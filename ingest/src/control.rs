@@ -1,18 +1,18 @@
-//! Follows `control`: published graphs and owners' progress. The store is read after the tail is taken, so that no
-//! publication falls between the two.
+//! Follows `control`: published graphs, changed keys, owners' progress. The store is read after the tail is taken, so that
+//! no publication falls between the two.
 
 use std::{sync::Arc, time::Duration};
 
-use event_log::{LogError, Reader, Start};
+use event_log::{LogError, Reader, Record, Start};
 use run_store::StoreError;
 use schemas::{
-    record::{ControlFact, ControlRecord},
+    record::{ControlFact, ControlRecord, Wire},
     topic::CONTROL,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ingest::Ingest, published::Graph};
+use crate::{ingest::Ingest, published::Graph, refusal::Refusal};
 
 /// Between two tries to read the log or the store.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -95,7 +95,24 @@ async fn apply(ingest: &Ingest, fact: &ControlFact) -> Result<(), StoreError> {
                 ingest.published.put(Arc::new(graph));
             }
         }
+        ControlFact::KeyChanged { .. } => ingest.keys.made.changed(),
+        ControlFact::KeyRevoked { key } => {
+            ingest.keys.made.forget(key);
+            ingest.keys.made.changed();
+        }
         ControlFact::Serves { .. } => {}
     }
     Ok(())
+}
+
+impl Ingest {
+    pub(crate) async fn tell(&self, fact: ControlFact) -> Result<(), Refusal> {
+        let topic = self.config.names.of(CONTROL);
+        let record = ControlRecord { at: self.deps.clock.now(), fact };
+        let key = record.key();
+        let partition = event_log::partition_for(key.as_bytes(), self.deps.log.partitions(&topic).await?);
+        let record = Record::json(key, record.headers(&self.config.source, None), Arc::new(record));
+        self.deps.log.append(&topic, partition, record).await?;
+        Ok(())
+    }
 }

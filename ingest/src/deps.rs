@@ -7,11 +7,12 @@ use axum::body::Body;
 use event_log::EventLog;
 use graph::world::{Clock, Random};
 use quota::Rates;
-use run_store::{Blobs, Claims, LongTermStore, Specs};
+use run_store::{Blobs, Claims, Keys, LongTermStore, Specs};
 
 pub struct Deps {
     pub log: Arc<dyn EventLog>,
     pub claims: Arc<dyn Claims>,
+    pub keys: Arc<dyn Keys>,
     pub specs: Arc<dyn Specs>,
     /// Keeps what a client says of a thread before its first run.
     pub blobs: Arc<dyn Blobs>,

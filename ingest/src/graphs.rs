@@ -20,6 +20,7 @@ use crate::{
     body,
     extract::{At, rfc3339},
     ingest::Ingest,
+    layers::Asked,
     published::Graph,
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
@@ -75,7 +76,8 @@ async fn get(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
     }))
 }
 
-async fn put(State(ingest): State<Ingest>, At(name): At<String>, request: http::Request<Body>) -> Answer {
+async fn put(State(ingest): State<Ingest>, At(name): At<String>, asked: Asked, request: http::Request<Body>) -> Answer {
+    asked.caller.check_graph(&name)?;
     let (parts, body) = request.into_parts();
     let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.graph_bytes_max).await?;
     let checked = file::read_bytes(&bytes, ingest.config.models.as_deref());

@@ -8,8 +8,17 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::Admission, auth::Keys, bound, config::Config, control, cors, deps::Deps, error::Error, layers, metrics,
-    published::Published, refusal::Refusal, route, serve,
+    admission::Admission,
+    auth::{self, Keys},
+    bound,
+    config::Config,
+    control, cors,
+    deps::Deps,
+    error::Error,
+    layers, metrics,
+    published::Published,
+    refusal::Refusal,
+    route, serve,
 };
 
 /// Cheap to clone.
@@ -64,9 +73,9 @@ impl Ingest {
             .with_state(self.clone())
     }
 
-    /// Keeps the table of published graphs fresh, and listens to the owners' progress, until shutdown.
+    /// Keeps the tables of published graphs and of keys fresh, and listens to the owners' progress, until shutdown.
     pub async fn follow(&self, shutdown: CancellationToken) {
-        control::follow(self, shutdown).await;
+        tokio::join!(control::follow(self, shutdown.clone()), auth::made::follow(self, shutdown));
     }
 }
 

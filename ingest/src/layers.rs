@@ -183,7 +183,8 @@ pub(crate) fn prove(
     scope: Scope,
     endpoint: Arc<str>,
 ) -> Result<Asked, Refusal> {
-    let caller = ingest.keys.authenticate(headers, scope).inspect_err(|_| metrics::rejected(Rejected::Auth))?;
+    let caller = ingest.keys.authenticate(headers, scope, ingest.deps.clock.now());
+    let caller = caller.inspect_err(|_| metrics::rejected(Rejected::Auth))?;
     if let Some(key) = caller.key.as_deref() {
         Span::current().record("key", key);
     }

@@ -38,6 +38,7 @@ mod waiting;
 
 mod bound;
 mod graphs;
+mod keys;
 mod langgraph;
 mod runs;
 

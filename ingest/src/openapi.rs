@@ -11,7 +11,7 @@ use schemas::{
     client,
     error::ErrorBody,
     http::{RunView, UsageSum},
-    openai, record,
+    keys, openai, record,
 };
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{
@@ -35,12 +35,13 @@ const DESCRIPTION: &str = "Runs graphs of model calls as a stream. Start at `POS
     that a graph binds. Addresses under `/threads`, `/runs` and `/assistants` are LangGraph Server's.";
 
 /// In the order that a reader wants them; a graph's own stand before these.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("runs", "Runs of graphs."),
     ("graphs", "The graphs themselves."),
     ("langgraph", "LangGraph Server's addresses, with its bodies, status codes and `{\"detail\"}` errors."),
     ("openai", "OpenAI's addresses: graphs that chat, as models."),
     ("usage", "What models took and cost."),
+    ("keys", "Who may ask."),
     ("operations", "For those who run Millstream."),
     ("pages", "For people."),
 ];
@@ -105,6 +106,10 @@ fn components_of() -> Map<String, Value> {
     generator.subschema_for::<ErrorBody>();
     generator.subschema_for::<RunView>();
     generator.subschema_for::<UsageSum>();
+    generator.subschema_for::<keys::CreateKey>();
+    generator.subschema_for::<keys::RotateKey>();
+    generator.subschema_for::<keys::KeyView>();
+    generator.subschema_for::<keys::KeyMade>();
     generator.subschema_for::<client::CreateRun>();
     generator.subschema_for::<client::ResumeRun>();
     generator.subschema_for::<client::CancelRun>();

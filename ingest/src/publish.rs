@@ -3,18 +3,13 @@
 
 use std::sync::Arc;
 
-use event_log::{Class, Record, TopicSpec};
+use event_log::{Class, TopicSpec};
 use graph::{
     envelope::Lane,
     spec::{GraphSpec, NodeKind, Serve, SubgraphNode},
 };
 use run_store::rows::SpecRow;
-use schemas::{
-    client::GraphPublished,
-    error::Code,
-    record::{ControlFact, ControlRecord, Wire},
-    topic::CONTROL,
-};
+use schemas::{client::GraphPublished, error::Code, record::ControlFact};
 
 use crate::{ingest::Ingest, published::Graph, refusal::Refusal, route};
 
@@ -94,16 +89,6 @@ impl Ingest {
                 return Err(Refusal::new(Code::GraphInvalid, says).param(format!("nodes.{}.graph", node.name)));
             }
         }
-        Ok(())
-    }
-
-    async fn tell(&self, fact: ControlFact) -> Result<(), Refusal> {
-        let topic = self.config.names.of(CONTROL);
-        let record = ControlRecord { at: self.deps.clock.now(), fact };
-        let key = record.key();
-        let partition = event_log::partition_for(key.as_bytes(), self.deps.log.partitions(&topic).await?);
-        let record = Record::json(key, record.headers(&self.config.source, None), Arc::new(record));
-        self.deps.log.append(&topic, partition, record).await?;
         Ok(())
     }
 

@@ -11,7 +11,8 @@ use axum::{
 use http::Method;
 
 use crate::{
-    auth::Scope, docs, graphs, ingest::Ingest, langgraph, layers, openai, operations, refusal::Refusal, runs, usage,
+    auth::Scope, docs, graphs, ingest::Ingest, keys, langgraph, layers, openai, operations, refusal::Refusal, runs,
+    usage,
 };
 
 pub(crate) fn all() -> Vec<Route> {
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Route> {
     routes.extend(langgraph::routes());
     routes.extend(openai::routes());
     routes.extend(usage::routes());
+    routes.extend(keys::routes());
     routes.extend(operations::routes());
     routes.extend(docs::routes());
     routes

@@ -141,6 +141,7 @@ pub(crate) fn location(graph: &str, run: RunId) -> String {
 impl Ingest {
     /// Gives the run its ids and takes its key. Nothing is in the log yet.
     pub(crate) async fn prepare(&self, asked: &Asked, new: NewRun) -> Result<Prepared, Refusal> {
+        asked.caller.check_graph(&new.graph.name)?;
         let now = self.deps.clock.now();
         let tenant = &asked.caller.tenant;
         let drawn = self.draw(tenant, &new.thread, now);
@@ -266,6 +267,9 @@ impl Ingest {
         event: Event,
         claim: Option<&ClaimedKey>,
     ) -> Result<Bytes, Refusal> {
+        if matches!(event, Event::StateEdited(_)) {
+            asked.caller.check_graph(&graph.name)?;
+        }
         let now = self.deps.clock.now();
         let drawn = self.draw(&asked.caller.tenant, &Thread::Named(thread.to_owned()), now);
         let (id, repeat) = match claim {

@@ -1,7 +1,7 @@
 //! The contract that every store keeps.
 //!
 //! - A row that can change carries a [`crate::Position`] and is replaced only by a newer or equal one, deletes too. Items
-//!   alone have none: they are no part of the log.
+//!   and API keys have none: they are no part of the log.
 //! - Every write may be repeated and then changes nothing. Writes are durable when they return.
 //! - Keys begin with the tenant: nothing read for one tenant ever holds another's row.
 //! - Lists are newest first, and a page's cursor goes on where it stopped, whatever was written since.
@@ -17,8 +17,9 @@ use crate::{
     error::StoreError,
     position::Position,
     rows::{
-        ArchivedRow, CheckpointRow, Claim, Claimed, ItemKey, ItemRow, KeptValues, Micros, Namespace, Page, PageRequest,
-        RunFilter, RunRow, RunWrite, Sleeper, SpecRow, StateRow, ThreadFilter, ThreadRow, UpdateRow, UsageBy, UsageSum,
+        ArchivedRow, CheckpointRow, Claim, Claimed, ItemKey, ItemRow, KeptValues, KeyRow, Micros, Namespace, Page,
+        PageRequest, RunFilter, RunRow, RunWrite, SecretHash, Sleeper, SpecRow, StateRow, ThreadFilter, ThreadRow,
+        UpdateRow, UsageBy, UsageSum,
     },
 };
 
@@ -29,6 +30,20 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub trait Claims: Send + Sync {
     /// Takes the key unless it is taken and not yet expired at `now`.
     async fn claim(&self, claim: &Claim, now: Millis) -> Result<Claimed>;
+}
+
+/// API keys that were made over HTTP, by name. Ingest.
+///
+/// A deployment has few of them, and all are read at once. Of two changes at the same time one is refused.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// By name.
+    async fn keys(&self) -> Result<Vec<KeyRow>>;
+    /// Puts a key in place of the one whose hash is `seen`; None: where there is none of its name. False where that is
+    /// not so, and nothing has changed.
+    async fn put_key(&self, row: &KeyRow, seen: Option<&SecretHash>) -> Result<bool>;
+    /// False where there is none of that name.
+    async fn delete_key(&self, name: &str) -> Result<bool>;
 }
 
 /// Versions of graphs by hash, and the current one by name. Ingest, orchestrator, node-workers.
@@ -172,5 +187,5 @@ pub trait Meta: Send + Sync {
 }
 
 /// Everything at once, for `server` to hand out in parts.
-pub trait RunStore: Claims + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta {}
-impl<T: Claims + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta> RunStore for T {}
+pub trait RunStore: Claims + Keys + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta {}
+impl<T: Claims + Keys + Specs + States + Archive + Blobs + Results + Deletes + Items + Meta> RunStore for T {}

@@ -19,7 +19,7 @@ mod stored;
 pub mod values;
 
 pub use self::scylla::ScyllaStore;
-pub use contract::{Archive, Blobs, Claims, Deletes, Items, Meta, Results, RunStore, Specs, States};
+pub use contract::{Archive, Blobs, Claims, Deletes, Items, Keys, Meta, Results, RunStore, Specs, States};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use items::LongTermStore;

@@ -32,6 +32,18 @@ pub enum Claimed {
     Taken(Claim),
 }
 
+/// blake3 of what a client sends.
+pub type SecretHash = [u8; 32];
+
+/// An API key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    pub name: String,
+    pub hash: SecretHash,
+    /// What it may do, whose it is, and what it was before.
+    pub key: Bytes,
+}
+
 /// One version of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecRow {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     error::StoreError,
-    rows::{RunWrite, UsageBy},
+    rows::{RunWrite, SecretHash, UsageBy},
 };
 
 /// The largest value that a store takes where nothing else is configured.
@@ -42,6 +42,10 @@ pub(crate) fn source_word(source: UsageSource) -> &'static str {
 
 pub(crate) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
     Uuid::from_slice(bytes).map_err(|_| corrupt(format!("an id of {} bytes in the place of 16", bytes.len())))
+}
+
+pub(crate) fn secret_hash(bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
+    bytes.try_into().map_err(|_| corrupt("the hash of an api key has not 32 bytes"))
 }
 
 pub(crate) fn corrupt(reason: impl Into<String>) -> StoreError {

@@ -107,7 +107,7 @@ async fn an_absent_keyspace_is_not_made_unasked() {
     let Some(config) = config("millstream_absent") else { return };
     let config = Config { create: false, ..config };
     let opened = ScyllaStore::connect(config, Arc::new(Fixed)).await;
-    assert!(matches!(opened, Err(StoreError::Schema { found: 0, wanted: 5 })));
+    assert!(matches!(opened, Err(StoreError::Schema { found: 0, wanted: 6 })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,6 +78,7 @@ codes! {
     BatchNotFound = "batch_not_found", 404, "not_found_error", false;
     HistoryPruned = "history_pruned", 410, "not_found_error", false;
     RequestTimeout = "request_timeout", 408, "timeout_error", true;
+    KeyConflict = "key_conflict", 409, "conflict_error", false;
     ThreadBusy = "thread_busy", 409, "conflict_error", false;
     RequestTooLarge = "request_too_large", 413, "request_too_large", false;
     UnsupportedMediaType = "unsupported_media_type", 415, "invalid_request_error", false;

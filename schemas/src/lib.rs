@@ -8,6 +8,7 @@ pub mod reference;
 pub mod client;
 pub mod error;
 pub mod http;
+pub mod keys;
 pub mod openai;
 pub mod stream;
 

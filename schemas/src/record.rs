@@ -245,6 +245,10 @@ pub struct ControlRecord {
 pub enum ControlFact {
     /// New runs of `graph` begin with `hash`; its nodes' topics exist.
     GraphPublished { graph: String, hash: String },
+    /// An API key was made or rotated: the store says how it stands.
+    KeyChanged { key: String },
+    /// An API key is gone: nobody who reads this takes it any more.
+    KeyRevoked { key: String },
     /// A process serves a partition of `updates` at an address, until another says so.
     Serves { role: String, partition: u32, address: String },
     /// How far an owner of a partition has come; written twice a second.
@@ -271,6 +275,7 @@ impl Wire for ControlRecord {
     fn key(&self) -> String {
         match &self.fact {
             ControlFact::GraphPublished { graph, .. } => format!("graph/{graph}"),
+            ControlFact::KeyChanged { key } | ControlFact::KeyRevoked { key } => format!("key/{key}"),
             ControlFact::Serves { role, partition, .. } => format!("serves/{role}/{partition}"),
             ControlFact::Progress(progress) => format!("progress/{}/{}", progress.consumer, progress.partition),
         }

@@ -36,6 +36,9 @@ pub enum Command {
     Runs(RunsCommand),
     /// What calls to models took and cost
     Usage(UsageArgs),
+    /// Make, list, rotate and revoke API keys; needs a key with the scope admin
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Check, show or describe graph files
     #[command(subcommand)]
     Graph(GraphCommand),
@@ -80,6 +83,7 @@ impl Command {
             | Command::Chat(_)
             | Command::Runs(_)
             | Command::Usage(_)
+            | Command::Keys(_)
             | Command::Graph(_)
             | Command::Topics(_)
             | Command::Store(_)
@@ -103,18 +107,68 @@ pub struct DevArgs {
     pub graph: Vec<PathBuf>,
 }
 
+const SCOPES: [&str; 4] = ["read", "run", "publish", "admin"];
+
 #[derive(Args)]
 pub struct KeyArgs {
     /// What stands in records and logs in place of the key
     pub name: String,
     #[arg(long, default_value = "default")]
     pub tenant: String,
-    /// What it may do: read, run, publish; everything where none is named
-    #[arg(long, value_delimiter = ',', value_parser = ["read", "run", "publish"])]
+    /// What it may do: read, run, publish, admin; everything but admin where none is named
+    #[arg(long, value_delimiter = ',', value_parser = SCOPES)]
     pub scopes: Vec<String>,
+    /// Graphs that it may run and publish; all where none is named
+    #[arg(long, value_delimiter = ',')]
+    pub graphs: Vec<String>,
     /// Take the key from standard input instead of making one
     #[arg(long)]
     pub stdin: bool,
+}
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a key: its secret on standard output, shown once
+    Create {
+        #[command(flatten)]
+        target: Target,
+        /// What stands in records and logs in place of the key
+        name: String,
+        #[arg(long)]
+        tenant: Option<String>,
+        /// What it may do: read, run, publish, admin; everything but admin where none is named
+        #[arg(long, value_delimiter = ',', value_parser = SCOPES)]
+        scopes: Vec<String>,
+        /// Graphs that it may run and publish; all where none is named
+        #[arg(long, value_delimiter = ',')]
+        graphs: Vec<String>,
+    },
+    /// All keys, by name, never with their secrets
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// Only this tenant's
+        #[arg(long)]
+        tenant: Option<String>,
+        /// JSON lines instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a key a new secret: on standard output, shown once
+    Rotate {
+        #[command(flatten)]
+        target: Target,
+        name: String,
+        /// How long the old one still holds, such as 1h; not at all unless told
+        #[arg(long, value_parser = span)]
+        grace: Option<u64>,
+    },
+    /// Revoke a key: within 2 seconds nobody takes it any more
+    Revoke {
+        #[command(flatten)]
+        target: Target,
+        name: String,
+    },
 }
 
 /// Where a server is, for the commands that ask one.

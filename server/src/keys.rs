@@ -1,4 +1,5 @@
-//! `millstream key`: a key for a client, and what the configuration says of it, which is no secret.
+//! `millstream key`: a key for a client, and what the configuration says of it, which is no secret. It asks no server, so
+//! that it makes the first admin.
 
 use anyhow::{Context, bail};
 use ingest::ApiKey;
@@ -29,8 +30,10 @@ fn entry(args: &KeyArgs, secret: &str) -> anyhow::Result<String> {
         format!("hash = {}", text(&hash)),
         format!("tenant = {}", text(&args.tenant)),
     ];
-    if !args.scopes.is_empty() {
-        lines.push(format!("scopes = {}", toml::Value::from(args.scopes.clone())));
+    for (name, values) in [("scopes", &args.scopes), ("graphs", &args.graphs)] {
+        if !values.is_empty() {
+            lines.push(format!("{name} = {}", toml::Value::from(values.clone())));
+        }
     }
     Ok(lines.join("\n") + "\n")
 }
@@ -57,7 +60,13 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_configuration_that_knows_the_key() {
-        let args = KeyArgs { name: "we\"b".into(), tenant: "acme".into(), scopes: vec!["read".into()], stdin: false };
+        let args = KeyArgs {
+            name: "we\"b".into(),
+            tenant: "acme".into(),
+            scopes: vec!["read".into()],
+            graphs: vec!["support".into()],
+            stdin: false,
+        };
         let secret = drawn().unwrap();
         let printed = entry(&args, &secret).unwrap();
         assert!(!printed.contains(&secret));
@@ -67,6 +76,7 @@ mod tests {
             (key.name.as_str(), key.tenant.as_str(), &key.scopes[..]),
             ("we\"b", "acme", &[ingest::Scope::Read][..])
         );
+        assert_eq!(key.graphs, ["support"]);
         assert_eq!(key.hash, Some(ApiKey::hash_of(&secret).unwrap()));
         assert!(entry(&args, "short").is_err());
     }

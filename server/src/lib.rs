@@ -62,6 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Chat(args) => client::chat(args).await?,
         Command::Runs(command) => client::runs(command).await?,
         Command::Usage(args) => client::usage(args).await?,
+        Command::Keys(command) => client::keys(command).await?,
         Command::Graph(command) => return graphs::graph(command).await,
         Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
@@ -88,6 +89,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Chat(_)
         | Command::Runs(_)
         | Command::Usage(_)
+        | Command::Keys(_)
         | Command::Graph(_)
         | Command::Topics(_)
         | Command::Store(_)

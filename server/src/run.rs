@@ -251,6 +251,7 @@ impl Process {
         let deps = ingest::Deps {
             log: Arc::clone(&self.parts.log),
             claims: self.parts.store.clone(),
+            keys: self.parts.store.clone(),
             specs: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
             store: self.store.clone(),
@@ -323,6 +324,7 @@ impl Process {
             hash: key.hash.clone(),
             tenant: key.tenant.clone(),
             scopes: key.scopes.clone(),
+            graphs: key.graphs.clone(),
         };
         Auth::Keys(self.config.auth.keys.iter().map(key).collect())
     }

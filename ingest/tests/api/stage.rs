@@ -31,6 +31,8 @@ use crate::sinks::TestSinks;
 pub const ACME: &str = "the-secret-of-acme";
 pub const BETA: &str = "the-secret-of-beta";
 pub const READER: &str = "a-secret-for-reading";
+/// May make keys, and nothing else.
+pub const ROOT: &str = "the-secret-of-root";
 pub const PARTITIONS: u32 = 4;
 
 /// Answers a chat, can be continued, and knows a typed channel and a context.
@@ -72,6 +74,9 @@ pub struct Stage {
     pub sinks: Arc<TestSinks>,
     pub store: Arc<EmbeddedStore>,
     router: Router,
+    config: Config,
+    at: Arc<TestWorld>,
+    tasks: TaskTracker,
     shutdown: CancellationToken,
     _folder: TempDir,
 }
@@ -120,7 +125,6 @@ impl Stage {
     pub async fn limited(limits: RateLimits, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = Arc::new(TestWorld::default());
-        let rates = (limits != RateLimits::default()).then(|| Arc::new(Rates::new(limits, Arc::new(Still))));
         let clock = Arc::clone(&at);
         let log =
             EmbeddedLog::open(&folder.path().join("log"), Default::default(), Arc::new(move || clock.now())).unwrap();
@@ -136,26 +140,53 @@ impl Stage {
         config.wait_timeout = std::time::Duration::from_millis(400);
         config.fresh_run_wait = std::time::Duration::from_millis(300);
         change(&mut config);
-        let deps = Deps {
-            log: Arc::clone(&log),
-            claims: store.clone(),
-            specs: store.clone(),
-            blobs: store.clone(),
-            store: LongTermStore::new(store.clone(), at.clone()),
-            sinks: sinks.clone(),
-            clock: at.clone(),
-            random: at,
-            rates,
-            readiness: Arc::new(Readiness::ok),
-            metrics: Arc::new(|| "up 1\n".to_owned()),
-        };
-        let ingest = Ingest::new(config, deps).unwrap();
+        let rates = (limits != RateLimits::default()).then(|| Arc::new(Rates::new(limits, Arc::new(Still))));
+        let parts = (Arc::clone(&log), Arc::clone(&store), Arc::clone(&sinks));
+        let ingest = ingest(config.clone(), parts, Arc::clone(&at), rates);
         let (follower, until) = (ingest.clone(), shutdown.clone());
         tasks.spawn(async move { follower.follow(until).await });
-        let stage = Stage { router: ingest.router(), ingest, log, sinks, store, shutdown, _folder: folder };
+        let router = ingest.router();
+        let stage = Stage { router, ingest, log, sinks, store, config, at, tasks, shutdown, _folder: folder };
+        stage.keys_are_read().await;
         stage.publish("support", SUPPORT).await;
         stage.publish("sum", SUM).await;
         stage
+    }
+
+    /// Another ingest of the same deployment.
+    pub async fn another(&self) -> Stage {
+        let parts = (Arc::clone(&self.log), Arc::clone(&self.store), Arc::clone(&self.sinks));
+        let ingest = ingest(self.config.clone(), parts, Arc::clone(&self.at), None);
+        let shutdown = self.shutdown.child_token();
+        let (follower, until) = (ingest.clone(), shutdown.clone());
+        self.tasks.spawn(async move { follower.follow(until).await });
+        let stage = Stage {
+            router: ingest.router(),
+            ingest,
+            log: Arc::clone(&self.log),
+            sinks: Arc::clone(&self.sinks),
+            store: Arc::clone(&self.store),
+            config: self.config.clone(),
+            at: Arc::clone(&self.at),
+            tasks: self.tasks.clone(),
+            shutdown,
+            _folder: tempfile::tempdir().unwrap(),
+        };
+        stage.keys_are_read().await;
+        stage
+    }
+
+    /// A key that nobody has is refused as such, and no longer because the store wasn't read.
+    async fn keys_are_read(&self) {
+        while self.ask("a-key-that-nobody-has", "GET", "/graphs", None).await.status == StatusCode::SERVICE_UNAVAILABLE
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets time go by.
+    pub fn skip_ms(&self, ms: Millis) {
+        self.at.now.fetch_add(ms, Ordering::Relaxed);
     }
 
     async fn publish(&self, name: &str, file: &str) {
@@ -220,6 +251,29 @@ impl Drop for Stage {
     }
 }
 
+fn ingest(
+    config: Config,
+    (log, store, sinks): (Arc<dyn EventLog>, Arc<EmbeddedStore>, Arc<TestSinks>),
+    at: Arc<TestWorld>,
+    rates: Option<Arc<Rates>>,
+) -> Ingest {
+    let deps = Deps {
+        log,
+        claims: store.clone(),
+        keys: store.clone(),
+        specs: store.clone(),
+        blobs: store.clone(),
+        store: LongTermStore::new(store, at.clone()),
+        sinks,
+        clock: at.clone(),
+        random: at,
+        rates,
+        readiness: Arc::new(Readiness::ok),
+        metrics: Arc::new(|| "up 1\n".to_owned()),
+    };
+    Ingest::new(config, deps).unwrap()
+}
+
 fn keys() -> Vec<ApiKey> {
     let key = |name: &str, secret: &str, tenant: &str, scopes: Vec<Scope>| ApiKey {
         name: name.into(),
@@ -227,11 +281,13 @@ fn keys() -> Vec<ApiKey> {
         hash: None,
         tenant: tenant.into(),
         scopes,
+        graphs: vec![],
     };
     vec![
         key("acme-app", ACME, "acme", vec![]),
         key("beta-app", BETA, "beta", vec![]),
         key("acme-eyes", READER, "acme", vec![Scope::Read]),
+        key("root", ROOT, "default", vec![Scope::Admin]),
     ]
 }
 

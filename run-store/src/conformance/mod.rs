@@ -11,6 +11,7 @@ mod deletes;
 mod durability;
 mod harness;
 mod items;
+mod keys;
 mod lists;
 mod paging;
 mod positions;
@@ -82,6 +83,12 @@ pub const CASES: &[Case] = cases! {
         one_of_many_claimants_wins
         set_once_keeps_the_first_value
         one_of_many_set_once_wins;
+    keys:
+        a_key_is_made_once
+        a_key_is_changed_by_who_saw_it_last
+        a_revoked_key_is_gone
+        one_of_many_changes_of_a_key_wins
+        keys_survive_a_reopen;
     specs:
         a_spec_is_found_by_its_hash
         the_latest_publish_wins

@@ -9,6 +9,7 @@ mod claims;
 mod deletes;
 mod errors;
 mod items;
+mod keys;
 mod lists;
 mod meta;
 mod open;

@@ -5,13 +5,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(u32, &str); 6] = [
+const MIGRATIONS: [(u32, &str); 7] = [
     (1, include_str!("migrations/0001_first.sql")),
     (2, include_str!("migrations/0002_archive.sql")),
     (3, include_str!("migrations/0003_items.sql")),
     (4, include_str!("migrations/0004_blobs_written.sql")),
     (5, include_str!("migrations/0005_cache_write_tokens.sql")),
     (6, include_str!("migrations/0006_cost.sql")),
+    (7, include_str!("migrations/0007_api_keys.sql")),
 ];
 
 /// Applies what is missing where `create` allows it, and refuses a file that a newer binary has written.
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn a_migration_is_applied_once_and_a_changed_one_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 6 })));
+        assert!(matches!(migrate(&mut connection, false), Err(StoreError::Schema { found: 0, wanted: 7 })));
         migrate(&mut connection, true).unwrap();
         migrate(&mut connection, false).unwrap();
 
@@ -99,6 +100,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, true).unwrap();
         connection.execute("INSERT INTO schema_migrations VALUES (99, 'of tomorrow')", []).unwrap();
-        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 6 })));
+        assert!(matches!(migrate(&mut connection, true), Err(StoreError::Schema { found: 99, wanted: 7 })));
     }
 }

@@ -1,7 +1,7 @@
 //! The store on ScyllaDB, in the CQL that Cassandra shares.
 //!
 //! Rows that change are written at timestamps made of their position, so the newest wins on the servers themselves.
-//! Lightweight transactions are for what is taken once: claims and agreements, in tables of their own.
+//! Lightweight transactions are for what is taken once: claims, agreements and API keys, in tables of their own.
 
 mod archive;
 mod blobs;
@@ -12,6 +12,7 @@ mod days;
 mod deletes;
 mod errors;
 mod items;
+mod keys;
 mod lists;
 mod meta;
 mod results;

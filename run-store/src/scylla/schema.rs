@@ -9,12 +9,13 @@ use super::connect::Config;
 use crate::{error::StoreError, stored::corrupt};
 
 /// In order; a number is never used twice and a shipped file never changed.
-const MIGRATIONS: [(i32, &str); 5] = [
+const MIGRATIONS: [(i32, &str); 6] = [
     (1, include_str!("migrations/0001_first.cql")),
     (2, include_str!("migrations/0002_archive.cql")),
     (3, include_str!("migrations/0003_items.cql")),
     (4, include_str!("migrations/0004_cache_write_tokens.cql")),
     (5, include_str!("migrations/0005_cost.cql")),
+    (6, include_str!("migrations/0006_api_keys.cql")),
 ];
 
 /// A lock whose holder died is free after this long.

@@ -27,6 +27,10 @@ statements! {
     claim_again: "UPDATE claims USING TTL ? SET run_id = ?, body_hash = ?, expires_at = ?
             WHERE tenant = ? AND claim_key = ? IF run_id = ? AND expires_at = ?";
     find_claim: "SELECT run_id, body_hash, expires_at FROM claims WHERE tenant = ? AND claim_key = ?";
+    add_key: "INSERT INTO api_keys (shard, name, hash, api_key) VALUES (0, ?, ?, ?) IF NOT EXISTS";
+    change_key: "UPDATE api_keys SET hash = ?, api_key = ? WHERE shard = 0 AND name = ? IF hash = ?";
+    delete_key: "DELETE FROM api_keys WHERE shard = 0 AND name = ? IF EXISTS";
+    find_keys: "SELECT name, hash, api_key FROM api_keys WHERE shard = 0";
     set_once: "INSERT INTO meta (name, value) VALUES (?, ?) IF NOT EXISTS";
     find_meta: "SELECT value FROM meta WHERE name = ?";
 

@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use graph::envelope::{Key, Millis};
 use run_store::{
-    Blobs, Claims, Meta, Position, RunStore, Specs, StoreError,
+    Blobs, Claims, Keys, Meta, Position, RunStore, Specs, StoreError,
     conformance::Harness,
-    rows::{Claim, Claimed, Sleeper, SpecRow, StateRow},
+    rows::{Claim, Claimed, KeyRow, SecretHash, Sleeper, SpecRow, StateRow},
 };
 
 use crate::embedded_harness::EmbeddedHarness;
@@ -33,6 +33,8 @@ pub enum Flaw {
     CoveredGoesBack,
     ClaimGivenTwice,
     SetOnceTakesTheLast,
+    KeysChangedUnseen,
+    KeysStay,
     LastPublishCallWins,
     BlobsSharedByOwners,
     PageCutShort,
@@ -131,6 +133,25 @@ impl Claims for BrokenStore {
     async fn claim(&self, claim: &Claim, now: Millis) -> Result<Claimed, StoreError> {
         let answer = self.inner.claim(claim, now).await?;
         Ok(if self.is(Flaw::ClaimGivenTwice) { Claimed::New } else { answer })
+    }
+}
+
+#[async_trait]
+impl Keys for BrokenStore {
+    async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
+        self.inner.keys().await
+    }
+
+    async fn put_key(&self, row: &KeyRow, seen: Option<&SecretHash>) -> Result<bool, StoreError> {
+        if self.is(Flaw::KeysChangedUnseen) {
+            self.inner.delete_key(&row.name).await?;
+            return self.inner.put_key(row, None).await;
+        }
+        self.inner.put_key(row, seen).await
+    }
+
+    async fn delete_key(&self, name: &str) -> Result<bool, StoreError> {
+        if self.is(Flaw::KeysStay) { Ok(true) } else { self.inner.delete_key(name).await }
     }
 }
 

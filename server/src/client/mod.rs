@@ -1,11 +1,14 @@
-//! The verbs that ask a server: `chat`, `runs` and `usage`.
+//! The verbs that ask a server: `chat`, `runs`, `usage` and `keys`.
 
 mod chat;
+mod keys;
 mod runs;
+mod table;
 mod tree;
 mod usage;
 
 pub use chat::chat;
+pub use keys::keys;
 pub use runs::runs;
 pub use usage::usage;
 
@@ -36,6 +39,10 @@ impl Server {
 
     fn post(&self, path: &str) -> RequestBuilder {
         self.with_key(self.http.post(self.url(path)))
+    }
+
+    fn delete(&self, path: &str) -> RequestBuilder {
+        self.with_key(self.http.delete(self.url(path)))
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {

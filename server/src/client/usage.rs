@@ -7,7 +7,7 @@ use quota::amount::shown_usd;
 use reqwest::{Response, header};
 use schemas::http::{List, UsageSum};
 
-use super::Server;
+use super::{Server, table::laid_out};
 use crate::cli::UsageArgs;
 
 pub async fn usage(args: UsageArgs) -> anyhow::Result<()> {
@@ -90,22 +90,6 @@ fn change(before: u64, now: u64) -> String {
         0 => "new".to_owned(),
         _ => format!("{:+.0}%", (now as f64 / before as f64 - 1.0) * 100.0),
     }
-}
-
-/// Names to the left, numbers to the right.
-fn laid_out(rows: &[Vec<String>], names: usize) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column < names {
-            true => format!("{cell:width$}"),
-            false => format!("{cell:>width$}"),
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

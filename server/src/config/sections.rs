@@ -216,9 +216,12 @@ pub struct Key {
     pub hash: Option<String>,
     #[serde(default = "default_tenant")]
     pub tenant: String,
-    /// `read`, `run`, `publish`; everything where there are none.
+    /// `read`, `run`, `publish`, `admin`; everything but `admin` where there are none.
     #[serde(default)]
     pub scopes: Vec<ingest::Scope>,
+    /// Graphs that it may run and publish; all where there are none.
+    #[serde(default)]
+    pub graphs: Vec<String>,
 }
 
 fn default_tenant() -> String {

@@ -10,6 +10,7 @@ fn secrets_are_hidden_in_print() {
         secret_file: None,
         tenant: "acme".into(),
         scopes: Vec::new(),
+        graphs: vec![],
     };
     config.auth.keys.push(key(Some(Secret::new("s3cret")), None));
     config.auth.keys.push(key(None, Some("0f".repeat(32))));
@@ -136,7 +137,7 @@ fn a_key_may_be_a_hash_or_stand_in_a_file() {
     let gone = file("secret_file = '/no/such/file'");
     assert!(made(&gone, &[]).unwrap().read_key_files().is_err());
     assert!(made(&file("hash = '00'"), &[]).is_ok(), "ingest checks what a hash looks like");
-    assert!(made("[[auth.keys]]\nname = 'web'\nscopes = ['admin']\n", &[]).is_err());
+    assert!(made("[[auth.keys]]\nname = 'web'\nscopes = ['everything']\n", &[]).is_err());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod budgets;
 mod edits;
 mod embedded;
 mod garbage;
+mod keys;
 mod kills;
 mod langgraph;
 mod large;

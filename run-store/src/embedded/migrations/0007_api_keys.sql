@@ -1,0 +1,5 @@
+CREATE TABLE api_keys (
+    name TEXT NOT NULL PRIMARY KEY,
+    hash BLOB NOT NULL,
+    api_key BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
