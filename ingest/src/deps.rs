@@ -22,7 +22,7 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     /// What keys and users may have in a minute; None where nothing is limited.
-    pub rates: Option<Arc<Rates>>,
+    pub rates: Option<Arc<dyn Rates>>,
     /// What `/ready` answers.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// What `/metrics` answers: Prometheus' text format.

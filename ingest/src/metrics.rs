@@ -18,6 +18,8 @@ pub enum Rejected {
     Auth,
     Backpressure,
     Rate,
+    /// Rates can't be looked up.
+    QuotaAway,
 }
 
 impl Rejected {
@@ -26,6 +28,7 @@ impl Rejected {
             Rejected::Auth => "auth",
             Rejected::Backpressure => "backpressure",
             Rejected::Rate => "rate",
+            Rejected::QuotaAway => "quota_away",
         }
     }
 }
@@ -39,7 +42,7 @@ pub fn describe() {
     describe_counter!(ADMISSION_REJECTED, "requests refused before they were accepted, by reason");
     describe_counter!(RUNS_STARTED, "runs accepted, by graph and lane");
     describe_counter!(IDEMPOTENT_REPEATS, "requests that found their first run by its Idempotency-Key");
-    for reason in [Rejected::Auth, Rejected::Backpressure] {
+    for reason in [Rejected::Auth, Rejected::Backpressure, Rejected::QuotaAway] {
         counter!(ADMISSION_REJECTED, "reason" => reason.as_str()).increment(0);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use quota::{Standing, Standings, TooFast};
+use quota::{QuotaError, Standing, Standings, TooFast};
 use schemas::error::Code;
 
 use crate::{
@@ -15,14 +15,20 @@ use crate::{
 
 impl Ingest {
     /// Takes a request of its key and user. Where they stand goes with the answer, whatever it is.
-    pub(crate) fn admit_rate(&self, asked: &Asked, user: Option<String>) -> Result<(), Refusal> {
+    pub(crate) async fn admit_rate(&self, asked: &Asked, user: Option<String>) -> Result<(), Refusal> {
         let Some(rates) = &self.deps.rates else { return Ok(()) };
-        let admitted = rates.admit(&asked.caller.tenant, &asked.caller.principal(user));
+        let admitted = rates.admit(&asked.caller.tenant, &asked.caller.principal(user)).await.map_err(unavailable)?;
         let standings = *admitted.as_ref().unwrap_or_else(|too_fast| &too_fast.standings);
         // A request that begins several runs shows where it stood at the first.
         let _ = asked.standings.set(standings);
         admitted.map(drop).map_err(refused)
     }
+}
+
+fn unavailable(error: QuotaError) -> Refusal {
+    tracing::warn!(error = %error, "a request is not let in, for nobody knows whether it may be");
+    metrics::rejected(Rejected::QuotaAway);
+    Refusal::new(Code::BudgetStoreUnavailable, "rates can't be looked up at the moment, so no run is begun; try again")
 }
 
 fn refused(too_fast: TooFast) -> Refusal {

@@ -146,7 +146,7 @@ impl Ingest {
         let tenant = &asked.caller.tenant;
         let drawn = self.draw(tenant, &new.thread, now);
         self.admit_to(u32::from(ids::partition_of(drawn)))?;
-        self.admit_rate(asked, new.user.clone())?;
+        self.admit_rate(asked, new.user.clone()).await?;
         let (run_id, repeat) = match &new.claim {
             None => (drawn, false),
             Some(claimed) => self.claim(tenant, claimed, drawn, now).await?,

@@ -68,7 +68,7 @@ impl Alone {
             retry_in_place_max: Duration::MAX,
             store: None,
             prices,
-            rates: None,
+            pace: None,
             spending: None,
         };
         Alone { executor, metrics: NodeMetrics::new("", "", 1) }

@@ -10,7 +10,7 @@ use graph::{
     task::{LastToken, Task, TaskError, TaskResult},
     world::{Clock, Random},
 };
-use quota::{Prices, Rates};
+use quota::Prices;
 use schemas::record::TaskRecord;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use crate::{
         NodeContext,
         context::{Answers, failure_of},
     },
+    pace::Pace,
     retry,
     specs::{SpecCache, SpecError},
     spending::Spending,
@@ -51,7 +52,7 @@ pub struct Executor {
     pub retry_in_place_max: Duration,
     pub store: Option<NodeStore>,
     pub prices: Arc<Prices>,
-    pub rates: Option<Arc<Rates>>,
+    pub pace: Option<Pace>,
     pub spending: Option<Spending>,
 }
 
@@ -202,7 +203,7 @@ impl Execution<'_> {
             trace,
             store: self.executor.store.clone(),
             spending: self.executor.spending.clone(),
-            rates: self.executor.rates.clone(),
+            pace: self.executor.pace.clone(),
         };
         let services = self.executor.specs.services();
         let attempt = Attempt { graph, node, services, cache: &self.executor.cache, context: &context };

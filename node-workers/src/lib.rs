@@ -20,6 +20,7 @@ mod decisions;
 mod execute;
 mod outbox;
 mod outgoing;
+mod pace;
 pub mod retry;
 mod spending;
 mod store;

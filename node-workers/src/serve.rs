@@ -29,6 +29,7 @@ use crate::{
     execute::Executor,
     nodes::{Environment, http::service::Services},
     outbox::Outbox,
+    pace::Pace,
     specs::SpecCache,
     store::NodeStore,
     tokens::{Coalescing, TokenTarget},
@@ -63,7 +64,7 @@ pub struct Deps {
     pub store: NodeStore,
     pub prices: Arc<Prices>,
     /// What learns the tokens that calls took; None where nothing is limited by the minute.
-    pub rates: Option<Arc<Rates>>,
+    pub rates: Option<Arc<dyn Rates>>,
     /// None where nothing limits what calls cost.
     pub spending: Option<Spending>,
 }
@@ -97,6 +98,9 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     drain(&worker, &tasks).await;
     if let Some(spending) = &worker.executor.spending {
         spending.settled(GIVE_UP_MAX).await;
+    }
+    if let Some(pace) = &worker.executor.pace {
+        let _ = tokio::time::timeout(GIVE_UP_MAX, pace.told()).await;
     }
     Ok(())
 }
@@ -147,7 +151,7 @@ fn worker(config: Config, deps: Deps) -> Worker {
         retry_in_place_max: config.retry_in_place_max,
         store: Some(store),
         prices,
-        rates,
+        pace: rates.map(Pace::new),
         spending,
     };
     Worker {

@@ -1,16 +1,18 @@
-//! The contract that every keeper of budgets keeps; see [`crate::ledger`] for what a reservation is.
+//! The contracts that every keeper of budgets and of rates keeps; see [`crate::ledger`] for what a reservation is.
 //!
-//! Each call is one atomic step over all accounts that it names, whoever else calls at the same time. Every call may be
-//! repeated, and then changes nothing.
+//! Each call is one atomic step over all accounts or buckets that it names, whoever else calls at the same time. Every call to
+//! budgets may be repeated, and then changes nothing.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use graph::envelope::Principal;
 use tokio::time::Instant;
 
 use crate::{
     amount::Amount,
     ledger::{Account, Ask, Balance, Refusal},
+    rates::{Standings, TooFast},
 };
 
 /// First wait for room, doubled up to the second.
@@ -27,16 +29,24 @@ pub trait Budgets: Send + Sync + 'static {
     async fn balance(&self, account: &Account) -> Result<Balance, QuotaError>;
 }
 
+#[async_trait]
+pub trait Rates: Send + Sync + 'static {
+    /// Takes one request of the key and the user, or of neither.
+    async fn admit(&self, tenant: &str, principal: &Principal) -> Result<Result<Standings, TooFast>, QuotaError>;
+    /// What a call of theirs has taken.
+    async fn spent(&self, tenant: &str, principal: &Principal, tokens: u64) -> Result<(), QuotaError>;
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
     Held,
     Refused(Refusal),
 }
 
-/// Why it can't be said whether there is room: a call is not made then.
+/// Why it can't be said whether there is room: a call is not made then, and a request not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum QuotaError {
-    #[error("budgets can't be looked up: {reason}")]
+    #[error("budgets and rates can't be looked up: {reason}")]
     Unavailable { reason: String },
 }
 

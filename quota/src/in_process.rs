@@ -1,4 +1,4 @@
-//! Budgets of one process, on a journal that brings them back at its next start.
+//! Budgets of one process, on a journal that brings them back at its next start; and its rates, which end with it.
 
 use std::{
     path::Path,
@@ -6,13 +6,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use graph::world::Clock;
+use graph::{envelope::Principal, world::Clock};
 
 use crate::{
     amount::Amount,
-    contract::{Budgets, QuotaError, Reserved},
+    contract::{Budgets, QuotaError, Rates, Reserved},
     journal::{Entry, Journal},
     ledger::{Account, Ask, Balance, Ledger},
+    rates::{Meter, RateLimits, Standings, TooFast},
 };
 
 pub struct InProcess {
@@ -82,5 +83,33 @@ impl Budgets for InProcess {
 
     async fn balance(&self, account: &Account) -> Result<Balance, QuotaError> {
         Ok(self.lock().ledger.balance(&account.name, self.clock.now()))
+    }
+}
+
+pub struct InProcessRates {
+    limits: RateLimits,
+    clock: Arc<dyn Clock>,
+    meter: Mutex<Meter>,
+}
+
+impl InProcessRates {
+    pub fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
+        InProcessRates { limits, clock, meter: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Meter> {
+        self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Rates for InProcessRates {
+    async fn admit(&self, tenant: &str, principal: &Principal) -> Result<Result<Standings, TooFast>, QuotaError> {
+        Ok(self.lock().admit(&self.limits.subjects(tenant, principal), self.clock.now()))
+    }
+
+    async fn spent(&self, tenant: &str, principal: &Principal, tokens: u64) -> Result<(), QuotaError> {
+        self.lock().spent(&self.limits.subjects(tenant, principal), tokens, self.clock.now());
+        Ok(())
     }
 }

@@ -14,11 +14,11 @@ mod journal;
 
 pub mod conformance;
 
-pub use self::redis::{Redis, RedisBudgets};
+pub use self::redis::{Redis, RedisBudgets, RedisRates};
 pub use amount::Amount;
 pub use budgets::{BudgetLimits, Spender};
-pub use contract::{Budgets, QuotaError, Reserved, reserve_in_time};
-pub use in_process::InProcess;
+pub use contract::{Budgets, QuotaError, Rates, Reserved, reserve_in_time};
+pub use in_process::{InProcess, InProcessRates};
 pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};
 pub use prices::{Price, Prices};
-pub use rates::{RateLimit, RateLimits, Rates, Standing, Standings, TooFast};
+pub use rates::{RateLimit, RateLimits, Standing, Standings, TooFast};

@@ -4,17 +4,17 @@
 //! where there were fewer: the next request waits until the bucket holds some again. Numbers are whole: a bucket counts in
 //! sixty-thousandths of what it limits, of which each millisecond brings as many as a minute may have.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
-use graph::{
-    envelope::{Millis, Principal},
-    world::Clock,
-};
+use graph::envelope::{Millis, Principal};
 
 const MINUTE_MS: i128 = 60_000;
+/// The largest limit. Up to it a bucket's numbers are exact in whatever counts with floats of 64 bits.
+pub const LIMIT_MAX: u64 = 100_000_000_000;
+/// What is taken at once at most.
+pub const TAKEN_MAX: u64 = LIMIT_MAX;
+/// A debt that grows no more: of fifty billion tokens.
+const LEVEL_MIN: i128 = -3_000_000_000_000_000;
 
 /// What a minute may have; None where there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,13 +67,6 @@ pub struct TooFast {
     pub standings: Standings,
 }
 
-/// The rates of one process, for who lets requests in and who learns what they took.
-pub struct Rates {
-    limits: RateLimits,
-    clock: Arc<dyn Clock>,
-    meter: Mutex<Meter>,
-}
-
 /// The buckets of everybody. One that is full is forgotten.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -81,7 +74,7 @@ pub struct Meter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Of {
+pub enum Of {
     Requests,
     Tokens,
 }
@@ -157,7 +150,7 @@ impl Meter {
     fn take(&mut self, subjects: &[Subject], taken: Of, count: u64, now: Millis) {
         for (subject, of, limit) in limits(subjects).filter(|(_, of, _)| *of == taken) {
             let mut bucket = self.bucket(subject, of, limit, now);
-            bucket.level -= i128::from(count) * MINUTE_MS;
+            bucket.level = (bucket.level - i128::from(count.min(TAKEN_MAX)) * MINUTE_MS).max(LEVEL_MIN);
             self.buckets.insert((subject.name.clone(), of), bucket);
         }
     }
@@ -184,26 +177,11 @@ impl Meter {
     }
 }
 
-impl Rates {
-    pub fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
-        Rates { limits, clock, meter: Mutex::default() }
-    }
-
-    /// Takes one request of the key and the user, or of neither.
-    pub fn admit(&self, tenant: &str, principal: &Principal) -> Result<Standings, TooFast> {
-        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-        meter.admit(&self.subjects(tenant, principal), self.clock.now())
-    }
-
-    /// What a call of theirs has taken.
-    pub fn spent(&self, tenant: &str, principal: &Principal, tokens: u64) {
-        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
-        meter.spent(&self.subjects(tenant, principal), tokens, self.clock.now());
-    }
-
-    fn subjects(&self, tenant: &str, principal: &Principal) -> Vec<Subject> {
+impl RateLimits {
+    /// Who is limited in what a request, or a call of it, takes.
+    pub fn subjects(&self, tenant: &str, principal: &Principal) -> Vec<Subject> {
         let Principal { key, user } = principal;
-        [("key", key, self.limits.key), ("user", user, self.limits.user)]
+        [("key", key, self.key), ("user", user, self.user)]
             .into_iter()
             .filter_map(|(kind, name, limit)| {
                 // A list, for names may hold any letter that could stand between them.
@@ -215,7 +193,7 @@ impl Rates {
 }
 
 impl Of {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Of::Requests => "requests",
             Of::Tokens => "tokens",
@@ -223,7 +201,8 @@ impl Of {
     }
 }
 
-fn limits(subjects: &[Subject]) -> impl Iterator<Item = (&Subject, Of, u64)> {
+/// Every bucket of theirs.
+pub fn limits(subjects: &[Subject]) -> impl Iterator<Item = (&Subject, Of, u64)> {
     subjects.iter().flat_map(|subject| {
         let RateLimit { requests, tokens } = subject.limit;
         let named = [(Of::Requests, requests), (Of::Tokens, tokens)];

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
 use graph::event::{TimeToLive, TtlStrategy};
-use quota::{BudgetLimits, RateLimits};
+use quota::{BudgetLimits, RateLimits, rates::LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
 pub use self::sections::*;
@@ -228,8 +228,10 @@ impl Config {
             return Ok(None);
         }
         let all = [limits.key, limits.user].into_iter().flat_map(|limit| [limit.requests, limit.tokens]);
-        if all.flatten().any(|limit| limit == 0) {
-            bail!("[rates] has a limit of 0 a minute, which lets nobody in; set it above 0, or take it away");
+        if let Some(limit) = all.flatten().find(|limit| !(1..=LIMIT_MAX).contains(limit)) {
+            bail!(
+                "[rates] has a limit of {limit} a minute; set it above 0 and to {LIMIT_MAX} at most, or take it away"
+            );
         }
         if self.log.kind != LogKind::Embedded {
             bail!(

@@ -12,7 +12,7 @@ use graph::world::{Clock, Random};
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
 use node_workers::{CallContent, NodeRegistry, NodeStore, Serve, Spending};
-use quota::{Prices, Rates};
+use quota::{InProcessRates, Prices, Rates};
 use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
@@ -53,7 +53,7 @@ pub struct Process {
     store: LongTermStore,
     pub node_store: NodeStore,
     /// What ingest lets in, and workers take of it.
-    rates: Option<Arc<Rates>>,
+    rates: Option<Arc<dyn Rates>>,
 }
 
 impl Process {
@@ -92,7 +92,7 @@ impl Process {
         });
         let store = LongTermStore::new(parts.store.clone(), clock.clone()).with_index(models::index(&config)?);
         let node_store = node_store(&config, store.clone(), clock.clone(), &*random);
-        let rates = rates.map(|limits| Arc::new(Rates::new(limits, clock.clone())));
+        let rates = rates.map(|limits| Arc::new(InProcessRates::new(limits, clock.clone())) as Arc<dyn Rates>);
         Ok(Some(Process {
             config,
             store,

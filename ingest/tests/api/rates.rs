@@ -1,7 +1,10 @@
 //! Keys and users that may begin so many runs a minute.
 
+use std::sync::Arc;
+
+use graph::envelope::Principal;
 use http::StatusCode;
-use quota::{RateLimit, RateLimits};
+use quota::{QuotaError, RateLimit, RateLimits, Rates, Standings, TooFast};
 use serde_json::json;
 
 use crate::stage::{Reply, Stage};
@@ -49,4 +52,23 @@ async fn bound_paths_and_langgraphs_are_limited_too() {
     assert_eq!((bound.status, bound.header("x-ratelimit-limit-requests")), (StatusCode::TOO_MANY_REQUESTS, "1"));
     let theirs = stage.post("/runs", json!({"assistant_id": "support", "input": {"messages": []}})).await;
     assert_eq!((theirs.status, theirs.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "60"));
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_where_rates_are_away() {
+    struct Away;
+    #[async_trait::async_trait]
+    impl Rates for Away {
+        async fn admit(&self, _: &str, _: &Principal) -> Result<Result<Standings, TooFast>, QuotaError> {
+            Err(QuotaError::Unavailable { reason: "redis://:hidden@somewhere".to_owned() })
+        }
+        async fn spent(&self, _: &str, _: &Principal, _: u64) -> Result<(), QuotaError> {
+            unreachable!("no call is made")
+        }
+    }
+    let stage = Stage::paced(Some(Arc::new(Away)), |_| {}).await;
+    let reply = begin(&stage, "ada").await;
+    assert_eq!((reply.status, reply.code().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "budget_store_unavailable"));
+    assert_eq!((reply.json()["error"]["retryable"].as_bool(), reply.text.contains("hidden")), (Some(true), false));
+    assert!(stage.fetched().await.is_empty(), "nothing of it is in the log");
 }

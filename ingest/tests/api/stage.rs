@@ -15,7 +15,7 @@ use graph::{
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use ingest::{ApiKey, Auth, Config, Deps, Ingest, Readiness, Scope};
-use quota::{RateLimits, Rates};
+use quota::{InProcessRates, RateLimits, Rates};
 use run_store::{LongTermStore, embedded::EmbeddedStore};
 use schemas::{
     record::RunsRecord,
@@ -123,6 +123,12 @@ impl Stage {
     }
 
     pub async fn limited(limits: RateLimits, change: impl FnOnce(&mut Config)) -> Self {
+        let rates = (limits != RateLimits::default())
+            .then(|| Arc::new(InProcessRates::new(limits, Arc::new(Still))) as Arc<dyn Rates>);
+        Stage::paced(rates, change).await
+    }
+
+    pub async fn paced(rates: Option<Arc<dyn Rates>>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = Arc::new(TestWorld::default());
         let clock = Arc::clone(&at);
@@ -140,7 +146,6 @@ impl Stage {
         config.wait_timeout = std::time::Duration::from_millis(400);
         config.fresh_run_wait = std::time::Duration::from_millis(300);
         change(&mut config);
-        let rates = (limits != RateLimits::default()).then(|| Arc::new(Rates::new(limits, Arc::new(Still))));
         let parts = (Arc::clone(&log), Arc::clone(&store), Arc::clone(&sinks));
         let ingest = ingest(config.clone(), parts, Arc::clone(&at), rates);
         let (follower, until) = (ingest.clone(), shutdown.clone());
@@ -255,7 +260,7 @@ fn ingest(
     config: Config,
     (log, store, sinks): (Arc<dyn EventLog>, Arc<EmbeddedStore>, Arc<TestSinks>),
     at: Arc<TestWorld>,
-    rates: Option<Arc<Rates>>,
+    rates: Option<Arc<dyn Rates>>,
 ) -> Ingest {
     let deps = Deps {
         log,

@@ -10,7 +10,6 @@ use graph::{
     ids,
     task::{Handled, Interrupt, Task, TaskError, Usage},
 };
-use quota::Rates;
 use schemas::record::TaskRecord;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -22,6 +21,7 @@ use super::output::Stop;
 use crate::{
     calls::CallRecorder,
     failure,
+    pace::Pace,
     spending::Spending,
     store::{NodeStore, TaskStore},
     tokens::TokenSink,
@@ -45,7 +45,7 @@ pub struct NodeContext {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) store: Option<NodeStore>,
     pub(crate) spending: Option<Spending>,
-    pub(crate) rates: Option<Arc<Rates>>,
+    pub(crate) pace: Option<Pace>,
 }
 
 impl NodeContext {
@@ -106,9 +106,8 @@ impl NodeContext {
 
     /// Who asks too fast learns it by what calls took.
     pub(crate) fn took(&self, usage: &Usage) {
-        if let Some(rates) = &self.rates {
-            let Envelope { tenant, principal, .. } = &**self.envelope();
-            rates.spent(tenant, principal, usage.input_tokens.saturating_add(usage.output_tokens));
+        if let Some(pace) = &self.pace {
+            pace.took(self.envelope(), usage);
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Bench {
     /// How services reach the long-term store; not at all where None.
     pub services_reach: Option<String>,
     pub spending: Option<Spending>,
-    pub rates: Option<Arc<Rates>>,
+    pub rates: Option<Arc<dyn Rates>>,
     tasks: AtomicU64,
     _folder: tempfile::TempDir,
 }

@@ -15,8 +15,8 @@ use node_workers::{
     models::{ModelError, ModelEvent, ModelProvider, ModelRequest, Target, scripted::Scripted},
 };
 use quota::{
-    Account, Amount, Ask, Balance, BudgetLimits, Budgets, InProcess, Limit, Prices, QuotaError, RateLimit, RateLimits,
-    Rates, Reserved, Spender,
+    Account, Amount, Ask, Balance, BudgetLimits, Budgets, InProcess, InProcessRates, Limit, Prices, QuotaError,
+    RateLimit, RateLimits, Rates, Reserved, Spender,
 };
 use schemas::record::TaskRecord;
 use serde_json::json;
@@ -178,8 +178,8 @@ async fn what_was_set_aside_without_an_answer_is_given_back() {
 async fn a_minutes_tokens_are_taken_by_calls() {
     let mut bench = bench("echo", spending(a_day(None, None))).await;
     let limits = RateLimits { user: RateLimit { requests: None, tokens: Some(1_000) }, ..RateLimits::default() };
-    let rates = Arc::new(Rates::new(limits, Arc::new(WallClock)));
-    bench.rates = Some(Arc::clone(&rates));
+    let rates = Arc::new(InProcessRates::new(limits, Arc::new(WallClock)));
+    bench.rates = Some(Arc::clone(&rates) as _);
     let worker = bench.start(NodeRegistry::new());
     let mut task = bench.task("ask", json!({"topic": "x ".repeat(8_000)}));
     let ada = Principal { key: None, user: Some("ada".to_owned()) };
@@ -187,10 +187,10 @@ async fn a_minutes_tokens_are_taken_by_calls() {
     let usage = bench.result_of(&task).await.calls[0].usage;
     worker.stop().await;
     assert!(usage.input_tokens + usage.output_tokens > 1_000, "{usage:?}");
-    let refused = rates.admit("default", &ada).expect_err("her minute is used up");
+    let refused = rates.admit("default", &ada).await.expect("they are here").expect_err("her minute is used up");
     assert_eq!((refused.kind, refused.of, refused.limit), ("user", "tokens", 1_000));
     let bob = Principal { key: None, user: Some("bob".to_owned()) };
-    assert!(rates.admit("default", &bob).is_ok());
+    assert!(rates.admit("default", &bob).await.expect("they are here").is_ok());
 }
 
 /// The scripted model under a name that no table knows.

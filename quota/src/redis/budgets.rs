@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use ::redis::Script;
 use async_trait::async_trait;
 
-use super::{Redis, unavailable};
+use super::{Redis, not_understood};
 use crate::{
     amount::Amount,
     contract::{Budgets, QuotaError, Reserved},
@@ -31,8 +31,7 @@ impl RedisBudgets {
             let ends_at = ends_at.map(|at| at.to_string()).unwrap_or_default();
             arguments.extend([name.clone(), shown(limit.tokens), shown(limit.nano_usd), ends_at]);
         }
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        self.0.run(&SCRIPT, operation, &arguments).await
+        self.0.call_on_known(&SCRIPT, operation, &arguments).await
     }
 }
 
@@ -90,8 +89,4 @@ fn balance(told: &[&str]) -> Option<Balance> {
         spent: Amount { tokens: spent_tokens, nano_usd: spent_nano_usd },
         reserved: Amount { tokens: reserved_tokens, nano_usd: reserved_nano_usd },
     })
-}
-
-fn not_understood(answer: &[String]) -> QuotaError {
-    unavailable(format!("Redis answered what nobody here understands: {answer:?}"))
 }

@@ -1,8 +1,9 @@
-//! Budgets that many processes share, in Redis. A script is one step there, whoever else asks; its time is Redis' own.
+//! Budgets and rates that many processes share, in Redis. A script is one step there, whoever else asks; its time is Redis' own.
 
 mod budgets;
 mod epoch;
 mod link;
+mod rates;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use graph::world::{Clock, Random};
 pub use self::{
     budgets::RedisBudgets,
     epoch::{Epochs, EpochsUnavailable},
+    rates::RedisRates,
 };
 use self::{epoch::Epoch, link::Link};
 use crate::contract::QuotaError;
@@ -45,26 +47,48 @@ impl Redis {
         Redis { clock: Some(clock), ..self }
     }
 
-    /// Whether a call would be answered, and by the Redis that is known.
+    /// Whether a call would be answered.
+    pub async fn reach(&self) -> Result<(), QuotaError> {
+        self.link.ask(async |connection| ::redis::cmd("PING").query_async(connection).await).await
+    }
+
+    /// Whether a call to budgets would be answered, and on the data that is known.
     pub async fn check(&self) -> Result<(), QuotaError> {
         self.epoch.check(&self.link).await
     }
 
-    /// What the script answers, whose first arguments are base, operation, epoch and time.
-    async fn run(&self, script: &Script, operation: &str, arguments: &[&str]) -> Result<Vec<String>, QuotaError> {
+    /// What the script answers on the data that is known, and on no other.
+    async fn call_on_known(
+        &self,
+        script: &Script,
+        operation: &str,
+        arguments: &[String],
+    ) -> Result<Vec<String>, QuotaError> {
         let epoch = self.epoch.known(&self.link).await?;
-        let mut call = script.key(self.epoch.key());
-        call.arg(&self.base).arg(operation).arg(epoch);
-        call.arg(self.clock.as_ref().map(|clock| clock.now().to_string()).unwrap_or_default());
-        for argument in arguments {
-            call.arg(*argument);
-        }
-        let answer: Vec<String> = self.link.ask(async |connection| call.invoke_async(connection).await).await?;
+        let answer = self.call(script, operation, epoch, arguments).await?;
         match answer.as_slice() {
             [kind, found] if kind == "epoch" => Err(self.epoch.refused(found)),
             _ => Ok(answer),
         }
     }
+
+    /// What the script answers, whose first arguments are base, operation, epoch and time.
+    async fn call(
+        &self,
+        script: &Script,
+        operation: &str,
+        epoch: &str,
+        arguments: &[String],
+    ) -> Result<Vec<String>, QuotaError> {
+        let at = self.clock.as_ref().map(|clock| clock.now().to_string()).unwrap_or_default();
+        let mut call = script.key(self.epoch.key());
+        call.arg(&self.base).arg(operation).arg(epoch).arg(at).arg(arguments);
+        self.link.ask(async |connection| call.invoke_async(connection).await).await
+    }
+}
+
+fn not_understood(answer: &[String]) -> QuotaError {
+    unavailable(format!("Redis answered what nobody here understands: {answer:?}"))
 }
 
 fn unavailable(reason: impl Into<String>) -> QuotaError {

@@ -1,4 +1,4 @@
-//! Budgets in Redis: the suite that all keepers pass, and what only they promise.
+//! Budgets and rates in Redis: the suite that all keepers pass, and what only they promise.
 //!
 //! `MILLSTREAM_TEST_REDIS=host:port` names the server (`cargo xtask backends up` starts one). Without it these tests say so
 //! and pass, except where `CI=true`.
@@ -6,6 +6,7 @@
 
 mod as_the_ledger;
 mod losses;
+mod rates;
 mod server;
 mod silence;
 

@@ -15,7 +15,7 @@ use graph::{
     world::{Clock, Random},
 };
 use quota::{
-    Budgets, QuotaError, Redis, RedisBudgets,
+    Budgets, QuotaError, RateLimits, Redis, RedisBudgets, RedisRates,
     conformance::Harness,
     redis::{Config, Epochs, EpochsUnavailable},
 };
@@ -55,6 +55,10 @@ impl Shared {
 
     pub fn budgets(&self) -> RedisBudgets {
         RedisBudgets::new(Arc::new(self.redis()))
+    }
+
+    pub fn rates(&self, limits: RateLimits) -> RedisRates {
+        RedisRates::new(Arc::new(self.redis()), limits)
     }
 
     pub async fn connection(&self) -> ::redis::aio::MultiplexedConnection {

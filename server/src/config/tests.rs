@@ -227,7 +227,9 @@ fn rates_are_counted_in_one_process() {
     let found = limits("[rates]\nkey_requests = 60\nuser_tokens = 7\n").unwrap().expect("limits");
     assert_eq!((found.key.requests, found.key.tokens, found.user.tokens), (Some(60), None, Some(7)));
     let refused = |file: &str| limits(file).expect_err(file).to_string();
-    assert!(refused("[rates]\nkey_requests = 0\n").contains("lets nobody in"));
+    for limit in ["0", "100000000001"] {
+        assert!(refused(&format!("[rates]\nkey_requests = {limit}\n")).contains("above 0 and to 100000000000"));
+    }
     assert!(refused("[log]\nkind = 'kafka'\n[rates]\nkey_requests = 1\n").contains("take them away"));
 }
 
