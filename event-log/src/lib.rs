@@ -13,11 +13,13 @@ pub mod topic;
 pub mod progress;
 
 mod contract;
+mod follow;
 pub mod kafka;
 
 pub use contract::{Ack, Assigned, Consumer, EventLog, GroupEvent, Reader, Start, Subscription};
 pub use embedded::EmbeddedLog;
 pub use error::LogError;
+pub use follow::follow;
 pub use progress::ProgressBoard;
 pub use record::{Appended, Fetched, HeaderName, Headers, Local, Offset, Partition, Record, to_json};
 pub use topic::{Class, TopicSpec, partition_for};

@@ -4,6 +4,7 @@
 
 pub mod spec;
 
+pub mod alias;
 pub mod envelope;
 pub mod event;
 pub mod task;

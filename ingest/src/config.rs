@@ -56,6 +56,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Model aliases that the configuration knows, against which graph files are checked; None: any may be one.
     pub models: Option<Vec<String>>,
+    /// Providers that an alias may name; None where workers of other processes know.
+    pub providers: Option<Vec<String>>,
     /// Refuses new runs of a partition whose owner is behind or silent; None accepts all.
     pub admission: Option<AdmissionLimits>,
 }
@@ -87,6 +89,7 @@ impl Config {
             thread_ttl: None,
             drain_timeout: Duration::from_secs(30),
             models: None,
+            providers: None,
             admission: None,
         }
     }

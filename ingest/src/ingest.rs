@@ -16,6 +16,7 @@ use crate::{
     deps::Deps,
     error::Error,
     layers, metrics,
+    models::{self, Aliases},
     published::Published,
     refusal::Refusal,
     route, serve,
@@ -30,6 +31,7 @@ pub struct Parts {
     pub(crate) deps: Deps,
     pub(crate) keys: Keys,
     pub(crate) published: Published,
+    pub(crate) aliases: Aliases,
     pub(crate) admission: Admission,
     pub(crate) in_flight: Semaphore,
     /// What goes on behind an answer.
@@ -51,6 +53,7 @@ impl Ingest {
         Ok(Ingest(Arc::new(Parts {
             keys: Keys::new(&config.auth)?,
             published: Published::default(),
+            aliases: Aliases::default(),
             admission: Admission::new(config.admission.clone()),
             in_flight: Semaphore::new(config.requests_in_flight_max),
             background: TaskTracker::new(),
@@ -73,9 +76,14 @@ impl Ingest {
             .with_state(self.clone())
     }
 
-    /// Keeps the tables of published graphs and of keys fresh, and listens to the owners' progress, until shutdown.
+    /// Keeps the tables of published graphs, keys and models' aliases fresh, and listens to the owners' progress, until
+    /// shutdown.
     pub async fn follow(&self, shutdown: CancellationToken) {
-        tokio::join!(control::follow(self, shutdown.clone()), auth::made::follow(self, shutdown));
+        tokio::join!(
+            control::follow(self, shutdown.clone()),
+            auth::made::follow(self, shutdown.clone()),
+            shutdown.run_until_cancelled(models::follow(self)),
+        );
     }
 }
 

@@ -40,6 +40,7 @@ mod bound;
 mod graphs;
 mod keys;
 mod langgraph;
+mod models;
 mod runs;
 
 mod docs;

@@ -119,6 +119,9 @@ fn components_of() -> Map<String, Value> {
     generator.subschema_for::<client::GraphPublished>();
     generator.subschema_for::<client::GraphSummary>();
     generator.subschema_for::<client::GraphView>();
+    generator.subschema_for::<client::SetModelAlias>();
+    generator.subschema_for::<client::ChangeModelAlias>();
+    generator.subschema_for::<client::ModelAliasView>();
     generator.subschema_for::<client::Detail>();
     generator.subschema_for::<Health>();
     generator.subschema_for::<Ready>();

@@ -11,14 +11,15 @@ use axum::{
 use http::Method;
 
 use crate::{
-    auth::Scope, docs, graphs, ingest::Ingest, keys, langgraph, layers, openai, operations, refusal::Refusal, runs,
-    usage,
+    auth::Scope, docs, graphs, ingest::Ingest, keys, langgraph, layers, models, openai, operations, refusal::Refusal,
+    runs, usage,
 };
 
 pub(crate) fn all() -> Vec<Route> {
     let mut routes = Vec::new();
     routes.extend(runs::routes());
     routes.extend(graphs::routes());
+    routes.extend(models::routes());
     routes.extend(langgraph::routes());
     routes.extend(openai::routes());
     routes.extend(usage::routes());

@@ -1,6 +1,9 @@
 //! Names of this crate's metrics, and the handles of one node: looked up once, not for each task.
 
-use graph::task::{Call, Usage};
+use graph::{
+    alias::{Alias, Version},
+    task::{Call, Usage},
+};
 use metrics::{Counter, Gauge, Histogram};
 
 pub const NODE_RECORDS_TOTAL: &str = "millstream_node_records_total";
@@ -21,6 +24,8 @@ pub const MODEL_TIME_TO_FIRST_TOKEN_SECONDS: &str = "millstream_model_time_to_fi
 pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
 pub const MODEL_COST_NANO_USD_TOTAL: &str = "millstream_model_cost_nano_usd_total";
 pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
+pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
+pub const MODEL_ALIAS_CANARY_PERCENT: &str = "millstream_model_alias_canary_percent";
 
 const GRAPH: &str = "graph";
 const NODE: &str = "node";
@@ -117,6 +122,19 @@ pub fn count_first_token(provider: &str, model: &str, seconds: f64) {
 pub fn count_fallback(from: &str, to: &str, reason: &'static str) {
     metrics::counter!(MODEL_FALLBACKS_TOTAL, "from" => from.to_owned(), "to" => to.to_owned(), "reason" => reason)
         .increment(1);
+}
+
+/// Which version answers, and which is tried with how much; nothing of either is 0.
+pub fn alias_changed(name: &str, alias: Option<&Alias>) {
+    let canary = alias.and_then(|alias| alias.canary.as_ref());
+    let version = |stage: &'static str, version: Option<&Version>| {
+        metrics::gauge!(MODEL_ALIAS_VERSION, "alias" => name.to_owned(), "stage" => stage)
+            .set(version.map_or(0.0, |version| version.version.into()));
+    };
+    version("current", alias.map(|alias| &alias.current));
+    version("canary", canary.map(|canary| &canary.version));
+    metrics::gauge!(MODEL_ALIAS_CANARY_PERCENT, "alias" => name.to_owned())
+        .set(canary.map_or(0.0, |canary| canary.percent));
 }
 
 pub fn committed_offset(graph: &str, node: &str, partition: u32, offset: u64) {

@@ -82,7 +82,7 @@ pub fn http_client() -> reqwest::Result<reqwest::Client> {
 /// Serves nodes until `shutdown`; then calls under way have `config.drain` to end.
 pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
     let tasks = TaskTracker::new();
-    let names = deps.names.clone();
+    let (names, models) = (deps.names.clone(), Arc::clone(&deps.models));
     let worker = Arc::new(worker(config, deps));
     let mut serving = Serving {
         worker: Arc::clone(&worker),
@@ -92,7 +92,11 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
         served: BTreeSet::new(),
         shutdown: shutdown.clone(),
     };
-    if let Some((published, cancelled)) = serving.begin().await? {
+    let (published, known) = published::follow(&worker, models, serving.names.of(CONTROL), &tasks, &shutdown);
+    // A call that begins before could ask another model than it should.
+    if shutdown.run_until_cancelled(known).await.is_some()
+        && let Some(cancelled) = serving.begin().await?
+    {
         serving.follow(published, cancelled).await;
     }
     drain(&worker, &tasks).await;
@@ -181,11 +185,11 @@ type Cancelled = mpsc::Receiver<hints::Cancelled>;
 
 impl Serving {
     /// Tries for as long as log or store can't be reached; None where shutdown came first.
-    async fn begin(&mut self) -> Result<Option<(Published, Cancelled)>, Error> {
+    async fn begin(&mut self) -> Result<Option<Cancelled>, Error> {
         let shutdown = self.shutdown.clone();
         loop {
             let error = match self.try_begin().await {
-                Ok(watching) => return Ok(Some(watching)),
+                Ok(cancelled) => return Ok(Some(cancelled)),
                 Err(error) if error.is_retryable() => error,
                 Err(error) => return Err(error),
             };
@@ -197,13 +201,10 @@ impl Serving {
         }
     }
 
-    /// Watches first and looks then: what is published in between is seen twice, not missed.
-    async fn try_begin(&mut self) -> Result<(Published, Cancelled), Error> {
-        let control = self.names.of(CONTROL);
-        let published = published::watch(&self.worker, &control, &self.tasks, &self.shutdown).await?;
+    /// What is published meanwhile is heard: nothing is missed.
+    async fn try_begin(&mut self) -> Result<Cancelled, Error> {
         self.serve_current().await?;
-        let cancelled = hints::watch(&self.worker, &self.names.of(SIGNALS), &self.tasks, &self.shutdown).await?;
-        Ok((published, cancelled))
+        Ok(hints::watch(&self.worker, &self.names.of(SIGNALS), &self.tasks, &self.shutdown).await?)
     }
 
     async fn follow(&mut self, mut published: Published, mut cancelled: Cancelled) {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use graph::{
+    alias::{Alias, Target},
     envelope::Lane,
     event::Multitask,
     spec::{GraphSpec, Serve},
@@ -267,6 +268,66 @@ pub struct RunAccepted {
     pub graph: String,
     pub hash: String,
     pub status: RunStatus,
+}
+
+/// The body of `PUT /models/{alias}`: whom a new version of the alias asks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetModelAlias {
+    /// `<provider>/<model>`; short for one target.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Several that share the calls by weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<ModelTarget>,
+    /// Asked in turn where the one that was to answer can't.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<String>,
+    /// Tries the version with this share of the threads; without it, it takes all calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_percent: Option<f64>,
+    /// The alias as it was when this was decided: 409 where it has changed since. 0: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+}
+
+/// One of several models that share the calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTarget {
+    /// `<provider>/<model>`.
+    #[serde(rename = "use")]
+    pub model: String,
+    /// Its part, beside those of the others.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl From<ModelTarget> for Target {
+    fn from(ModelTarget { model, weight }: ModelTarget) -> Self {
+        Target { model, weight }
+    }
+}
+
+/// The body of `POST /models/{alias}/promote` and `/rollback`; it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeModelAlias {
+    /// As in [`SetModelAlias`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+}
+
+/// An alias that was set over the API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelAliasView {
+    pub name: String,
+    #[serde(flatten)]
+    pub alias: Alias,
 }
 
 /// A graph was published: its topics exist, and new runs of its name begin with it.

@@ -80,6 +80,7 @@ codes! {
     RequestTimeout = "request_timeout", 408, "timeout_error", true;
     KeyConflict = "key_conflict", 409, "conflict_error", false;
     ThreadBusy = "thread_busy", 409, "conflict_error", false;
+    RevisionMismatch = "revision_mismatch", 409, "conflict_error", false;
     RequestTooLarge = "request_too_large", 413, "request_too_large", false;
     UnsupportedMediaType = "unsupported_media_type", 415, "invalid_request_error", false;
     SchemaViolation = "schema_violation", 422, "unprocessable_entity", false;

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use graph::{
+    alias::Alias,
     envelope::{Envelope, GraphRef, Millis},
     event::Event,
     task::{Task, TaskId},
@@ -253,6 +254,8 @@ pub enum ControlFact {
     Serves { role: String, partition: u32, address: String },
     /// How far an owner of a partition has come; written twice a second.
     Progress(Progress),
+    /// Whom calls of a model's alias ask, above what graphs and configuration say; None: what those say holds again.
+    ModelAlias { name: String, alias: Option<Alias> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -278,6 +281,7 @@ impl Wire for ControlRecord {
             ControlFact::KeyChanged { key } | ControlFact::KeyRevoked { key } => format!("key/{key}"),
             ControlFact::Serves { role, partition, .. } => format!("serves/{role}/{partition}"),
             ControlFact::Progress(progress) => format!("progress/{}/{}", progress.consumer, progress.partition),
+            ControlFact::ModelAlias { name, .. } => format!("model/{name}"),
         }
     }
 

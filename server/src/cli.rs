@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use node_workers::Serve;
-use schemas::client::Span;
+use schemas::client::{ModelTarget, Span};
 
 /// Runs LLM-agent graphs as an event-driven stream.
 #[derive(Parser)]
@@ -39,6 +39,9 @@ pub enum Command {
     /// Make, list, rotate and revoke API keys; needs a key with the scope admin
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look at the models' aliases and change whom they ask
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Check, show or describe graph files
     #[command(subcommand)]
     Graph(GraphCommand),
@@ -84,6 +87,7 @@ impl Command {
             | Command::Runs(_)
             | Command::Usage(_)
             | Command::Keys(_)
+            | Command::Models(_)
             | Command::Graph(_)
             | Command::Topics(_)
             | Command::Store(_)
@@ -246,6 +250,63 @@ pub struct UsageArgs {
     /// JSON lines instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum ModelsCommand {
+    /// The aliases that were set over the API
+    List {
+        #[command(flatten)]
+        target: Target,
+        /// JSON lines instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give an alias a new version
+    Set {
+        #[command(flatten)]
+        target: Target,
+        alias: String,
+        /// PROVIDER/MODEL, or several as PROVIDER/MODEL=WEIGHT that share the calls
+        #[arg(required = true, value_name = "MODEL", value_parser = weighted)]
+        models: Vec<ModelTarget>,
+        /// Ask this one where the model can't answer; may be given more than once
+        #[arg(long, value_name = "MODEL")]
+        fallback: Vec<String>,
+        /// Only this share of the threads, in percent: `promote` gives it all, `rollback` ends it
+        #[arg(long, value_name = "PERCENT")]
+        canary: Option<f64>,
+    },
+    /// Give all calls of an alias to the version that is tried
+    Promote {
+        #[command(flatten)]
+        target: Target,
+        alias: String,
+    },
+    /// End the version that is tried, or bring the one before the current back
+    Rollback {
+        #[command(flatten)]
+        target: Target,
+        alias: String,
+    },
+    /// Forget an alias: what graphs and the configuration say holds again
+    Delete {
+        #[command(flatten)]
+        target: Target,
+        alias: String,
+    },
+}
+
+/// `PROVIDER/MODEL` or `PROVIDER/MODEL=WEIGHT`; a model's name may hold `=` itself.
+fn weighted(text: &str) -> Result<ModelTarget, String> {
+    let (model, weight) = match text.rsplit_once('=') {
+        Some((model, weight)) => match weight.parse() {
+            Ok(weight) => (model, weight),
+            Err(_) => (text, 1),
+        },
+        None => (text, 1),
+    };
+    Ok(ModelTarget { model: model.to_owned(), weight })
 }
 
 /// A span of time, in milliseconds.

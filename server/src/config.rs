@@ -22,6 +22,9 @@ const IDLE_WORD_SECONDS: u64 = 5;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// What it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
     pub server: Server,
     pub log: Log,
     pub store: Store,
@@ -69,9 +72,10 @@ fn read(file: Option<PathBuf>, variables: impl Iterator<Item = (String, String)>
         };
     }
     let built = builder.build().with_context(|| format!("{} can't be read", path.display()))?;
-    built.try_deserialize().with_context(|| {
+    let config: Config = built.try_deserialize().with_context(|| {
         format!("the configuration ({} and MILLSTREAM__… in the environment) is not understood", path.display())
-    })
+    })?;
+    Ok(Config { file: path, ..config })
 }
 
 /// Values by setting. They stay text until their type is known: a password of digits keeps its zeros.
@@ -112,7 +116,7 @@ fn add_known_models(config: &mut Config, variable: impl Fn(&str) -> Option<Strin
     } else {
         format!("{SCRIPTED}/demo")
     };
-    config.models.entry("default".to_owned()).or_insert(Model { target });
+    config.models.entry("default".to_owned()).or_insert_with(|| Model::to(target));
 }
 
 impl Config {

@@ -7,7 +7,7 @@ use graph::file::{self, Checked};
 use ingest::Ingest;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{cli::DevArgs, config::Config, run::Process};
+use crate::{cli::DevArgs, config::Config, run::Process, saved::Saved};
 
 /// The graph that is served where no file is named.
 const DEMO: &str = include_str!("../../examples/chat.yaml");
@@ -63,16 +63,14 @@ async fn publish(ingest: &Ingest, text: &str, name: &str, aliases: &[String]) ->
 
 /// Publishes a file anew whenever it was saved. A mistake is explained, and the version before it stays.
 async fn follow(ingest: Ingest, paths: Vec<PathBuf>, aliases: Vec<String>) {
-    let saved = |path: &PathBuf| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let mut seen: Vec<_> = paths.iter().map(saved).collect();
+    let mut files: Vec<Saved> = paths.into_iter().map(Saved::new).collect();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        for (path, seen) in paths.iter().zip(&mut seen) {
-            let now = saved(path);
-            if now.is_none() || now == *seen {
+        for file in files.iter_mut() {
+            if !file.is_new() {
                 continue;
             }
-            *seen = now;
+            let path = file.path();
             let Ok(text) = std::fs::read_to_string(path) else { continue };
             let name = path.display().to_string();
             match publish(&ingest, &text, &name, &aliases).await {

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use graph::{
+    alias::Routes,
     file,
     spec::{GraphSpec, ModelAlias, NodeKind, RustNode},
     update::RunStatus,
@@ -180,7 +181,7 @@ fn scripted(spec: &GraphSpec, subgraphs: &[GraphSpec], services: &BTreeMap<Strin
     for spec in subgraphs.iter().chain([spec]) {
         let mut scripted = spec.clone();
         for (alias, model) in &mut scripted.models {
-            *model = points_at(alias);
+            *model = ModelAlias { target: format!("{CASE}/{alias}"), fallback: Vec::new() };
         }
         for node in &mut scripted.nodes {
             match &mut node.kind {
@@ -202,10 +203,6 @@ fn scripted(spec: &GraphSpec, subgraphs: &[GraphSpec], services: &BTreeMap<Strin
     graphs
 }
 
-fn points_at(alias: &str) -> ModelAlias {
-    ModelAlias { target: format!("{CASE}/{alias}"), fallback: Vec::new() }
-}
-
 fn deps(
     graphs: Vec<GraphSpec>,
     models: BTreeMap<String, VecDeque<Value>>,
@@ -214,7 +211,7 @@ fn deps(
     let mut registry = ModelRegistry::new();
     for node in graphs.iter().flat_map(|graph| &graph.nodes) {
         if let NodeKind::Model(model) = &node.kind {
-            registry = registry.alias(&model.model, points_at(&model.model));
+            registry = registry.alias(&model.model, Routes::to(format!("{CASE}/{}", model.model)));
         }
     }
     let services = Arc::new(Mutex::new(services));

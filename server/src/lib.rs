@@ -9,6 +9,7 @@ mod opening;
 mod reach;
 mod roles;
 mod run;
+mod saved;
 mod stages;
 
 mod parts;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Runs(command) => client::runs(command).await?,
         Command::Usage(args) => client::usage(args).await?,
         Command::Keys(command) => client::keys(command).await?,
+        Command::Models(command) => client::models(command).await?,
         Command::Graph(command) => return graphs::graph(command).await,
         Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
@@ -90,6 +92,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Runs(_)
         | Command::Usage(_)
         | Command::Keys(_)
+        | Command::Models(_)
         | Command::Graph(_)
         | Command::Topics(_)
         | Command::Store(_)

@@ -1,9 +1,9 @@
 //! The models that the configuration names.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use graph::spec::ModelAlias;
+use graph::alias::Routes;
 use node_workers::{
     ModelRegistry,
     models::{
@@ -15,8 +15,13 @@ use node_workers::{
 };
 use run_store::items::{Embedder, Index, Words};
 
-use crate::config::{ANTHROPIC, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED};
+use crate::{
+    config::{self, ANTHROPIC, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED},
+    saved::Saved,
+};
 
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// How the long-term store searches by meaning, where a model for that is named.
@@ -54,21 +59,59 @@ pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<Model
             ProviderKind::Anthropic => registry.provider(Anthropic::new(settings, http.clone())),
         };
     }
-    for (alias, model) in &config.models {
-        let (provider, _) = model
-            .target
-            .split_once('/')
-            .with_context(|| format!("[models.{alias}] use = {:?} is no <provider>/<model>", model.target))?;
-        if provider != SCRIPTED && !config.providers.contains_key(provider) {
-            bail!(
-                "[models.{alias}] use = {:?} names a provider that isn't there; add [providers.{provider}] with its \
-                 base_url",
-                model.target
-            );
-        }
-        registry = registry.alias(alias, ModelAlias { target: model.target.clone(), fallback: Vec::new() });
+    for (alias, routes) in aliases(config)? {
+        registry = registry.alias(alias, routes);
     }
     Ok(registry)
+}
+
+/// Who may stand before the `/` of a target.
+pub fn providers(config: &Config) -> Vec<String> {
+    [SCRIPTED.to_owned()].into_iter().chain(config.providers.keys().cloned()).collect()
+}
+
+/// Takes the aliases anew when the file is saved, for ever. One that can't be used is explained, and all stay as they were.
+pub async fn follow(config: Config, registry: Arc<ModelRegistry>) {
+    let mut file = Saved::new(config.file.clone());
+    let mut known = config.models;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if !file.is_new() {
+            continue;
+        }
+        let read = config::load(Some(config.file.clone())).and_then(|read| Ok((aliases(&read)?, read.models)));
+        match read {
+            Ok((_, models)) if models == known => {}
+            Ok((aliases, models)) => {
+                tracing::info!(file = %config.file.display(), "the models' aliases were read again");
+                registry.configure(aliases);
+                known = models;
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(file = %config.file.display(), error, "the models' aliases stay as they were");
+            }
+        }
+    }
+}
+
+fn aliases(config: &Config) -> anyhow::Result<BTreeMap<String, Routes>> {
+    let known = providers(config);
+    let mut aliases = BTreeMap::new();
+    for (alias, model) in &config.models {
+        let routes = model.routes().with_context(|| format!("[models.{alias}] can't be used"))?;
+        for target in routes.models() {
+            let (provider, _) = target.split_once('/').unwrap_or_default();
+            if !known.iter().any(|known| known == provider) {
+                bail!(
+                    "[models.{alias}] names {target:?}, of a provider that isn't there; add [providers.{provider}] with its \
+                     base_url"
+                );
+            }
+        }
+        aliases.insert(alias.clone(), routes);
+    }
+    Ok(aliases)
 }
 
 fn kind_of(name: &str, provider: &Provider) -> ProviderKind {

@@ -158,8 +158,13 @@ impl Process {
         };
         let http = node_workers::http_client()?;
         let models = Arc::new(models::registry(&self.config, &http)?);
-        let named = self.config.models.values().filter_map(|model| Some(model.target.split_once('/')?.0.to_owned()));
-        self.needs.add_models(Arc::clone(&models), named.collect(), self.config.ready.model);
+        let named = models.providers_named();
+        self.needs.add_models(Arc::clone(&models), named, self.config.ready.model);
+        let (follow, shutdown) = (models::follow(self.config.clone(), Arc::clone(&models)), self.stages.shutdown());
+        self.stages.start("models-file", async move {
+            shutdown.run_until_cancelled(follow).await;
+            anyhow::Ok(())
+        });
         let prices = Arc::new(Prices::with(&self.config.prices).context("[prices] can't be used")?);
         let spending = self.spending(&prices)?;
         let deps = node_workers::Deps {
@@ -247,6 +252,7 @@ impl Process {
             silent_max: Duration::from_secs(limits.partition_silent_seconds),
         });
         config.thread_ttl = self.config.thread_ttl()?;
+        config.providers = (self.config.log.kind == LogKind::Embedded).then(|| models::providers(&self.config));
         config.drain_timeout = Duration::from_secs(self.config.server.drain_seconds);
         let deps = ingest::Deps {
             log: Arc::clone(&self.parts.log),

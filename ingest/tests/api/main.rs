@@ -8,6 +8,7 @@ mod graphs;
 mod idempotency;
 mod keys;
 mod langgraph;
+mod models;
 mod pages;
 mod rates;
 mod runs;

@@ -243,10 +243,12 @@ impl Stage {
         all
     }
 
-    /// As another process would read them: from the bytes.
+    /// As another process would read them: from the bytes. The oldest first, of whatever partition.
     pub async fn records(&self) -> Vec<(u32, RunsRecord)> {
         let parse = |fetched: Fetched| (fetched.partition, serde_json::from_slice(&fetched.record.payload).unwrap());
-        self.fetched().await.into_iter().map(parse).collect()
+        let mut records: Vec<(u32, RunsRecord)> = self.fetched().await.into_iter().map(parse).collect();
+        records.sort_by_key(|(_, record)| record.at);
+        records
     }
 }
 

@@ -1,11 +1,20 @@
-//! Which provider and model stand behind an alias. A graph's own aliases go first, then the configuration's.
+//! Which provider and model stand behind an alias. What was said over the API goes first, then a graph's own aliases, then
+//! the configuration's.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
-use graph::{spec::ModelAlias, task::TaskError};
+use graph::{
+    alias::{Alias, Routes},
+    spec::ModelAlias,
+    task::TaskError,
+};
 
 use super::{ModelProvider, Reached};
-use crate::failure;
+use crate::{failure, metrics};
 
 /// The alias that a demo or a graph without aliases of its own names.
 pub const DEFAULT_ALIAS: &str = "default";
@@ -17,7 +26,9 @@ const TARGETS_MAX: usize = 8;
 #[derive(Default)]
 pub struct ModelRegistry {
     providers: BTreeMap<String, Arc<dyn ModelProvider>>,
-    aliases: BTreeMap<String, ModelAlias>,
+    configured: RwLock<BTreeMap<String, Routes>>,
+    /// Said over the API.
+    said: RwLock<BTreeMap<String, Arc<Alias>>>,
 }
 
 /// One model of one provider.
@@ -45,10 +56,34 @@ impl ModelRegistry {
         self
     }
 
-    /// Points an alias at `<provider>/<model>`.
-    pub fn alias(mut self, name: impl Into<String>, alias: ModelAlias) -> Self {
-        self.aliases.insert(name.into(), alias);
+    /// Points an alias at `<provider>/<model>` and those that stand in for it.
+    pub fn alias(self, name: impl Into<String>, routes: Routes) -> Self {
+        self.configured.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), routes);
         self
+    }
+
+    /// Takes other aliases in place of the configured ones. Calls under way end as they began.
+    pub fn configure(&self, aliases: BTreeMap<String, Routes>) {
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = aliases;
+    }
+
+    /// Takes what was said of an alias over the API: it goes before what graphs and the configuration say, until nothing is
+    /// said any more.
+    pub fn say(&self, name: &str, alias: Option<&Alias>) {
+        metrics::alias_changed(name, alias);
+        let mut said = self.said.write().unwrap_or_else(PoisonError::into_inner);
+        match alias {
+            Some(alias) => said.insert(name.to_owned(), Arc::new(alias.clone())),
+            None => said.remove(name),
+        };
+    }
+
+    /// Providers that the configuration's aliases name.
+    pub fn providers_named(&self) -> Vec<String> {
+        let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner);
+        let named = configured.values().flat_map(Routes::models).filter_map(|model| model.split_once('/'));
+        let named: BTreeSet<String> = named.map(|(provider, _)| provider.to_owned()).collect();
+        named.into_iter().collect()
     }
 
     /// What is known of each provider's server.
@@ -66,22 +101,32 @@ impl ModelRegistry {
         futures_util::future::join_all(stale.map(|provider| provider.probe())).await;
     }
 
-    pub fn has_alias(&self, name: &str) -> bool {
-        self.aliases.contains_key(name)
+    /// Whom a call asks: the target, then those that stand in for it. The same for the same `key` as long as nobody
+    /// changes the alias.
+    pub fn resolve(
+        &self,
+        alias: &str,
+        graph: &BTreeMap<String, ModelAlias>,
+        key: &str,
+    ) -> Result<Vec<Target>, TaskError> {
+        let said = self.said.read().unwrap_or_else(PoisonError::into_inner).get(alias).cloned();
+        if let Some(said) = said {
+            return self.targets(alias, said.choose(key).models);
+        }
+        if let Some(named) = graph.get(alias) {
+            return self.targets(alias, std::iter::once(&named.target).chain(&named.fallback).map(String::as_str));
+        }
+        let configured = self.configured.read().unwrap_or_else(PoisonError::into_inner);
+        match configured.get(alias) {
+            Some(routes) => self.targets(alias, routes.choose(key)),
+            None => Err(failure::node_failed(format!(
+                "no model is named {alias}: add it to the graph's `models`, or as [models.{alias}] to the configuration"
+            ))),
+        }
     }
 
-    /// The alias's target, then its fallbacks.
-    pub fn resolve(&self, alias: &str, graph: &BTreeMap<String, ModelAlias>) -> Result<Vec<Target>, TaskError> {
-        let named = graph.get(alias).or_else(|| self.aliases.get(alias)).ok_or_else(|| {
-            failure::node_failed(format!(
-                "no model is named {alias}: add it to the graph's `models`, or as [models.{alias}] to the configuration"
-            ))
-        })?;
-        std::iter::once(&named.target)
-            .chain(&named.fallback)
-            .take(TARGETS_MAX)
-            .map(|target| self.target(alias, target))
-            .collect()
+    fn targets<'a>(&self, alias: &str, models: impl IntoIterator<Item = &'a str>) -> Result<Vec<Target>, TaskError> {
+        models.into_iter().take(TARGETS_MAX).map(|model| self.target(alias, model)).collect()
     }
 
     fn target(&self, alias: &str, target: &str) -> Result<Target, TaskError> {
@@ -105,29 +150,46 @@ mod tests {
     use super::*;
     use crate::models::scripted::Scripted;
 
-    fn alias(target: &str) -> ModelAlias {
-        ModelAlias { target: target.to_owned(), fallback: Vec::new() }
+    fn registry() -> ModelRegistry {
+        ModelRegistry::new().provider(Scripted::default())
+    }
+
+    fn first(registry: &ModelRegistry, alias: &str, graph: &BTreeMap<String, ModelAlias>) -> Result<String, TaskError> {
+        registry.resolve(alias, graph, "a thread").map(|targets| targets[0].model.clone())
     }
 
     #[test]
-    fn the_graphs_aliases_go_first() {
-        let registry = ModelRegistry::new()
-            .provider(Scripted::default())
-            .alias("small", alias("scripted/configured"))
-            .alias(DEFAULT_ALIAS, alias("scripted/echo"));
-        let graph = BTreeMap::from([("small".to_owned(), alias("scripted/a/b"))]);
+    fn the_graphs_aliases_go_before_the_configurations() {
+        let registry = registry()
+            .alias("small", Routes::to("scripted/configured"))
+            .alias(DEFAULT_ALIAS, Routes::to("scripted/echo"));
+        let own = ModelAlias { target: "scripted/a/b".to_owned(), fallback: Vec::new() };
+        let graph = BTreeMap::from([("small".to_owned(), own)]);
         let none = BTreeMap::new();
-        let model = |name, graph| registry.resolve(name, graph).map(|targets| targets[0].model.clone());
-        assert_eq!(model("small", &graph).unwrap(), "a/b");
-        assert_eq!(model("small", &none).unwrap(), "configured");
-        assert_eq!(model("default", &graph).unwrap(), "echo");
-        assert!(model("large", &graph).unwrap_err().message.contains("[models.large]"));
+        assert_eq!(first(&registry, "small", &graph).unwrap(), "a/b");
+        assert_eq!(first(&registry, "small", &none).unwrap(), "configured");
+        assert_eq!(first(&registry, "default", &graph).unwrap(), "echo");
+        assert!(first(&registry, "large", &graph).unwrap_err().message.contains("[models.large]"));
+        registry.configure(BTreeMap::from([("large".to_owned(), Routes::to("scripted/new"))]));
+        assert_eq!(first(&registry, "large", &none).unwrap(), "new");
+        assert!(first(&registry, "default", &none).is_err());
+    }
+
+    #[test]
+    fn what_is_said_goes_before_all_until_it_is_taken_back() {
+        let registry = registry();
+        let own = ModelAlias { target: "scripted/own".to_owned(), fallback: Vec::new() };
+        let graph = BTreeMap::from([("small".to_owned(), own)]);
+        registry.say("small", Some(&Alias::new(Routes::to("scripted/said"), 0).unwrap()));
+        assert_eq!(first(&registry, "small", &graph).unwrap(), "said");
+        registry.say("small", None);
+        assert_eq!(first(&registry, "small", &graph).unwrap(), "own");
     }
 
     #[test]
     fn a_provider_that_is_not_there_is_named() {
-        let registry = ModelRegistry::new().provider(Scripted::default()).alias("x", alias("openai/gpt"));
-        let Err(error) = registry.resolve("x", &BTreeMap::new()) else { panic!("there is no openai") };
+        let registry = registry().alias("x", Routes::to("openai/gpt"));
+        let error = first(&registry, "x", &BTreeMap::new()).expect_err("there is no openai");
         assert!(
             error.message.contains("no provider openai") && error.message.contains("scripted"),
             "{}",

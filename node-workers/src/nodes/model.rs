@@ -26,8 +26,9 @@ const MESSAGES: &str = "messages";
 
 pub struct Model {
     spec: ModelNode,
-    /// The alias's target and its fallbacks, or why there are none.
-    targets: Result<Vec<Target>, TaskError>,
+    registry: Arc<ModelRegistry>,
+    /// The graph's own.
+    aliases: BTreeMap<String, ModelAlias>,
     system: Option<Template>,
     prompt: Option<Template>,
     messages: Option<Expression>,
@@ -40,7 +41,7 @@ impl Model {
     pub fn new(
         spec: &ModelNode,
         aliases: &BTreeMap<String, ModelAlias>,
-        registry: &ModelRegistry,
+        registry: &Arc<ModelRegistry>,
         is_looked_at: bool,
     ) -> Result<Self, TaskError> {
         let template = |text: &Option<String>| {
@@ -56,7 +57,8 @@ impl Model {
             messages: messages
                 .map_err(|error| failure::node_failed(format!("`messages` is no expression: {error}")))?,
             answer: spec.answer.clone().map(Arc::new),
-            targets: registry.resolve(&spec.model, aliases),
+            registry: Arc::clone(registry),
+            aliases: aliases.clone(),
             is_looked_at,
             spec: spec.clone(),
         })
@@ -136,7 +138,7 @@ impl Model {
 #[async_trait]
 impl Node for Model {
     async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
-        let targets = self.targets.as_ref().map_err(TaskError::clone)?;
+        let targets = self.registry.resolve(&self.spec.model, &self.aliases, context.envelope().key().as_str())?;
         let request = self.request(input, context)?;
         let message_id = context.message_id(0);
         let mut left = targets.iter().peekable();

@@ -1,49 +1,36 @@
-//! The tail of `control`: graphs published while the worker runs.
+//! What `control` says to workers: which graphs are published, and whom models' aliases ask.
 
 use std::sync::Arc;
 
-use event_log::{LogError, Reader, Start};
 use schemas::record::{ControlFact, ControlRecord};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::HINTS_MAX;
-use crate::consumer::Worker;
+use crate::{ModelRegistry, consumer::Worker};
 
-/// Names of graphs as they are published, from now on. Where a reader ends, the regular look finds them.
-pub async fn watch(
-    worker: &Arc<Worker>,
-    topic: &str,
+/// Names of graphs as they are published: one that doesn't fit is found by the regular look. The second part resolves when
+/// all is known that was said before.
+pub fn follow(
+    worker: &Worker,
+    models: Arc<ModelRegistry>,
+    topic: String,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
-) -> Result<mpsc::Receiver<String>, LogError> {
+) -> (mpsc::Receiver<String>, impl Future<Output = ()> + use<>) {
     let (heard, published) = mpsc::channel(HINTS_MAX);
-    for partition in 0..worker.outbox.log.partitions(topic).await? {
-        let reader = worker.outbox.log.read(topic, partition, Start::Tail).await?;
-        let (topic, heard, shutdown) = (topic.to_owned(), heard.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                ended = follow(reader, &heard) => {
-                    if let Err(error) = ended {
-                        tracing::warn!(error = %error, topic, partition, "published graphs are only looked up from now on");
-                    }
-                }
-            }
-        });
-    }
-    Ok(published)
-}
-
-async fn follow(mut reader: Box<dyn Reader>, heard: &mpsc::Sender<String>) -> Result<(), LogError> {
-    loop {
-        for fetched in reader.next().await? {
-            let Ok(record) = fetched.json::<ControlRecord>() else { continue };
-            if let ControlFact::GraphPublished { graph, .. } = &record.fact
-                && heard.send(graph.clone()).await.is_err()
-            {
-                return Ok(());
-            }
-        }
-    }
+    let log = Arc::clone(&worker.outbox.log);
+    let (following, mut known) = event_log::follow(log, topic, move |record: &ControlRecord| match &record.fact {
+        ControlFact::GraphPublished { graph, .. } => drop(heard.try_send(graph.clone())),
+        ControlFact::ModelAlias { name, alias } => models.say(name, alias.as_ref()),
+        ControlFact::Serves { .. }
+        | ControlFact::Progress(_)
+        | ControlFact::KeyChanged { .. }
+        | ControlFact::KeyRevoked { .. } => {}
+    });
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        shutdown.run_until_cancelled(following).await;
+    });
+    (published, async move { drop(known.wait_for(|known| *known).await) })
 }

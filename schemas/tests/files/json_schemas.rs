@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fs};
 use graph::{file::graph_file_schema, spec::GraphSpec};
 use schemas::{
     client::{
-        CancelRun, ChatAnswer, ChatRequest, CreateRun, Detail, GraphPublished, GraphSummary, GraphView, RunAccepted,
+        CancelRun, ChangeModelAlias, ChatAnswer, ChatRequest, CreateRun, Detail, GraphPublished, GraphSummary,
+        GraphView, ModelAliasView, RunAccepted, SetModelAlias,
     },
     error::ErrorBody,
     http::{List, RunView},
@@ -23,6 +24,7 @@ fn schemas() -> BTreeMap<String, Value> {
         ("graph-spec.v1", schema_of::<GraphSpec>()),
         ("cache-key-answer.v1", schema_of::<CacheKeyAnswer>()),
         ("cancel-run.v1", schema_of::<CancelRun>()),
+        ("change-model-alias.v1", schema_of::<ChangeModelAlias>()),
         ("chat-answer.v1", schema_of::<ChatAnswer>()),
         ("chat-request.v1", schema_of::<ChatRequest>()),
         ("create-key.v1", schema_of::<CreateKey>()),
@@ -34,6 +36,7 @@ fn schemas() -> BTreeMap<String, Value> {
         ("graph-view.v1", schema_of::<GraphView>()),
         ("key-list.v1", schema_of::<List<KeyView>>()),
         ("key-made.v1", schema_of::<KeyMade>()),
+        ("model-alias-view.v1", schema_of::<ModelAliasView>()),
         ("node-answer.v1", schema_of::<NodeAnswer>()),
         ("node-ask.v1", schema_of::<NodeAsk>()),
         ("node-line.v1", schema_of::<NodeLine>()),
@@ -43,6 +46,7 @@ fn schemas() -> BTreeMap<String, Value> {
         ("run-accepted.v1", schema_of::<RunAccepted>()),
         ("run-list.v1", schema_of::<List<RunView>>()),
         ("run-view.v1", schema_of::<RunView>()),
+        ("set-model-alias.v1", schema_of::<SetModelAlias>()),
         ("store-answer.v1", schema_of::<StoreAnswer>()),
         ("store-ask.v1", schema_of::<StoreAsk>()),
         ("stored-key.v1", schema_of::<StoredKey>()),

@@ -1,7 +1,8 @@
-//! The verbs that ask a server: `chat`, `runs`, `usage` and `keys`.
+//! The verbs that ask a server: `chat`, `runs`, `usage`, `keys` and `models`.
 
 mod chat;
 mod keys;
+mod models;
 mod runs;
 mod table;
 mod tree;
@@ -9,6 +10,7 @@ mod usage;
 
 pub use chat::chat;
 pub use keys::keys;
+pub use models::models;
 pub use runs::runs;
 pub use usage::usage;
 
@@ -39,6 +41,10 @@ impl Server {
 
     fn post(&self, path: &str) -> RequestBuilder {
         self.with_key(self.http.post(self.url(path)))
+    }
+
+    fn put(&self, path: &str) -> RequestBuilder {
+        self.with_key(self.http.put(self.url(path)))
     }
 
     fn delete(&self, path: &str) -> RequestBuilder {

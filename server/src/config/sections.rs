@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use anyhow::Context;
-use graph::event::TtlStrategy;
+use anyhow::{Context, bail};
+use graph::{
+    alias::{Routes, Target},
+    event::TtlStrategy,
+};
 use quota::{BudgetLimits, Limit, RateLimit, RateLimits, amount::nano_of_usd};
+use schemas::client::ModelTarget;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -148,12 +152,34 @@ pub struct Workers {
     pub store_url: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+/// Whom an alias asks: read anew when the file is saved.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Model {
-    /// `<provider>/<model>`, such as `openai/gpt-5-mini` or `scripted/echo`.
+    /// `<provider>/<model>`, such as `openai/gpt-5-mini` or `scripted/echo`; short for one target.
     #[serde(rename = "use")]
-    pub target: String,
+    pub target: Option<String>,
+    /// Several that share the calls by weight; a thread stays with its own.
+    pub targets: Vec<ModelTarget>,
+    /// Asked in turn where the one that was to answer can't.
+    pub fallback: Vec<String>,
+}
+
+impl Model {
+    pub fn to(target: impl Into<String>) -> Self {
+        Model { target: Some(target.into()), ..Model::default() }
+    }
+
+    pub fn routes(&self) -> anyhow::Result<Routes> {
+        let targets = match &self.target {
+            Some(_) if !self.targets.is_empty() => bail!("has both `use` and `targets`; take one away"),
+            Some(model) => vec![Target { model: model.clone(), weight: 1 }],
+            None => self.targets.iter().cloned().map(Target::from).collect(),
+        };
+        let routes = Routes { targets, fallback: self.fallback.clone() };
+        routes.check()?;
+        Ok(routes)
+    }
 }
 
 /// A server of models.

@@ -48,7 +48,7 @@ fn the_environment_stands_above_the_file() {
     assert_eq!((config.log.partitions, config.log.kind, config.auth.open), (16, LogKind::Kafka, true));
     assert_eq!(config.log.prefix, "prod-");
     assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
-    assert_eq!(config.models["small"].target, "openai/a");
+    assert_eq!(config.models["small"], Model::to("openai/a"));
     assert_eq!(config.providers["openai"].api_key.as_ref().unwrap().expose(), "0123");
     assert!(made("", &[("MILLSTREAM__LOG__PARTITION", "16")]).is_err(), "a setting that isn't there");
     assert!(made("", &[("MILLSTREAM__LOG__PARTITIONS", "many")]).is_err());
@@ -148,15 +148,15 @@ fn openai_is_a_provider_and_default_names_a_model_of_it() {
         add_known_models(&mut config, |name| find(name).map(|(_, value)| (*value).to_owned()));
         config
     };
-    assert_eq!(with("", &[]).models["default"].target, "scripted/demo");
+    assert_eq!(with("", &[]).models["default"], Model::to("scripted/demo"));
     let keyed = with("", &[("OPENAI_API_KEY", "sk"), ("OPENAI_MODEL", "gpt-5-mini")]);
-    assert_eq!(keyed.models["default"].target, "openai/gpt-5-mini");
+    assert_eq!(keyed.models["default"], Model::to("openai/gpt-5-mini"));
     assert_eq!(keyed.providers[OPENAI].api_key.as_ref().unwrap().expose(), "sk");
     let file = "[providers.openai]\nbase_url = 'http://a/v1'\n[models.default]\nuse = 'openai/own'\n";
     let both = with(file, &[("OPENAI_BASE_URL", "http://b/v1")]);
     assert_eq!(both.providers[OPENAI].base_url.as_deref(), Some("http://a/v1"), "the file stands above");
-    assert_eq!(both.models["default"].target, "openai/own");
-    assert_eq!(with("", &[("ANTHROPIC_API_KEY", "sk")]).models["default"].target, "scripted/demo");
+    assert_eq!(both.models["default"], Model::to("openai/own"));
+    assert_eq!(with("", &[("ANTHROPIC_API_KEY", "sk")]).models["default"], Model::to("scripted/demo"));
     let claude = &with("", &[("ANTHROPIC_API_KEY", "sk"), ("ANTHROPIC_BASE_URL", "http://c")]).providers[ANTHROPIC];
     assert_eq!((claude.api_key.as_ref().unwrap().expose(), claude.base_url.as_deref()), ("sk", Some("http://c")));
     assert!(made("[models.x]\nuse = 'openai/a'\nbase_url = 'http://a/v1'\n", &[]).is_err(), "a provider's");

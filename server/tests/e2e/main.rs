@@ -5,6 +5,7 @@ mod backends;
 mod dashboard_file;
 mod deployment;
 mod model;
+mod models;
 mod process;
 mod programs;
 mod runs;
