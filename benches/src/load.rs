@@ -33,6 +33,15 @@ impl Client {
         self.send("PUT", path, "application/yaml", body).await
     }
 
+    /// Posts nothing, under a key.
+    pub async fn post_under(&mut self, path: &str, key: &str) -> anyhow::Result<u16> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: bench\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\r\n"
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        Ok(self.response().await?.0)
+    }
+
     async fn send(&mut self, method: &str, path: &str, media: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n{body}",

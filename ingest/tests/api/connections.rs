@@ -53,6 +53,31 @@ async fn ten_megabytes_are_413_and_the_client_can_read_it() {
 }
 
 #[tokio::test]
+async fn a_wrong_key_is_refused_while_half_the_body_is_still_to_come() {
+    let served = serve().await;
+    let whole = request("/graphs/support/runs", &json!({"input": {"messages": "x"}}).to_string());
+    let half = &whole[..whole.len() - 10];
+    let wrong = half.replace(ACME, "a-key-that-nobody-has");
+    let answer = tokio::time::timeout(Duration::from_secs(5), head(served.address, &wrong)).await;
+    let answer = answer.expect("an answer before the body is whole");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    // The same half under a good key is waited for.
+    let waited = tokio::time::timeout(Duration::from_millis(300), head(served.address, half)).await;
+    assert!(waited.is_err(), "{waited:?}");
+}
+
+/// An answer up to its headers' end, on a connection that stays open.
+async fn head(address: SocketAddr, sent: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the connection was closed");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
 async fn a_head_that_never_ends_is_cut() {
     let served = serve().await;
     let answer = send(served.address, "POST /graphs HTTP/1.1\r\nhost: x\r\n").await;
