@@ -1,5 +1,8 @@
-//! Who asks: API keys, their tenants and scopes. A key is found by its blake3 hash, before any body is read.
+//! Who asks: API keys, their tenants and scopes, and tokens of an issuer beside them. A key is found by its blake3 hash,
+//! before any body is read.
 
+pub(crate) mod issuer;
+pub(crate) mod jwt;
 pub(crate) mod made;
 
 use std::{
@@ -15,7 +18,11 @@ pub use schemas::keys::Scope;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use self::made::Made;
+use self::{
+    issuer::{Issuer, KeySet},
+    jwt::Jwt,
+    made::Made,
+};
 use crate::{error::Error, refusal::Refusal};
 
 /// The tenant of everybody where no keys are set.
@@ -60,13 +67,16 @@ pub struct Caller {
     pub key: Option<Arc<str>>,
     /// From `x-user-id`; a body's `user` stands above it.
     pub user: Option<String>,
+    /// A token said who is acting: nothing stands above that.
+    pub user_is_proved: bool,
     /// Graphs that it may run and publish; all where empty.
     pub graphs: Arc<[String]>,
 }
 
 impl Caller {
     pub fn principal(&self, user: Option<String>) -> Principal {
-        Principal { key: self.key.as_deref().map(str::to_owned), user: user.or_else(|| self.user.clone()) }
+        let user = user.filter(|_| !self.user_is_proved).or_else(|| self.user.clone());
+        Principal { key: self.key.as_deref().map(str::to_owned), user }
     }
 
     /// Whether a run of the graph may begin, or a version of it be published.
@@ -84,6 +94,13 @@ pub(crate) struct Keys {
     /// None: nobody is asked for a key.
     configured: Option<BTreeMap<SecretHash, Arc<Key>>>,
     pub made: Made,
+    tokens: Option<Tokens>,
+}
+
+/// How tokens are read, and whose keys prove them.
+struct Tokens {
+    jwt: Jwt,
+    issuer: Issuer,
 }
 
 pub(crate) struct Key {
@@ -98,6 +115,15 @@ impl Key {
     fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || (self.scopes.is_empty() && scope != Scope::Admin)
     }
+
+    fn caller(&self, user: Option<String>, scope: Scope) -> Result<Caller, Refusal> {
+        if !self.may(scope) {
+            let message = format!("this api key may not do that: it has no scope `{}`", scope.as_str());
+            return Err(Refusal::new(Code::PermissionDenied, message));
+        }
+        let (tenant, name, graphs) = (Arc::clone(&self.tenant), Arc::clone(&self.name), Arc::clone(&self.graphs));
+        Ok(Caller { tenant, key: Some(name), user, user_is_proved: false, graphs })
+    }
 }
 
 const SECRET_CHARS_MIN: usize = 16;
@@ -105,8 +131,13 @@ const TENANT_CHARS_MAX: usize = 64;
 const USER_CHARS_MAX: usize = 255;
 
 impl Keys {
-    pub fn new(auth: &Auth) -> Result<Self, Error> {
-        let Auth::Keys(entries) = auth else { return Ok(Keys { configured: None, made: Made::default() }) };
+    pub fn new(auth: &Auth, jwt: Option<Jwt>, set: Option<Arc<dyn KeySet>>) -> Result<Self, Error> {
+        let tokens = jwt.zip(set).map(|(jwt, set)| Tokens { jwt, issuer: Issuer::new(set) });
+        let entries = match auth {
+            Auth::Keys(entries) => entries.as_slice(),
+            Auth::Open if tokens.is_none() => return Ok(Keys { configured: None, made: Made::default(), tokens }),
+            Auth::Open => &[],
+        };
         let mut keys = BTreeMap::<SecretHash, Arc<Key>>::new();
         for entry in entries {
             let bad = |reason: &str| Error::BadKey { name: entry.name.clone(), reason: reason.to_owned() };
@@ -124,7 +155,12 @@ impl Keys {
                 return Err(Error::SameSecret { first: first.name.to_string(), second: entry.name.clone() });
             }
         }
-        Ok(Keys { configured: Some(keys), made: Made::default() })
+        Ok(Keys { configured: Some(keys), made: Made::default(), tokens })
+    }
+
+    /// The issuer of tokens, where they are taken.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.tokens.as_ref().map(|tokens| &tokens.issuer)
     }
 
     /// Keys that stand in the configuration.
@@ -141,27 +177,25 @@ impl Keys {
         self.configured.is_none()
     }
 
-    /// The caller that the headers prove, if its key has the scope.
-    pub fn authenticate(&self, headers: &HeaderMap, scope: Scope, now: Millis) -> Result<Caller, Refusal> {
+    /// The caller that the headers prove, if it has the scope.
+    pub async fn authenticate(&self, headers: &HeaderMap, scope: Scope, now: Millis) -> Result<Caller, Refusal> {
         let user = user(headers)?;
         let Some(configured) = &self.configured else { return anybody(user, scope) };
         let secret = secret(headers).ok_or_else(|| {
             Refusal::new(Code::InvalidApiKey, "an api key is needed: send `authorization: Bearer <key>` or `x-api-key`")
         })?;
         let hash = blake3::hash(secret);
-        let key = match configured.get(hash.as_bytes()).cloned().or_else(|| self.made.find(hash.as_bytes(), now)) {
-            Some(key) => key,
-            None if self.made.is_loaded() => {
-                return Err(Refusal::new(Code::InvalidApiKey, "this api key is not known"));
-            }
-            None => return Err(Refusal::new(Code::StoreUnavailable, "the api keys are not read yet; try again")),
-        };
-        if !key.may(scope) {
-            let message = format!("this api key may not do that: it has no scope `{}`", scope.as_str());
-            return Err(Refusal::new(Code::PermissionDenied, message));
+        if let Some(key) = configured.get(hash.as_bytes()).cloned().or_else(|| self.made.find(hash.as_bytes(), now)) {
+            return key.caller(user, scope);
         }
-        let (tenant, name, graphs) = (Arc::clone(&key.tenant), Arc::clone(&key.name), Arc::clone(&key.graphs));
-        Ok(Caller { tenant, key: Some(name), user, graphs })
+        if let Some(Tokens { jwt, issuer }) = self.tokens.as_ref().filter(|_| jwt::is_token(secret)) {
+            let key = issuer.key(&jwt::kid_of(secret)?).await?;
+            return jwt.caller(secret, &key, scope, now);
+        }
+        Err(match self.made.is_loaded() {
+            true => Refusal::new(Code::InvalidApiKey, "this api key is not known"),
+            false => Refusal::new(Code::StoreUnavailable, "the api keys are not read yet; try again"),
+        })
     }
 }
 
@@ -172,7 +206,7 @@ fn anybody(user: Option<String>, scope: Scope) -> Result<Caller, Refusal> {
                        its configuration, as `millstream key root --scopes admin` prints it";
         return Err(Refusal::new(Code::PermissionDenied, message));
     }
-    Ok(Caller { tenant: DEFAULT_TENANT.into(), key: None, user, graphs: Arc::default() })
+    Ok(Caller { tenant: DEFAULT_TENANT.into(), key: None, user, user_is_proved: false, graphs: Arc::default() })
 }
 
 impl ApiKey {
@@ -251,48 +285,53 @@ mod tests {
         }
     }
 
-    fn ask(keys: &Keys, headers: &[(&'static str, &str)], scope: Scope) -> Result<Caller, Code> {
+    async fn ask(keys: &Keys, headers: &[(&'static str, &str)], scope: Scope) -> Result<Caller, Code> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        keys.authenticate(&map, scope, 0).map_err(|refusal| refusal.code())
+        keys.authenticate(&map, scope, 0).await.map_err(|refusal| refusal.code())
     }
 
-    #[test]
-    fn a_key_names_its_tenant_and_scopes() {
+    #[tokio::test]
+    async fn a_key_names_its_tenant_and_scopes() {
         let hashed = ApiKey {
             hash: Some(ApiKey::hash_of("another-secret-of-b").unwrap()),
             secret: None,
             ..key("b", "", "beta", vec![])
         };
         let keys =
-            Keys::new(&Auth::Keys(vec![key("a", "a-secret-of-acme", "acme", vec![Scope::Read]), hashed])).unwrap();
-        assert_eq!(ask(&keys, &[("x-api-key", "of-nobody-at-all")], Scope::Read), Err(Code::StoreUnavailable));
+            Keys::new(&Auth::Keys(vec![key("a", "a-secret-of-acme", "acme", vec![Scope::Read]), hashed]), None, None)
+                .unwrap();
+        assert_eq!(ask(&keys, &[("x-api-key", "of-nobody-at-all")], Scope::Read).await, Err(Code::StoreUnavailable));
         keys.made.load(vec![], &BTreeSet::new());
-        let acme =
-            ask(&keys, &[("authorization", "Bearer a-secret-of-acme"), ("x-user-id", "ann")], Scope::Read).unwrap();
+        let acme = ask(&keys, &[("authorization", "Bearer a-secret-of-acme"), ("x-user-id", "ann")], Scope::Read)
+            .await
+            .unwrap();
         assert_eq!((&*acme.tenant, acme.key.as_deref(), acme.user.as_deref()), ("acme", Some("a"), Some("ann")));
-        let beta = ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Publish).unwrap();
+        let beta = ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Publish).await.unwrap();
         assert_eq!(&*beta.tenant, "beta");
-        assert_eq!(ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Admin), Err(Code::PermissionDenied));
-        assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acme")], Scope::Run), Err(Code::PermissionDenied));
-        assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acmf")], Scope::Read), Err(Code::InvalidApiKey));
-        assert_eq!(ask(&keys, &[("authorization", "Basic YTpi")], Scope::Read), Err(Code::InvalidApiKey));
-        assert_eq!(ask(&keys, &[("authorization", "Bearer é")], Scope::Read), Err(Code::InvalidApiKey));
-        assert_eq!(ask(&keys, &[], Scope::Read), Err(Code::InvalidApiKey));
+        assert_eq!(
+            ask(&keys, &[("x-api-key", "another-secret-of-b")], Scope::Admin).await,
+            Err(Code::PermissionDenied)
+        );
+        assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acme")], Scope::Run).await, Err(Code::PermissionDenied));
+        assert_eq!(ask(&keys, &[("x-api-key", "a-secret-of-acmf")], Scope::Read).await, Err(Code::InvalidApiKey));
+        assert_eq!(ask(&keys, &[("authorization", "Basic YTpi")], Scope::Read).await, Err(Code::InvalidApiKey));
+        assert_eq!(ask(&keys, &[("authorization", "Bearer é")], Scope::Read).await, Err(Code::InvalidApiKey));
+        assert_eq!(ask(&keys, &[], Scope::Read).await, Err(Code::InvalidApiKey));
     }
 
-    #[test]
-    fn without_keys_everybody_is_the_default_tenant() {
-        let keys = Keys::new(&Auth::Open).unwrap();
-        assert_eq!(&*ask(&keys, &[], Scope::Publish).unwrap().tenant, DEFAULT_TENANT);
-        assert_eq!(ask(&keys, &[], Scope::Admin), Err(Code::PermissionDenied));
+    #[tokio::test]
+    async fn without_keys_everybody_is_the_default_tenant() {
+        let keys = Keys::new(&Auth::Open, None, None).unwrap();
+        assert_eq!(&*ask(&keys, &[], Scope::Publish).await.unwrap().tenant, DEFAULT_TENANT);
+        assert_eq!(ask(&keys, &[], Scope::Admin).await, Err(Code::PermissionDenied));
     }
 
     #[test]
     fn bad_keys_are_refused_at_start() {
-        let refused = |keys: Vec<ApiKey>| Keys::new(&Auth::Keys(keys)).is_err();
+        let refused = |keys: Vec<ApiKey>| Keys::new(&Auth::Keys(keys), None, None).is_err();
         assert!(refused(vec![key("a", "short", "acme", vec![])]));
         assert!(refused(vec![key("a", "a-secret-of-acme", "a/b", vec![])]));
         assert!(refused(vec![key("a", "a-secret-of-acme", "", vec![])]));

@@ -52,7 +52,7 @@ async fn answer(
     request: http::Request<Body>,
 ) -> Answer {
     let (parts, body) = request.into_parts();
-    let asked = layers::prove(ingest, &parts.extensions, &parts.headers, Scope::Run, path)?;
+    let asked = layers::prove(ingest, &parts.extensions, &parts.headers, Scope::Run, path).await?;
     if parts.method != Method::POST {
         return Err(Refusal::new(Code::MethodNotAllowed, "this path takes POST"));
     }

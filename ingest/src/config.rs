@@ -5,7 +5,7 @@ use std::time::Duration;
 use graph::event::TimeToLive;
 use schemas::topic::Names;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, jwt::Jwt};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +20,8 @@ pub struct Config {
     /// How long a node's topic keeps a task.
     pub node_retention: Duration,
     pub auth: Auth,
+    /// Takes an issuer's tokens beside keys, where [`crate::Deps`] has its keys.
+    pub jwt: Option<Jwt>,
     pub cors: Cors,
     /// Largest body of a request; beyond it 413.
     pub body_bytes_max: usize,
@@ -71,6 +73,7 @@ impl Config {
             node_partitions: 4,
             node_retention: Duration::from_secs(7 * 24 * 3600),
             auth,
+            jwt: None,
             cors: Cors::Off,
             body_bytes_max: 10_000_000,
             graph_bytes_max: 1 << 20,

@@ -9,10 +9,14 @@ use graph::world::{Clock, Random};
 use quota::Rates;
 use run_store::{Blobs, Claims, Keys, LongTermStore, Specs};
 
+use crate::auth::issuer::KeySet;
+
 pub struct Deps {
     pub log: Arc<dyn EventLog>,
     pub claims: Arc<dyn Claims>,
     pub keys: Arc<dyn Keys>,
+    /// The keys of whoever issues tokens; None where none are taken.
+    pub key_set: Option<Arc<dyn KeySet>>,
     pub specs: Arc<dyn Specs>,
     /// Keeps what a client says of a thread before its first run.
     pub blobs: Arc<dyn Blobs>,

@@ -51,7 +51,7 @@ impl Ingest {
         metrics::describe();
         cors::check(&config.cors)?;
         Ok(Ingest(Arc::new(Parts {
-            keys: Keys::new(&config.auth)?,
+            keys: Keys::new(&config.auth, config.jwt.clone(), deps.key_set.clone())?,
             published: Published::default(),
             aliases: Aliases::default(),
             admission: Admission::new(config.admission.clone()),
@@ -76,12 +76,13 @@ impl Ingest {
             .with_state(self.clone())
     }
 
-    /// Keeps the tables of published graphs, keys and models' aliases fresh, and listens to the owners' progress, until
-    /// shutdown.
+    /// Keeps the tables of published graphs, keys (ours and an issuer's) and models' aliases fresh, and listens to the
+    /// owners' progress, until shutdown.
     pub async fn follow(&self, shutdown: CancellationToken) {
         tokio::join!(
             control::follow(self, shutdown.clone()),
             auth::made::follow(self, shutdown.clone()),
+            auth::issuer::follow(self, shutdown.clone()),
             shutdown.run_until_cancelled(models::follow(self)),
         );
     }

@@ -152,7 +152,7 @@ pub(crate) async fn authorize(
     next: Next,
 ) -> Response {
     let endpoint = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).into();
-    let asked = match prove(&ingest, request.extensions(), request.headers(), scope, endpoint) {
+    let asked = match prove(&ingest, request.extensions(), request.headers(), scope, endpoint).await {
         Ok(asked) => asked,
         Err(refusal) => return refusal.into_response(),
     };
@@ -176,14 +176,14 @@ impl Ingest {
 }
 
 /// Who asks, if its key has the scope.
-pub(crate) fn prove(
+pub(crate) async fn prove(
     ingest: &Ingest,
     extensions: &http::Extensions,
     headers: &HeaderMap,
     scope: Scope,
     endpoint: Arc<str>,
 ) -> Result<Asked, Refusal> {
-    let caller = ingest.keys.authenticate(headers, scope, ingest.deps.clock.now());
+    let caller = ingest.keys.authenticate(headers, scope, ingest.deps.clock.now()).await;
     let caller = caller.inspect_err(|_| metrics::rejected(Rejected::Auth))?;
     if let Some(key) = caller.key.as_deref() {
         Span::current().record("key", key);

@@ -48,7 +48,11 @@ mod openai;
 mod openapi;
 mod operations;
 
-pub use auth::{ApiKey, Auth, DEFAULT_TENANT, Scope};
+pub use auth::{
+    ApiKey, Auth, DEFAULT_TENANT, Scope,
+    issuer::KeySet,
+    jwt::{Jwt, Named, Scopes},
+};
 pub use config::{AdmissionLimits, Config, Cors};
 pub use deps::{Deps, Readiness, SinkUnavailable, Sinks};
 pub use error::Error;

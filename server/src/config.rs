@@ -15,7 +15,7 @@ pub use self::sections::*;
 
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
-const LISTS: [&str; 2] = ["server.cors", "embedding.fields"];
+const LISTS: [&str; 4] = ["server.cors", "embedding.fields", "auth.jwt.audience", "auth.jwt.scopes"];
 /// An idle owner of a partition speaks up a little more often.
 const IDLE_WORD_SECONDS: u64 = 5;
 
@@ -199,10 +199,10 @@ impl Config {
 
     /// Off loopback nobody is served by accident.
     pub fn refuse_strangers(&self) -> anyhow::Result<()> {
-        let guarded = !self.auth.keys.is_empty() || self.auth.open;
+        let guarded = !self.auth.keys.is_empty() || self.auth.jwt.is_some() || self.auth.open;
         if !self.server.listen.ip().is_loopback() && !guarded {
             bail!(
-                "{} can be reached from other machines, and there are no keys: add [[auth.keys]] to {FILE}, or set \
+                "{} can be reached from other machines, and there are no keys: add [[auth.keys]] or [auth.jwt] to {FILE}, or set \
                  MILLSTREAM__AUTH__OPEN=true to serve anybody",
                 self.server.listen
             );

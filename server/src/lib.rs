@@ -22,6 +22,7 @@ mod client;
 mod graph_test;
 mod graphs;
 mod init;
+mod issuer;
 mod keys;
 mod models;
 mod trial;

@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    config::{Config, LogKind},
-    models, opening,
+    config::{Config, Jwt, LogKind},
+    issuer, models, opening,
     parts::Parts,
     reach::Reach,
     readiness::Dependencies,
@@ -63,6 +63,7 @@ impl Process {
         config.refuse_deafness()?;
         config.thread_ttl()?;
         config.budget_limits()?;
+        config.auth.jwt.as_ref().map(Jwt::read).transpose()?;
         let rates = config.rate_limits()?;
         Prices::with(&config.prices).context("[prices] can't be used")?;
         config.warn_of_secrets();
@@ -243,6 +244,7 @@ impl Process {
         config.node_partitions = self.config.log.node_partitions;
         config.node_retention = self.node_retention();
         config.cors = self.cors();
+        config.jwt = self.config.auth.jwt.as_ref().map(Jwt::read).transpose()?;
         config.body_bytes_max = limits.body_bytes_max;
         config.requests_in_flight_max = limits.requests_in_flight_max;
         config.wait_timeout = Duration::from_secs(limits.wait_seconds);
@@ -258,6 +260,7 @@ impl Process {
             log: Arc::clone(&self.parts.log),
             claims: self.parts.store.clone(),
             keys: self.parts.store.clone(),
+            key_set: self.config.auth.jwt.as_ref().map(issuer::key_set).transpose()?,
             specs: self.parts.store.clone(),
             blobs: self.parts.store.clone(),
             store: self.store.clone(),
@@ -321,7 +324,7 @@ impl Process {
     }
 
     fn auth(&self) -> Auth {
-        if self.config.auth.keys.is_empty() {
+        if self.config.auth.keys.is_empty() && self.config.auth.jwt.is_none() {
             return Auth::Open;
         }
         let key = |key: &crate::config::Key| ApiKey {

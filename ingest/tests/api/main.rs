@@ -16,5 +16,6 @@ mod sinks;
 mod stage;
 mod store;
 mod tenants;
+mod tokens;
 mod ttl;
 mod usage;

@@ -14,7 +14,7 @@ use graph::{
 };
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use ingest::{ApiKey, Auth, Config, Deps, Ingest, Readiness, Scope};
+use ingest::{ApiKey, Auth, Config, Deps, Ingest, KeySet, Readiness, Scope};
 use quota::{InProcessRates, RateLimits, Rates};
 use run_store::{LongTermStore, embedded::EmbeddedStore};
 use schemas::{
@@ -129,6 +129,19 @@ impl Stage {
     }
 
     pub async fn paced(rates: Option<Arc<dyn Rates>>, change: impl FnOnce(&mut Config)) -> Self {
+        Stage::of(rates, None, change).await
+    }
+
+    /// Takes tokens of an issuer with these keys.
+    pub async fn trusting(key_set: Arc<dyn KeySet>, change: impl FnOnce(&mut Config)) -> Self {
+        Stage::of(None, Some(key_set), change).await
+    }
+
+    async fn of(
+        rates: Option<Arc<dyn Rates>>,
+        key_set: Option<Arc<dyn KeySet>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = Arc::new(TestWorld::default());
         let clock = Arc::clone(&at);
@@ -147,7 +160,7 @@ impl Stage {
         config.fresh_run_wait = std::time::Duration::from_millis(300);
         change(&mut config);
         let parts = (Arc::clone(&log), Arc::clone(&store), Arc::clone(&sinks));
-        let ingest = ingest(config.clone(), parts, Arc::clone(&at), rates);
+        let ingest = ingest(config.clone(), parts, Arc::clone(&at), rates, key_set);
         let (follower, until) = (ingest.clone(), shutdown.clone());
         tasks.spawn(async move { follower.follow(until).await });
         let router = ingest.router();
@@ -161,7 +174,7 @@ impl Stage {
     /// Another ingest of the same deployment.
     pub async fn another(&self) -> Stage {
         let parts = (Arc::clone(&self.log), Arc::clone(&self.store), Arc::clone(&self.sinks));
-        let ingest = ingest(self.config.clone(), parts, Arc::clone(&self.at), None);
+        let ingest = ingest(self.config.clone(), parts, Arc::clone(&self.at), None, None);
         let shutdown = self.shutdown.child_token();
         let (follower, until) = (ingest.clone(), shutdown.clone());
         self.tasks.spawn(async move { follower.follow(until).await });
@@ -187,6 +200,10 @@ impl Stage {
         {
             tokio::task::yield_now().await;
         }
+    }
+
+    pub fn now(&self) -> Millis {
+        self.at.now()
     }
 
     /// Lets time go by.
@@ -263,11 +280,13 @@ fn ingest(
     (log, store, sinks): (Arc<dyn EventLog>, Arc<EmbeddedStore>, Arc<TestSinks>),
     at: Arc<TestWorld>,
     rates: Option<Arc<dyn Rates>>,
+    key_set: Option<Arc<dyn KeySet>>,
 ) -> Ingest {
     let deps = Deps {
         log,
         claims: store.clone(),
         keys: store.clone(),
+        key_set,
         specs: store.clone(),
         blobs: store.clone(),
         store: LongTermStore::new(store, at.clone()),

@@ -1,6 +1,6 @@
 //! The sections of the file, each with what holds where nothing is said.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use graph::{
@@ -229,6 +229,93 @@ pub struct Auth {
     /// Serve anybody, also off loopback.
     pub open: bool,
     pub keys: Vec<Key>,
+    pub jwt: Option<Jwt>,
+}
+
+/// Tokens of an issuer, beside keys.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jwt {
+    /// Where the issuer's keys are; or a file that holds them.
+    pub jwks_url: Option<String>,
+    pub jwks_file: Option<PathBuf>,
+    /// What `iss` has to be.
+    pub issuer: String,
+    /// What `aud` has to name, one of them.
+    pub audience: Vec<String>,
+    /// How far clocks may be apart.
+    #[serde(default = "leeway")]
+    pub leeway_seconds: u64,
+    /// The claim that says the tenant; all are `tenant` where none is named.
+    pub tenant_claim: Option<String>,
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+    /// The claim that says who is acting.
+    #[serde(default = "subject")]
+    pub user_claim: String,
+    /// The claim that says what a token may do; all may do `scopes` where none is named.
+    pub scopes_claim: Option<String>,
+    /// What stands before a scope's name in it.
+    #[serde(default)]
+    pub scopes_prefix: String,
+    #[serde(default = "read_and_run")]
+    pub scopes: Vec<ingest::Scope>,
+}
+
+fn leeway() -> u64 {
+    60
+}
+
+fn subject() -> String {
+    "sub".to_owned()
+}
+
+fn read_and_run() -> Vec<ingest::Scope> {
+    vec![ingest::Scope::Read, ingest::Scope::Run]
+}
+
+/// Clocks further apart are broken ones.
+const LEEWAY_SECONDS_MAX: u64 = 600;
+
+impl Jwt {
+    /// How tokens are read, where that can work.
+    pub fn read(&self) -> anyhow::Result<ingest::Jwt> {
+        match (&self.jwks_url, &self.jwks_file) {
+            (Some(_), Some(_)) => bail!("[auth.jwt] has both jwks_url and jwks_file; take one away"),
+            (None, None) => bail!("[auth.jwt] says nowhere where the issuer's keys are: set jwks_url or jwks_file"),
+            (Some(url), None) if !is_trusted(url) => {
+                bail!("[auth.jwt] jwks_url is {url}; whoever stands between could put keys of his own there: use https")
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+        if self.issuer.is_empty() || self.audience.iter().all(String::is_empty) {
+            bail!("[auth.jwt] needs issuer and audience: a token for somebody else is none for Millstream");
+        }
+        if self.leeway_seconds > LEEWAY_SECONDS_MAX {
+            bail!("[auth.jwt] leeway_seconds is {}; set it to {LEEWAY_SECONDS_MAX} at most", self.leeway_seconds);
+        }
+        Ok(ingest::Jwt {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            leeway: Duration::from_secs(self.leeway_seconds),
+            tenant: match &self.tenant_claim {
+                Some(claim) => ingest::Named::Claim(claim.clone()),
+                None => ingest::Named::Always(self.tenant.clone()),
+            },
+            user_claim: self.user_claim.clone(),
+            scopes: match &self.scopes_claim {
+                Some(claim) => ingest::Scopes::Claim { claim: claim.clone(), prefix: self.scopes_prefix.clone() },
+                None => ingest::Scopes::Always(self.scopes.clone()),
+            },
+        })
+    }
+}
+
+/// https, or this machine.
+fn is_trusted(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    url.scheme() == "https" || (url.scheme() == "http" && is_here)
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -107,7 +107,7 @@ fn settings() -> Vec<(String, String)> {
         settings.as_object().unwrap().iter().map(move |(key, value)| (format!("{section}.{key}"), written(value)))
     });
     let settings: Vec<_> =
-        settings.filter(|(setting, _)| !["log.client", "auth.keys"].contains(&setting.as_str())).collect();
+        settings.filter(|(setting, _)| !["log.client", "auth.keys", "auth.jwt"].contains(&setting.as_str())).collect();
     assert!(settings.len() > 25, "{settings:?}");
     settings
 }
@@ -267,4 +267,33 @@ fn a_provider_says_which_wire_format_it_speaks() {
     for said in ["gemini", "`openai`", "`anthropic`", "providers.x.kind"] {
         assert!(error.contains(said), "{said} is not in {error}");
     }
+}
+
+#[test]
+fn an_issuer_of_tokens_is_named_whole_or_not_at_all() {
+    let jwt = |more: &str| {
+        let base = "[auth.jwt]\nissuer = 'https://login.example.com/'\naudience = ['millstream']\n";
+        made(&format!("{base}{more}"), &[]).unwrap().auth.jwt.unwrap().read()
+    };
+    let url = "jwks_url = 'https://login.example.com/jwks.json'\n";
+    let read = jwt(url).unwrap();
+    assert_eq!((read.leeway.as_secs(), read.user_claim.as_str()), (60, "sub"));
+    jwt("jwks_url = 'http://127.0.0.1:9/jwks'\n").unwrap();
+    jwt("jwks_file = '/etc/millstream/jwks.json'\n").unwrap();
+    for (more, says) in [
+        ("", "says nowhere"),
+        ("jwks_url = 'https://x/y'\njwks_file = '/z'\n", "take one away"),
+        ("jwks_url = 'http://login.example.com/jwks.json'\n", "use https"),
+        ("jwks_url = 'https://x/y'\nleeway_seconds = 86400\n", "600 at most"),
+    ] {
+        let refused = jwt(more).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains(says), "{more}: {refused}");
+    }
+    assert!(made("[auth.jwt]\naudience = ['millstream']\n", &[]).is_err(), "no issuer");
+    let variables = [
+        ("MILLSTREAM__AUTH__JWT__ISSUER", "https://x/"),
+        ("MILLSTREAM__AUTH__JWT__AUDIENCE", "one, two"),
+        ("MILLSTREAM__AUTH__JWT__JWKS_URL", "https://x/y"),
+    ];
+    assert_eq!(made("", &variables).unwrap().auth.jwt.unwrap().audience, ["one", "two"]);
 }
