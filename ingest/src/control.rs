@@ -100,7 +100,7 @@ async fn apply(ingest: &Ingest, fact: &ControlFact) -> Result<(), StoreError> {
             ingest.keys.made.forget(key);
             ingest.keys.made.changed();
         }
-        ControlFact::Serves { .. } | ControlFact::ModelAlias { .. } => {}
+        ControlFact::Serves { .. } | ControlFact::ModelAlias { .. } | ControlFact::Breaker(_) => {}
     }
     Ok(())
 }

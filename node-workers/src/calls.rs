@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use graph::{
+    envelope::Millis,
     task::{Call, CallId, TaskId, Usage, UsageSource},
     world::Clock,
 };
@@ -79,6 +80,10 @@ impl CallRecorder {
             answer: None,
         };
         CallUnderWay { recorder: self.clone(), call: Some(call), started: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.0.clock.now()
     }
 
     /// Bytes of a prompt that are kept.

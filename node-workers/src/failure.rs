@@ -38,6 +38,11 @@ pub fn budget_store_unavailable(message: impl Into<String>) -> TaskError {
     TaskError { retryable: true, ..of(Code::BudgetStoreUnavailable, message) }
 }
 
+/// Every target of an alias fails too often to be asked: later one may answer.
+pub fn all_providers_open(message: impl Into<String>, wait_ms: u64) -> TaskError {
+    TaskError { retryable: true, retry_after_ms: Some(wait_ms), ..of(Code::AllProvidersOpen, message) }
+}
+
 pub fn of_kind(mut error: TaskError, kind: impl Into<String>) -> TaskError {
     error.kind = Some(kind.into());
     error

@@ -24,6 +24,7 @@ pub const MODEL_TIME_TO_FIRST_TOKEN_SECONDS: &str = "millstream_model_time_to_fi
 pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
 pub const MODEL_COST_NANO_USD_TOTAL: &str = "millstream_model_cost_nano_usd_total";
 pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
+pub const MODEL_BREAKER_OPEN: &str = "millstream_model_breaker_open";
 pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
 pub const MODEL_ALIAS_CANARY_PERCENT: &str = "millstream_model_alias_canary_percent";
 
@@ -122,6 +123,11 @@ pub fn count_first_token(provider: &str, model: &str, seconds: f64) {
 pub fn count_fallback(from: &str, to: &str, reason: &'static str) {
     metrics::counter!(MODEL_FALLBACKS_TOTAL, "from" => from.to_owned(), "to" => to.to_owned(), "reason" => reason)
         .increment(1);
+}
+
+/// 1 while nobody asks the target.
+pub fn breaker(target: &str, is_open: bool) {
+    metrics::gauge!(MODEL_BREAKER_OPEN, "target" => target.to_owned()).set(f64::from(u8::from(is_open)));
 }
 
 /// Which version answers, and which is tried with how much; nothing of either is 0.

@@ -256,6 +256,21 @@ pub enum ControlFact {
     Progress(Progress),
     /// Whom calls of a model's alias ask, above what graphs and configuration say; None: what those say holds again.
     ModelAlias { name: String, alias: Option<Alias> },
+    /// A worker has found that a model fails too often, or answers again.
+    Breaker(BreakerState),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakerState {
+    /// `<provider>/<model>`.
+    pub target: String,
+    /// Nobody asks it before then; None where it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<Millis>,
+    /// How often it was given up since it last answered.
+    pub times: u32,
+    /// The process that found it, which does not hear itself.
+    pub by: Uuid,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -282,6 +297,7 @@ impl Wire for ControlRecord {
             ControlFact::Serves { role, partition, .. } => format!("serves/{role}/{partition}"),
             ControlFact::Progress(progress) => format!("progress/{}/{}", progress.consumer, progress.partition),
             ControlFact::ModelAlias { name, .. } => format!("model/{name}"),
+            ControlFact::Breaker(state) => format!("breaker/{}", state.target),
         }
     }
 

@@ -2,6 +2,8 @@
 //! server and back (`http`), and what a refusal means (`refusal`).
 
 pub mod anthropic;
+mod breaker;
+mod breakers;
 pub mod content;
 pub mod http;
 pub mod openai;
@@ -24,6 +26,8 @@ use graph::task::{TaskError, Usage};
 use serde_json::{Map, Value};
 use traces::TraceContext;
 
+pub use breaker::Change;
+pub use breakers::Breakers;
 pub use reach::{Reach, Reached};
 pub use registry::{ModelRegistry, Target};
 

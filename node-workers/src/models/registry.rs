@@ -13,7 +13,7 @@ use graph::{
     task::TaskError,
 };
 
-use super::{ModelProvider, Reached};
+use super::{Breakers, ModelProvider, Reached};
 use crate::{failure, metrics};
 
 /// The alias that a demo or a graph without aliases of its own names.
@@ -29,6 +29,7 @@ pub struct ModelRegistry {
     configured: RwLock<BTreeMap<String, Routes>>,
     /// Said over the API.
     said: RwLock<BTreeMap<String, Arc<Alias>>>,
+    breakers: Breakers,
 }
 
 /// One model of one provider.
@@ -39,6 +40,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// `<provider>/<model>`, as an alias names it.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.provider.name(), self.model)
+    }
+
     /// The model's name without directives, as calls and metrics know it.
     pub fn name(&self) -> &str {
         self.model.split('?').next().unwrap_or_default()
@@ -76,6 +82,11 @@ impl ModelRegistry {
             Some(alias) => said.insert(name.to_owned(), Arc::new(alias.clone())),
             None => said.remove(name),
         };
+    }
+
+    /// Which targets are not asked for now.
+    pub fn breakers(&self) -> &Breakers {
+        &self.breakers
     }
 
     /// Providers that the configuration's aliases name.

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use graph::{
+    envelope::Millis,
     expression::{Expression, Scope},
     spec::{ModelAlias, ModelNode},
     task::TaskError,
@@ -17,7 +18,7 @@ use self::called::Called;
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scope};
 use crate::{
     failure, metrics,
-    models::{Answer, ModelRegistry, ModelRequest, ModelSettings, Target},
+    models::{Answer, ModelError, ModelRegistry, ModelRequest, ModelSettings, Target},
     spending::Held,
 };
 
@@ -117,6 +118,16 @@ impl Model {
         }
     }
 
+    fn nobody_is_asked(&self, soonest: Millis, now: Millis) -> TaskError {
+        let wait_ms = u64::try_from(soonest.saturating_sub(now)).unwrap_or(0).max(1);
+        let alias = &self.spec.model;
+        let message = format!(
+            "every model of {alias} has failed too often lately, so none is asked; the next is tried in {} s",
+            wait_ms.div_ceil(1_000)
+        );
+        failure::all_providers_open(message, wait_ms)
+    }
+
     fn output(&self, answer: &Answer, message_id: &str) -> Result<NodeOutput, TaskError> {
         let message = answer.message(message_id)?;
         let seen = match &self.answer {
@@ -141,25 +152,41 @@ impl Node for Model {
         let targets = self.registry.resolve(&self.spec.model, &self.aliases, context.envelope().key().as_str())?;
         let request = self.request(input, context)?;
         let message_id = context.message_id(0);
-        let mut left = targets.iter().peekable();
-        let mut sent = 0;
-        while let Some(target) = left.next() {
+        let breakers = self.registry.breakers();
+        let (mut sent, mut soonest) = (0, None);
+        let mut failed: Option<(&Target, ModelError)> = None;
+        for target in &targets {
+            let admitted = match breakers.admit(target.full_name(), context.calls().now()) {
+                Ok(admitted) => admitted,
+                Err(until) => {
+                    soonest = Some(soonest.map_or(until, |soonest: Millis| soonest.min(until)));
+                    continue;
+                }
+            };
+            if let Some((before, error)) = failed.take() {
+                metrics::count_fallback(before.provider.name(), target.provider.name(), error.cause.as_str());
+            }
             let (request, held) = reserve(target, &request, context, sent).await?;
             sent += 1;
             let mut called = Called::begin(target, request, held, context, &message_id);
-            let error = match called.read().await {
+            let answer = called.read().await;
+            admitted.ended(answer.as_ref().err(), context.calls().now());
+            let error = match answer {
                 Ok(answer) => return Ok(self.output(&answer, &message_id)?),
                 Err(error) => error,
             };
-            match left.peek() {
-                // What a client has seen of one answer must not be followed by another one's.
-                Some(next) if !called.shown() && error.cause.is_worth_another_target() => {
-                    metrics::count_fallback(target.provider.name(), next.provider.name(), error.cause.as_str());
-                }
-                Some(_) | None => return Err(error.into_task_error(target.provider.name(), target.name()).into()),
+            // What a client has seen of one answer must not be followed by another one's.
+            if called.shown() || !error.cause.is_worth_another_target() {
+                return Err(error.into_task_error(target.provider.name(), target.name()).into());
             }
+            failed = Some((target, error));
         }
-        Err(failure::internal("a model's alias has no target").into())
+        Err(match (failed, soonest) {
+            (Some((target, error)), _) => error.into_task_error(target.provider.name(), target.name()),
+            (None, Some(soonest)) => self.nobody_is_asked(soonest, context.calls().now()),
+            (None, None) => failure::internal("a model's alias has no target"),
+        }
+        .into())
     }
 }
 

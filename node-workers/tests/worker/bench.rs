@@ -45,7 +45,7 @@ use uuid::Uuid;
 
 /// No step of a test takes longer, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-const PARTITIONS: u32 = 2;
+pub const PARTITIONS: u32 = 2;
 
 pub struct Bench {
     pub log: Arc<EmbeddedLog>,
@@ -340,6 +340,11 @@ impl Bench {
     /// The one result of the one task that is issued.
     pub async fn result_of(&self, task: &TaskRecord) -> TaskResult {
         self.issue(task).await;
+        self.result(task).await
+    }
+
+    /// The one result of a task that was issued.
+    pub async fn result(&self, task: &TaskRecord) -> TaskResult {
         let results = self
             .read::<RunsRecord>(RUNS, |records| records.iter().any(|record| is_result_of(&record.event, task)))
             .await;

@@ -4,7 +4,7 @@ use graph::task::{TaskResult, UsageSource};
 use node_workers::NodeRegistry;
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, PARTITIONS};
 
 async fn bench(model: &str, fallback: &str, node: &str) -> Bench {
     Bench::new(&format!(
@@ -106,4 +106,54 @@ async fn failing_calls_are_made_again_by_the_nodes_policy() {
     let node = "prompt: '{{ topic }}', retry: {max_attempts: 3, initial_interval: 1ms, jitter: false}";
     let (result, _) = ask("echo?fail=2&status=503", "", node, json!({"topic": "hi"})).await;
     assert_eq!((result.error, result.attempt, result.calls.len()), (None, 3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_fails_too_often_is_asked_by_no_worker() {
+    let bench = bench("first?fail=1000&status=503", "\"scripted/second\"", "prompt: '{{ topic }}'").await;
+    let (one, other) = (bench.start(NodeRegistry::new()), bench.start(NodeRegistry::new()));
+    let asked = async |partition: u32| {
+        let task = bench.task("ask", json!({"topic": "hi"}));
+        bench.issue_to(partition, &task).await;
+        let result = bench.result(&task).await;
+        assert_eq!(result.error, None);
+        result.calls.iter().any(|call| call.model == "first")
+    };
+    let mut early = 0;
+    while asked(0).await {
+        early += 1;
+    }
+    // More, where the partition has gone over to the second worker meanwhile.
+    assert!((5..10).contains(&early), "it is asked until it has failed five times in a row: {early}");
+    // Each partition is of one of the two: by itself the other worker would have to see five failures, too.
+    let mut late = 0;
+    loop {
+        let mut any = false;
+        for partition in 0..PARTITIONS {
+            let asked = asked(partition).await;
+            late += u32::from(asked);
+            any |= asked;
+        }
+        if !any {
+            break;
+        }
+    }
+    assert!(late < 5, "the other worker found out by itself: {late}");
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_model_fails_too_often_none_is_asked_and_the_wait_is_told() {
+    let bench =
+        bench("first?fail=1000&status=503&retry_after=30", "", "prompt: '{{ topic }}', retry: {max_attempts: 1}").await;
+    let worker = bench.start(NodeRegistry::new());
+    let mut last = TaskResult::default();
+    for _ in 0..6 {
+        last = bench.result_of(&bench.task("ask", json!({"topic": "hi"}))).await;
+    }
+    let error = last.error.expect("nobody answers");
+    assert_eq!((error.class.as_str(), error.retryable, last.calls.len()), ("all_providers_open", true, 0));
+    assert!(error.retry_after_ms.is_some_and(|wait| (20_000..=30_000).contains(&wait)), "{error:?}");
+    worker.stop().await;
 }

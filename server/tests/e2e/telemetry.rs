@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// On the dashboard, and said only by what two chats don't do: fail, come back, or wait for a timer.
-const NOT_SAID: [&str; 8] = [
+const NOT_SAID: [&str; 9] = [
     "millstream_idempotent_repeats_total",
     "millstream_model_alias_canary_percent",
     "millstream_model_alias_version",
+    "millstream_model_breaker_open",
     "millstream_model_fallbacks_total",
     "millstream_sink_tokens_dropped_total",
     "millstream_sse_resumes_total",
