@@ -27,6 +27,7 @@ pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
 pub const MODEL_BREAKER_OPEN: &str = "millstream_model_breaker_open";
 pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
 pub const MODEL_ALIAS_CANARY_PERCENT: &str = "millstream_model_alias_canary_percent";
+pub const BUDGET_FAILURES_TOTAL: &str = "millstream_budget_failures_total";
 
 const GRAPH: &str = "graph";
 const NODE: &str = "node";
@@ -141,6 +142,18 @@ pub fn alias_changed(name: &str, alias: Option<&Alias>) {
     version("canary", canary.map(|canary| &canary.version));
     metrics::gauge!(MODEL_ALIAS_CANARY_PERCENT, "alias" => name.to_owned())
         .set(canary.map_or(0.0, |canary| canary.percent));
+}
+
+/// A counter that first appears at 1 never raises an alert.
+pub fn begin_budget_failures() {
+    for step in ["reserve", "renew", "settle"] {
+        metrics::counter!(BUDGET_FAILURES_TOTAL, "step" => step).increment(0);
+    }
+}
+
+/// Budgets could not be reached at that step of a call: `reserve`, `renew` or `settle`.
+pub fn count_budget_failure(step: &'static str) {
+    metrics::counter!(BUDGET_FAILURES_TOTAL, "step" => step).increment(1);
 }
 
 pub fn committed_offset(graph: &str, node: &str, partition: u32, offset: u64) {

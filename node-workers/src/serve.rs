@@ -27,6 +27,7 @@ use crate::{
     compiled::Parts,
     consumer::{Hint, NodeConsumer, ProcessBudget, Served, Worker},
     execute::Executor,
+    metrics,
     nodes::{Environment, http::service::Services},
     outbox::Outbox,
     pace::Pace,
@@ -127,6 +128,9 @@ fn worker(config: Config, deps: Deps) -> Worker {
         rates,
         spending,
     } = deps;
+    if spending.is_some() {
+        metrics::begin_budget_failures();
+    }
     let source: Arc<str> = config.source.as_str().into();
     let tokens = TokenTarget {
         log: Some(Arc::clone(&log)),

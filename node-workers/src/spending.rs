@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    failure,
+    failure, metrics,
     models::{ModelRequest, Target, input_tokens_max},
 };
 
@@ -119,6 +119,7 @@ impl Held {
     /// The call goes on. Budgets that can't be reached for a while take it for spent until it is settled.
     pub async fn renew(&self) {
         if let Err(error) = self.spending.budgets.renew(&self.ask).await {
+            metrics::count_budget_failure("renew");
             tracing::warn!(error = %error, "the budgets could not be told that a call goes on");
         }
     }
@@ -163,6 +164,7 @@ async fn tell(spending: Spending, ask: Ask, spent: Amount) {
             );
             return;
         }
+        metrics::count_budget_failure("settle");
         tracing::warn!(error = %error, "what a call took could not be told to the budgets yet");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(longest);
@@ -178,6 +180,7 @@ fn exceeded(refusal: &Refusal) -> TaskError {
 }
 
 fn unavailable(error: &QuotaError) -> TaskError {
+    metrics::count_budget_failure("reserve");
     tracing::warn!(error = %error, "a call is not made, for nobody knows whether it may be");
     failure::budget_store_unavailable("budgets can't be looked up at the moment, so no call is made; try again")
 }

@@ -1,6 +1,6 @@
 //! Which budgets a call is charged to: of its run, its user, its key, its tenant and everybody.
 
-use graph::envelope::{Envelope, Millis};
+use graph::envelope::{Envelope, Millis, RunId};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
 use crate::{
@@ -27,6 +27,22 @@ pub struct BudgetLimits {
 pub struct Spender<'a> {
     pub envelope: &'a Envelope,
     pub now: Millis,
+}
+
+/// Whose budgets they are; None where nobody is known, or no run is meant.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owner<'a> {
+    pub tenant: &'a str,
+    pub user: Option<&'a str>,
+    pub key: Option<&'a str>,
+    /// With the end of its time.
+    pub run: Option<(RunId, Millis)>,
+}
+
+/// When the day and the month of a time began.
+pub fn began(now: Millis) -> Option<(Millis, Millis)> {
+    let day = date(now)?;
+    Some((beginning(day)?, beginning(day.first_of_month())?))
 }
 
 impl BudgetLimits {
@@ -58,35 +74,47 @@ impl BudgetLimits {
             let (scope, unit) = (Scope::Request, Unit::Tokens);
             return Err(Refusal { scope, unit, limit, spent, reserved, wanted, resets_at: None });
         }
-        let limited = self.all().into_iter().filter(|(_, limit)| *limit != Limit::default());
-        let accounts = limited.filter_map(|(scope, limit)| spender.account(scope, limit)).collect();
+        let Envelope { tenant, principal, run_id, deadline, .. } = spender.envelope;
+        let owner = Owner {
+            tenant,
+            user: principal.user.as_deref(),
+            key: principal.key.as_deref(),
+            run: Some((*run_id, *deadline)),
+        };
+        let scopes = self.all().into_iter().map(|(scope, _)| scope);
+        let accounts = scopes.filter_map(|scope| self.account(scope, &owner, spender.now)).collect();
         Ok(Ask { id: id.to_owned(), accounts, amount, lease_ms })
     }
-}
 
-impl Spender<'_> {
-    /// None where a run has no user or no key.
-    fn account(&self, scope: Scope, limit: Limit) -> Option<Account> {
-        let Envelope { tenant, principal, run_id, deadline, .. } = self.envelope;
-        let day = Timestamp::from_millisecond(self.now).ok()?.to_zoned(TimeZone::UTC).date();
+    /// None where it is not limited, and where nobody is known whose it were.
+    pub fn account(&self, scope: Scope, owner: &Owner<'_>, now: Millis) -> Option<Account> {
+        let (_, limit) = self.all().into_iter().find(|(limited, _)| *limited == scope)?;
+        if limit == Limit::default() {
+            return None;
+        }
+        let (tenant, day) = (owner.tenant.to_owned(), date(now)?);
         let month = day.first_of_month();
+        let tomorrow = beginning(day.tomorrow().ok()?);
         let (of, ends_at): (Vec<String>, Option<Millis>) = match scope {
             Scope::Request => return None,
-            Scope::Run => (vec![tenant.clone(), run_id.to_string()], Some(*deadline)),
-            Scope::Key => (vec![tenant.clone(), principal.key.clone()?], None),
-            Scope::UserDay => {
-                (vec![tenant.clone(), principal.user.clone()?, day.to_string()], beginning(day.tomorrow().ok()?))
+            Scope::Run => {
+                let (run, deadline) = owner.run?;
+                (vec![tenant, run.to_string()], Some(deadline))
             }
-            Scope::TenantDay => (vec![tenant.clone(), day.to_string()], beginning(day.tomorrow().ok()?)),
-            Scope::TenantMonth => {
-                (vec![tenant.clone(), month.to_string()], beginning(month.checked_add(1.month()).ok()?))
-            }
-            Scope::GlobalDay => (vec![day.to_string()], beginning(day.tomorrow().ok()?)),
+            Scope::Key => (vec![tenant, owner.key?.to_owned()], None),
+            Scope::UserDay => (vec![tenant, owner.user?.to_owned(), day.to_string()], tomorrow),
+            Scope::TenantDay => (vec![tenant, day.to_string()], tomorrow),
+            Scope::TenantMonth => (vec![tenant, month.to_string()], beginning(month.checked_add(1.month()).ok()?)),
+            Scope::GlobalDay => (vec![day.to_string()], tomorrow),
         };
         // A list, for names may hold any letter that could stand between them.
         let name = format!("{} {}", scope.as_str(), serde_json::Value::from(of));
         Some(Account { scope, name, limit, ends_at })
     }
+}
+
+fn date(now: Millis) -> Option<Date> {
+    Some(Timestamp::from_millisecond(now).ok()?.to_zoned(TimeZone::UTC).date())
 }
 
 fn beginning(day: Date) -> Option<Millis> {
@@ -150,6 +178,12 @@ mod tests {
         assert!(accounts(only_user, &envelope("acme", None, None), 0).is_empty());
         assert!(accounts(BudgetLimits::default(), &envelope("acme", Some("ada"), Some("web")), 0).is_empty());
         assert!(BudgetLimits::default().are_none() && !limits().are_none());
+    }
+
+    #[test]
+    fn days_and_months_begin_at_midnight() {
+        let day = 24 * 60 * 60 * 1000;
+        assert_eq!(began(NEW_YEARS_EVE), Some((NEW_YEARS_EVE + 1_000 - day, NEW_YEARS_EVE + 1_000 - 31 * day)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod conformance;
 
 pub use self::redis::{Redis, RedisBudgets, RedisRates};
 pub use amount::Amount;
-pub use budgets::{BudgetLimits, Spender};
+pub use budgets::{BudgetLimits, Owner, Spender};
 pub use contract::{Budgets, QuotaError, Rates, Reserved, reserve_in_time};
 pub use in_process::{InProcess, InProcessRates};
 pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};

@@ -141,6 +141,8 @@ pub trait Results: Send + Sync {
     async fn checkpoint(&self, owner: &Key, ns: &str, id: Uuid) -> Result<Option<CheckpointRow>>;
     /// Calls started in [since, until), added up by the given keys.
     async fn usage(&self, tenant: &str, by: &[UsageBy], since: Millis, until: Millis) -> Result<Vec<UsageSum>>;
+    /// Who has made calls, each once.
+    async fn spenders(&self) -> Result<Vec<String>>;
 }
 
 /// The long-term store: what nodes and clients keep by namespace and key, apart from all runs. Ingest, node-workers.

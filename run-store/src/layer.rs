@@ -103,4 +103,8 @@ impl<L: ResultsLayer> Results for L {
     ) -> Result<Vec<UsageSum>, StoreError> {
         self.inner()?.usage(tenant, by, since, until).await
     }
+
+    async fn spenders(&self) -> Result<Vec<String>, StoreError> {
+        self.inner()?.spenders().await
+    }
 }

@@ -61,6 +61,9 @@ pub enum Command {
     /// Make or upgrade the store's schema
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Bring back what Redis has lost of budgets
+    #[command(subcommand)]
+    Budgets(BudgetsCommand),
     /// Print the configuration in force, with secrets hidden
     Config,
     /// Make an API key: the key on standard error, its [[auth.keys]] for millstream.toml on standard output
@@ -91,6 +94,7 @@ impl Command {
             | Command::Graph(_)
             | Command::Topics(_)
             | Command::Store(_)
+            | Command::Budgets(_)
             | Command::Config
             | Command::Key(_)
             | Command::MockModel { .. } => "client",
@@ -357,6 +361,13 @@ impl NodeWorkerArgs {
 pub enum TopicsCommand {
     /// Make what is missing; a topic with another number of partitions is an error
     Apply,
+}
+
+#[derive(Subcommand)]
+pub enum BudgetsCommand {
+    /// Count anew, from the calls in the store, what a Redis that lost its data no longer knows. With an embedded store, stop
+    /// the process first
+    Restore,
 }
 
 #[derive(Subcommand)]

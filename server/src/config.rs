@@ -38,6 +38,7 @@ pub struct Config {
     pub limits: Limits,
     pub budgets: Budgets,
     pub rates: Rates,
+    pub quota: Quota,
     /// What models cost, above the table of the binary.
     pub prices: quota::prices::Table,
     pub threads: Threads,
@@ -216,12 +217,7 @@ impl Config {
         if limits.are_none() {
             return Ok(None);
         }
-        if self.log.kind != LogKind::Embedded {
-            bail!(
-                "[budgets] are kept in one process, and on Kafka several may work on the same runs: take them away, or run \
-                 everything in one process on the embedded log"
-            );
-        }
+        self.refuse_apart("[budgets]")?;
         Ok(Some(limits))
     }
 
@@ -237,13 +233,29 @@ impl Config {
                 "[rates] has a limit of {limit} a minute; set it above 0 and to {LIMIT_MAX} at most, or take it away"
             );
         }
-        if self.log.kind != LogKind::Embedded {
+        self.refuse_apart("[rates]")?;
+        Ok(Some(limits))
+    }
+
+    /// On Kafka several processes may work on the same runs, and serve the same key.
+    fn refuse_apart(&self, limits: &str) -> anyhow::Result<()> {
+        if self.log.kind != LogKind::Embedded && self.quota.redis.is_none() {
             bail!(
-                "[rates] are counted in one process, and on Kafka several may serve the same key: take them away, or run \
-                 everything in one process on the embedded log"
+                "{limits} must hold over all processes on Kafka, so they need a Redis that all of them use: set \
+                 MILLSTREAM__QUOTA__REDIS_FILE to a file with its address (redis://USER:PASSWORD@HOST:PORT), or take {limits} \
+                 away"
             );
         }
-        Ok(Some(limits))
+        Ok(())
+    }
+
+    /// What stands before every key in Redis, as a hash tag.
+    pub fn quota_prefix(&self) -> anyhow::Result<&str> {
+        let prefix = self.quota.prefix.as_str();
+        if prefix.is_empty() || prefix.contains(['{', '}']) {
+            bail!("[quota] prefix is {prefix:?}; set it to a word without braces");
+        }
+        Ok(prefix)
     }
 
     /// As TOML, with secrets hidden.

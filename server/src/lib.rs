@@ -13,6 +13,7 @@ mod saved;
 mod stages;
 
 mod parts;
+mod quotas;
 mod readiness;
 mod sinks;
 mod telemetry;
@@ -25,6 +26,7 @@ mod init;
 mod issuer;
 mod keys;
 mod models;
+mod restore;
 mod trial;
 
 use std::process::ExitCode;
@@ -72,6 +74,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::MockModel { listen } => roles::mock_model(listen).await?,
         Command::Topics(cli::TopicsCommand::Apply) => roles::apply_topics(config::load(config)?).await?,
         Command::Store(cli::StoreCommand::Migrate) => roles::migrate_store(config::load(config)?).await?,
+        Command::Budgets(cli::BudgetsCommand::Restore) => restore::restore(config::load(config)?).await?,
         serving => serve(config::load(config)?, serving).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -97,6 +100,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Graph(_)
         | Command::Topics(_)
         | Command::Store(_)
+        | Command::Budgets(_)
         | Command::Config
         | Command::Key(_)
         | Command::MockModel { .. } => Ok(()),

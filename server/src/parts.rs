@@ -175,6 +175,11 @@ pub async fn migrate_store(config: &Config) -> anyhow::Result<()> {
     open_store(config, &mut Embedded::default()).await.map(drop)
 }
 
+/// The store alone.
+pub async fn store(config: &Config) -> anyhow::Result<Arc<dyn RunStore>> {
+    open_store(config, &mut Embedded::default()).await
+}
+
 async fn open_scylla(config: &Config) -> anyhow::Result<Arc<dyn RunStore>> {
     let nodes = config.store.nodes.as_deref().context(
         "[store] kind is scylla, but no nodes are named: set MILLSTREAM__STORE__NODES=host:port[,host:port]",

@@ -1,7 +1,7 @@
-//! Asks log and store, where they are other processes, whether they still answer: readiness says when they don't.
+//! Asks log, store and Redis, where they are other processes, whether they still answer: readiness says when they don't.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, LogKind, StoreKind},
     parts::Parts,
+    quotas::Quotas,
 };
 
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -21,19 +22,27 @@ const AWAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What is away, as of the last question. Clones share it.
 #[derive(Clone, Default)]
-pub struct Reach(Arc<Mutex<Away>>);
+pub struct Reach(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    away: Mutex<Away>,
+    /// Where this process asks them before it acts.
+    quotas: OnceLock<Arc<Quotas>>,
+}
 
 #[derive(Default)]
 struct Away {
     log: Option<(Instant, String)>,
     store: Option<(Instant, String)>,
+    quotas: Option<(Instant, String)>,
 }
 
 impl Reach {
     /// Each part that has been away for a while, in words.
     pub fn missing(&self) -> Vec<(String, String)> {
-        let away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts = [("log", &away.log), ("store", &away.store)];
+        let away = self.0.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = [("log", &away.log), ("store", &away.store), ("quotas", &away.quotas)];
         let long = parts.into_iter().filter_map(|(name, since)| Some((name, since.as_ref()?)));
         long.filter(|(_, (since, _))| since.elapsed() >= AWAY_AFTER)
             .map(|(name, (since, reason))| {
@@ -42,16 +51,27 @@ impl Reach {
             .collect()
     }
 
+    /// This process needs them too.
+    pub fn add_quotas(&self, quotas: Arc<Quotas>) {
+        let _ = self.0.quotas.set(quotas);
+    }
+
+    /// Whether others keep what limits this process.
+    pub fn asks_quotas(&self) -> bool {
+        self.0.quotas.get().is_some_and(|quotas| quotas.are_shared())
+    }
+
     /// Asks until shutdown.
     pub async fn ask(self, config: Config, parts: Parts, shutdown: CancellationToken) {
         let asking = async {
             loop {
                 let asked = Instant::now();
-                let (log, store) = tokio::join!(
+                let (log, store, quotas) = tokio::join!(
                     in_time(&config.log.brokers, log(&config, &parts)),
-                    in_time(&config.store.nodes, store(&config, &parts))
+                    in_time(&config.store.nodes, store(&config, &parts)),
+                    self.quotas()
                 );
-                self.note(asked, log, store);
+                self.note(asked, [log, store, quotas]);
                 tokio::time::sleep(ASK_EVERY).await;
             }
         };
@@ -61,10 +81,18 @@ impl Reach {
         }
     }
 
-    fn note(&self, asked: Instant, log: Result<(), String>, store: Result<(), String>) {
-        let mut away = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Away { log: known_log, store: known_store } = &mut *away;
-        for (known, answer) in [(known_log, log), (known_store, store)] {
+    /// They are answered in time, or fail.
+    async fn quotas(&self) -> Result<(), String> {
+        match self.0.quotas.get() {
+            Some(quotas) => quotas.reach().await.map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, asked: Instant, answers: [Result<(), String>; 3]) {
+        let mut away = self.0.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let Away { log, store, quotas } = &mut *away;
+        for (known, answer) in [log, store, quotas].into_iter().zip(answers) {
             *known = answer.err().map(|reason| (known.as_ref().map_or(asked, |(since, _)| *since), reason));
         }
     }

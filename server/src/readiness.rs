@@ -14,7 +14,7 @@ use node_workers::{ModelRegistry, models::Reached};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::OnModel, reach::Reach};
+use crate::{config::OnModel, quotas::Quotas, reach::Reach};
 
 /// A consumer that has work and does not move for this long makes `/ready` red.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ pub struct Dependencies(Arc<Inner>);
 struct Inner {
     board: ProgressBoard,
     shutdown: CancellationToken,
-    /// Log and store.
+    /// Log, store and Redis.
     reach: Reach,
     models: OnceLock<Models>,
     /// Somebody looks at `/ready`.
@@ -52,6 +52,11 @@ impl Dependencies {
         let _ = self.0.models.set(Models { registry, named, on_failure });
     }
 
+    /// This process looks up what limits it.
+    pub fn add_quotas(&self, quotas: Arc<Quotas>) {
+        self.0.reach.add_quotas(quotas);
+    }
+
     /// Probes models' servers that no call has asked lately, when somebody wants to know.
     pub async fn follow_models(self) {
         let probing = async {
@@ -72,6 +77,7 @@ impl Dependencies {
             None => Check::ok(name),
         };
         let mut checks = vec![part("log"), part("store")];
+        checks.extend(self.0.reach.asks_quotas().then(|| part("quotas")));
         checks.extend(self.0.models.get().map(Models::check));
         checks.push(progress(&self.0.board.stalled(STALLED_AFTER)));
         if self.0.shutdown.is_cancelled() {

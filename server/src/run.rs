@@ -11,17 +11,17 @@ use event_log::ProgressBoard;
 use graph::world::{Clock, Random};
 use ingest::{AdmissionLimits, ApiKey, Auth, Cors, Ingest, Readiness};
 use metrics_exporter_prometheus::PrometheusHandle;
-use node_workers::{CallContent, NodeRegistry, NodeStore, Serve, Spending};
-use quota::{InProcessRates, Prices, Rates};
+use node_workers::{CallContent, NodeRegistry, NodeStore, Serve};
+use quota::Prices;
 use run_store::LongTermStore;
 use sink::Sink;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use crate::{
     config::{Config, Jwt, LogKind},
     issuer, models, opening,
     parts::Parts,
+    quotas::Quotas,
     reach::Reach,
     readiness::Dependencies,
     sinks::{Apart, InProcess},
@@ -52,8 +52,7 @@ pub struct Process {
     /// What nodes and clients keep: one for all of them.
     store: LongTermStore,
     pub node_store: NodeStore,
-    /// What ingest lets in, and workers take of it.
-    rates: Option<Arc<dyn Rates>>,
+    quotas: Arc<Quotas>,
 }
 
 impl Process {
@@ -64,7 +63,7 @@ impl Process {
         config.thread_ttl()?;
         config.budget_limits()?;
         config.auth.jwt.as_ref().map(Jwt::read).transpose()?;
-        let rates = config.rate_limits()?;
+        config.rate_limits()?;
         Prices::with(&config.prices).context("[prices] can't be used")?;
         config.warn_of_secrets();
         let random: Arc<dyn Random> = Arc::new(SystemRandom::new());
@@ -93,7 +92,7 @@ impl Process {
         });
         let store = LongTermStore::new(parts.store.clone(), clock.clone()).with_index(models::index(&config)?);
         let node_store = node_store(&config, store.clone(), clock.clone(), &*random);
-        let rates = rates.map(|limits| Arc::new(InProcessRates::new(limits, clock.clone())) as Arc<dyn Rates>);
+        let quotas = Arc::new(Quotas::new(&config, parts.store.clone(), clock.clone(), &*random)?);
         Ok(Some(Process {
             config,
             store,
@@ -107,7 +106,7 @@ impl Process {
             needs,
             metrics,
             listener: Mutex::new(Some(listener)),
-            rates,
+            quotas,
         }))
     }
 
@@ -167,7 +166,8 @@ impl Process {
             anyhow::Ok(())
         });
         let prices = Arc::new(Prices::with(&self.config.prices).context("[prices] can't be used")?);
-        let spending = self.spending(&prices)?;
+        let spending = self.quotas.spending(&self.config, &prices)?;
+        self.needs.add_quotas(Arc::clone(&self.quotas));
         let deps = node_workers::Deps {
             log: Arc::clone(&self.parts.log),
             specs: self.parts.store.clone(),
@@ -182,25 +182,11 @@ impl Process {
             progress: self.board.clone(),
             store: self.node_store.clone(),
             prices,
-            rates: self.rates.clone(),
+            rates: self.quotas.rates.clone(),
             spending,
         };
         self.stages.start("node-workers", node_workers::run(config, deps, self.stages.shutdown()));
         Ok(())
-    }
-
-    /// Budgets as the last process left them; None where nothing is limited.
-    fn spending(&self, prices: &Arc<Prices>) -> anyhow::Result<Option<Spending>> {
-        let Some(limits) = self.config.budget_limits()? else { return Ok(None) };
-        let journal = self.config.server.data_dir.join("budgets").join("journal");
-        Ok(Some(Spending {
-            prices: Arc::clone(prices),
-            limits,
-            budgets: Arc::new(quota::InProcess::open(&journal, Arc::clone(&self.clock))?),
-            output_tokens_max: self.config.budgets.output_tokens_max,
-            clock: Arc::clone(&self.clock),
-            settling: TaskTracker::new(),
-        }))
     }
 
     /// A sink that others reach at `address`.
@@ -256,6 +242,9 @@ impl Process {
         config.thread_ttl = self.config.thread_ttl()?;
         config.providers = (self.config.log.kind == LogKind::Embedded).then(|| models::providers(&self.config));
         config.drain_timeout = Duration::from_secs(self.config.server.drain_seconds);
+        if self.quotas.rates.is_some() {
+            self.needs.add_quotas(Arc::clone(&self.quotas));
+        }
         let deps = ingest::Deps {
             log: Arc::clone(&self.parts.log),
             claims: self.parts.store.clone(),
@@ -267,7 +256,7 @@ impl Process {
             sinks,
             clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
-            rates: self.rates.clone(),
+            rates: self.quotas.rates.clone(),
             readiness: self.readiness(),
             metrics: self.render_metrics(),
         };

@@ -115,6 +115,7 @@ fn redis(session: &mut Session) -> Result<()> {
 }
 
 fn end_to_end(session: &mut Session) -> Result<()> {
+    packages::require_redis()?;
     if let Err(error) = packages::require_browser() {
         session.skip("the page in a browser", &format!("{error:#}"))?;
     }

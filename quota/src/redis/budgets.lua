@@ -211,6 +211,19 @@ function OPS.settle()
   return {'done'}
 end
 
+-- What is known otherwise to be spent, where Redis has lost it: at least that.
+function OPS.restore()
+  local known = amount(ARGV[9], ARGV[10])
+  for name, _, ends_at in accounts() do
+    local one = account(name)
+    for _, unit in ipairs(UNITS) do
+      if below(one.spent[unit], known[unit]) then one.spent[unit] = known[unit] end
+    end
+    keep(one, ends_at)
+  end
+  return {'done'}
+end
+
 function OPS.balance()
   for name in accounts() do
     local one = account(name)

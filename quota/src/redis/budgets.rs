@@ -21,18 +21,41 @@ impl RedisBudgets {
         RedisBudgets(redis)
     }
 
-    async fn run(&self, operation: &str, ask: &Ask, spent: Amount) -> Result<Vec<String>, QuotaError> {
-        let Ask { id, accounts, amount, lease_ms } = ask;
-        let numbers = [*lease_ms, amount.tokens, amount.nano_usd, spent.tokens, spent.nano_usd];
-        let mut arguments: Vec<String> = vec![id.clone()];
-        arguments.extend(numbers.iter().map(u64::to_string));
-        for Account { scope: _, name, limit, ends_at } in accounts {
-            let shown = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
-            let ends_at = ends_at.map(|at| at.to_string()).unwrap_or_default();
-            arguments.extend([name.clone(), shown(limit.tokens), shown(limit.nano_usd), ends_at]);
+    /// Gives a Redis that has lost its data what is known otherwise to be spent; false where it has lost nothing. Until all
+    /// is there nobody works with it.
+    pub async fn restore(&self, known: &[(Account, Amount)]) -> Result<bool, QuotaError> {
+        if !self.0.is_lost().await? {
+            return Ok(false);
         }
-        self.0.call_on_known(&SCRIPT, operation, &arguments).await
+        for (account, spent) in known {
+            let arguments = arguments(&of_account(account), *spent);
+            done(&self.0.call(&SCRIPT, "restore", "", &arguments).await?)?;
+        }
+        self.0.found_again().await?;
+        Ok(true)
     }
+
+    async fn run(&self, operation: &str, ask: &Ask, spent: Amount) -> Result<Vec<String>, QuotaError> {
+        self.0.call_on_known(&SCRIPT, operation, &arguments(ask, spent)).await
+    }
+}
+
+/// As the script reads them.
+fn arguments(ask: &Ask, spent: Amount) -> Vec<String> {
+    let Ask { id, accounts, amount, lease_ms } = ask;
+    let numbers = [*lease_ms, amount.tokens, amount.nano_usd, spent.tokens, spent.nano_usd];
+    let mut arguments: Vec<String> = vec![id.clone()];
+    arguments.extend(numbers.iter().map(u64::to_string));
+    for Account { scope: _, name, limit, ends_at } in accounts {
+        let shown = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let ends_at = ends_at.map(|at| at.to_string()).unwrap_or_default();
+        arguments.extend([name.clone(), shown(limit.tokens), shown(limit.nano_usd), ends_at]);
+    }
+    arguments
+}
+
+fn of_account(account: &Account) -> Ask {
+    Ask { id: String::new(), accounts: vec![account.clone()], amount: Amount::default(), lease_ms: 0 }
 }
 
 #[async_trait]
@@ -55,8 +78,7 @@ impl Budgets for RedisBudgets {
     }
 
     async fn balance(&self, account: &Account) -> Result<Balance, QuotaError> {
-        let ask = Ask { id: String::new(), accounts: vec![account.clone()], amount: Amount::default(), lease_ms: 0 };
-        let answer = self.run("balance", &ask, Amount::default()).await?;
+        let answer = self.run("balance", &of_account(account), Amount::default()).await?;
         balance(&words(&answer)).ok_or_else(|| not_understood(&answer))
     }
 }

@@ -65,11 +65,29 @@ impl Epoch {
         ))
     }
 
+    pub async fn is_lost(&self, link: &Link) -> Result<bool, QuotaError> {
+        let known = self.named_elsewhere().await?;
+        match self.read(link).await? {
+            None => Ok(true),
+            Some(found) if found == known => Ok(false),
+            Some(found) => Err(self.refused(&found)),
+        }
+    }
+
+    pub async fn put_back(&self, link: &Link) -> Result<(), QuotaError> {
+        let known = self.named_elsewhere().await?;
+        link.ask(async |connection| connection.set_nx(&self.key, known).await).await
+    }
+
+    async fn named_elsewhere(&self) -> Result<String, QuotaError> {
+        let known = self.epochs.known().await.map_err(elsewhere)?;
+        known.ok_or_else(|| unavailable("this store has never worked with Redis, so there is nothing to bring back"))
+    }
+
     /// Redis is given its name before the other place is, and nothing is charged before both have it: cut off anywhere,
     /// no Redis is taken for empty that isn't.
     async fn learn(&self, link: &Link) -> Result<String, QuotaError> {
         link.ask(keeps_everything).await?.map_err(unavailable)?;
-        let elsewhere = |error: EpochsUnavailable| unavailable(format!("the name of Redis' data: {error}"));
         let known = self.epochs.known().await.map_err(elsewhere)?;
         let found = match (self.read(link).await?, &known) {
             (Some(found), _) => found,
@@ -93,6 +111,10 @@ impl Epoch {
     async fn read(&self, link: &Link) -> Result<Option<String>, QuotaError> {
         link.ask(async |connection| connection.get(&self.key).await).await
     }
+}
+
+fn elsewhere(error: EpochsUnavailable) -> QuotaError {
+    unavailable(format!("the name of Redis' data: {error}"))
 }
 
 /// Says why it doesn't, where Redis tells.

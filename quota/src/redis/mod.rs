@@ -57,6 +57,16 @@ impl Redis {
         self.epoch.check(&self.link).await
     }
 
+    /// Whether the data that is known is not there, nor any other.
+    async fn is_lost(&self) -> Result<bool, QuotaError> {
+        self.epoch.is_lost(&self.link).await
+    }
+
+    /// What was lost is there again.
+    async fn found_again(&self) -> Result<(), QuotaError> {
+        self.epoch.put_back(&self.link).await
+    }
+
     /// What the script answers on the data that is known, and on no other.
     async fn call_on_known(
         &self,

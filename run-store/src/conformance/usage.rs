@@ -42,6 +42,9 @@ pub(super) async fn a_call_is_counted_once(bench: &mut Bench<'_>) -> Outcome {
     write(bench, [calls.clone(), calls].concat()).await?;
     let sums = bench.store.usage(&bench.tenant(), &[], ALWAYS.0, ALWAYS.1).await?;
     same!(sums, [sum(&[], 3)], "three calls, each written several times");
+    let spenders = bench.store.spenders().await?;
+    let times = spenders.iter().filter(|tenant| **tenant == bench.tenant()).count();
+    same!(times, 1, "how often their tenant is named among all that made calls");
     Ok(())
 }
 

@@ -94,6 +94,10 @@ impl Results for EmbeddedStore {
         let (tenant, by) = (tenant.to_owned(), by.to_vec());
         observe("usage", self.readers.read(move |connection| usage::sum(connection, tenant, &by, since, until))).await
     }
+
+    async fn spenders(&self) -> Result<Vec<String>, StoreError> {
+        observe("spenders", self.readers.read(usage::spenders)).await
+    }
 }
 
 fn size_of(run: &RunWrite) -> usize {

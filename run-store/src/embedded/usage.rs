@@ -98,6 +98,12 @@ pub(super) fn sum(
     Ok(sums.into_iter().filter(|sum| sum.calls > 0).collect())
 }
 
+pub(super) fn spenders(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut query = connection.prepare_cached("SELECT DISTINCT tenant FROM usage")?;
+    let tenants = query.query_map([], |row| row.get(0))?;
+    Ok(tenants.collect::<Result<_, _>>()?)
+}
+
 fn group_expression(by: UsageBy) -> String {
     match by {
         UsageBy::Endpoint | UsageBy::Graph | UsageBy::Node | UsageBy::Model => usage_column(by).to_owned(),

@@ -77,6 +77,10 @@ impl Results for ScyllaStore {
     ) -> Result<Vec<UsageSum>, StoreError> {
         observe("usage", self.sum_usage(tenant, by, since, until)).await
     }
+
+    async fn spenders(&self) -> Result<Vec<String>, StoreError> {
+        observe("spenders", self.find_spenders()).await
+    }
 }
 
 impl ScyllaStore {

@@ -125,6 +125,7 @@ statements! {
             WHERE tenant = ? AND day = ? AND bucket = ?";
 
     put_day: "INSERT INTO days (tenant, list_name, day) VALUES (?, ?, ?)";
+    find_lists: "SELECT DISTINCT tenant, list_name FROM days";
     find_days: "SELECT day FROM days WHERE tenant = ? AND list_name = ? AND day <= ? AND day >= ?";
     list_by_day: "INSERT INTO runs_by_day (tenant, day, bucket, run_id) VALUES (?, ?, ?, ?)";
     list_by_graph: "INSERT INTO runs_by_graph (tenant, graph, day, bucket, run_id) VALUES (?, ?, ?, ?, ?)";

@@ -465,6 +465,22 @@ impl Rates {
     }
 }
 
+/// Where budgets and rates are kept that processes share.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// `redis://` or `rediss://` (TLS), with user, password and database. None: each process keeps its own.
+    pub redis: Option<Secret>,
+    /// Before every key there.
+    pub prefix: String,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Quota { redis: None, prefix: "millstream".to_owned() }
+    }
+}
+
 /// What holds for threads of which their clients say nothing else.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -208,7 +208,7 @@ fn a_thread_whose_time_is_over_is_deleted_or_keeps_its_latest() {
 }
 
 #[test]
-fn budgets_are_whole_and_kept_in_one_process() {
+fn budgets_are_whole_and_hold_over_all_processes() {
     let limits = |file: &str| made(file, &[]).and_then(|config| config.budget_limits());
     assert_eq!(limits("").unwrap(), None);
     assert_eq!(limits("[log]\nkind = 'kafka'\n").unwrap(), None);
@@ -216,12 +216,15 @@ fn budgets_are_whole_and_kept_in_one_process() {
     assert_eq!((found.run.nano_usd, found.run.tokens, found.user_day.tokens), (Some(10_000_000), None, Some(7)));
     let refused = |file: &str| limits(file).expect_err(file).to_string();
     assert!(refused("[budgets]\nkey_usd = -1.0\n").contains("[budgets] key_usd is -1"));
-    assert!(refused("[log]\nkind = 'kafka'\n[budgets]\nkey_usd = 1.0\n").contains("take them away"));
+    let on_kafka = "[log]\nkind = 'kafka'\n[budgets]\nkey_usd = 1.0\n";
+    assert!(refused(on_kafka).contains("[budgets] must hold over all processes on Kafka"));
+    assert!(refused(on_kafka).contains("MILLSTREAM__QUOTA__REDIS_FILE"));
+    assert!(limits(&format!("{on_kafka}[quota]\nredis = 'redis://redis'\n")).unwrap().is_some());
     assert!(made("[budgets]\nrun_cents = 1\n", &[]).is_err(), "a setting that isn't there");
 }
 
 #[test]
-fn rates_are_counted_in_one_process() {
+fn rates_hold_over_all_processes() {
     let limits = |file: &str| made(file, &[]).and_then(|config| config.rate_limits());
     assert_eq!(limits("").unwrap(), None);
     let found = limits("[rates]\nkey_requests = 60\nuser_tokens = 7\n").unwrap().expect("limits");
@@ -230,7 +233,21 @@ fn rates_are_counted_in_one_process() {
     for limit in ["0", "100000000001"] {
         assert!(refused(&format!("[rates]\nkey_requests = {limit}\n")).contains("above 0 and to 100000000000"));
     }
-    assert!(refused("[log]\nkind = 'kafka'\n[rates]\nkey_requests = 1\n").contains("take them away"));
+    let on_kafka = "[log]\nkind = 'kafka'\n[rates]\nkey_requests = 1\n";
+    assert!(refused(on_kafka).contains("[rates] must hold over all processes on Kafka"));
+    assert!(limits(&format!("{on_kafka}[quota]\nredis = 'redis://redis'\n")).unwrap().is_some());
+}
+
+#[test]
+fn the_address_of_redis_is_a_secret() {
+    let config = made("", &[("MILLSTREAM__QUOTA__REDIS", "redis://:pass123@host")]).unwrap();
+    assert_eq!(config.quota.redis.as_ref().unwrap().expose(), "redis://:pass123@host");
+    assert!(!config.printed().unwrap().contains("pass123") && !format!("{config:?}").contains("pass123"));
+    assert_eq!(config.quota_prefix().unwrap(), "millstream");
+    for prefix in ["", "a{b}"] {
+        let config = made(&format!("[quota]\nprefix = '{prefix}'\n"), &[]).unwrap();
+        assert!(config.quota_prefix().unwrap_err().to_string().contains("[quota] prefix is"), "{prefix}");
+    }
 }
 
 #[test]

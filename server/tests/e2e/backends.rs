@@ -1,4 +1,4 @@
-//! A Kafka or a Cassandra of a test's own, which it may kill and start again at the same address, with the same data.
+//! A Kafka, a Cassandra or a Redis of a test's own, which it may kill and start again at the same address, with the same data.
 //!
 //! `$MILLSTREAM_TEST_BACKENDS`, which `cargo xtask test` sets, names the program that becomes one.
 

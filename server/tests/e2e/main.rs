@@ -25,6 +25,7 @@ mod outages;
 mod page;
 mod ready;
 mod roles;
+mod shared_budgets;
 mod telemetry;
 mod threads;
 mod traces;

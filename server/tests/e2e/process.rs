@@ -60,6 +60,15 @@ impl Process {
         assert!(done.is_ok_and(|status| status.success()), "{} can't be sent {signal}", self.name());
     }
 
+    /// What the binary says to other arguments, in the same environment.
+    pub fn once(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let output = command.args(arguments).envs(&self.environment).output().expect("the binary starts");
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    }
+
     /// Starts the same process again.
     pub fn restart(&mut self) {
         self.kill();

@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// On the dashboard, and said only by what two chats don't do: fail, come back, or wait for a timer.
-const NOT_SAID: [&str; 9] = [
+const NOT_SAID: [&str; 10] = [
+    "millstream_budget_failures_total",
     "millstream_idempotent_repeats_total",
     "millstream_model_alias_canary_percent",
     "millstream_model_alias_version",
