@@ -27,6 +27,7 @@ mod ready;
 mod roles;
 mod shared_budgets;
 mod telemetry;
+mod tenants;
 mod threads;
 mod traces;
 mod usage;
