@@ -28,6 +28,8 @@ use crate::{
 };
 
 const REQUEST_ID_CHARS_MAX: usize = 128;
+/// The request log has a name of its own, so that it is turned on without anything else.
+const REQUESTS: &str = "requests";
 /// What a path that no route knows is called in metrics.
 const UNMATCHED: &str = "unmatched";
 
@@ -120,9 +122,9 @@ pub(crate) async fn observe(State(ingest): State<Ingest>, mut request: Request, 
         span.record("http.route", route);
     }
     if response.status().is_server_error() {
-        span.in_scope(|| tracing::warn!("a request failed"));
+        span.in_scope(|| tracing::warn!(target: REQUESTS, "a request failed"));
     } else {
-        span.in_scope(|| tracing::debug!("a request was answered"));
+        span.in_scope(|| tracing::debug!(target: REQUESTS, "a request was answered"));
     }
     trace.end(&method, route, response.status());
     metrics::request_done(route, &method, response.status(), took);

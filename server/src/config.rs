@@ -1,17 +1,21 @@
 //! The configuration: `millstream.toml`, then `MILLSTREAM__SECTION__KEY`, then flags.
 //!
-//! A secret is given as `…_FILE` or by its own environment variable; printing hides it.
+//! A secret is given as `…_FILE`, by its own environment variable or by a command; printing hides it.
 
+mod secret;
 mod sections;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use graph::event::{TimeToLive, TtlStrategy};
 use quota::{BudgetLimits, RateLimits, rates::LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
-pub use self::sections::*;
+pub use self::{secret::Secret, sections::*};
 
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
@@ -62,6 +66,7 @@ fn read(file: Option<PathBuf>, variables: impl Iterator<Item = (String, String)>
     let path = file.unwrap_or_else(|| PathBuf::from(FILE));
     let mut builder = config::Config::builder();
     if named || path.exists() {
+        check_syntax(&path)?;
         builder = builder.add_source(config::File::from(path.clone()).format(config::FileFormat::Toml).required(true));
     }
     for (setting, value) in environment(variables)? {
@@ -77,6 +82,14 @@ fn read(file: Option<PathBuf>, variables: impl Iterator<Item = (String, String)>
         format!("the configuration ({} and MILLSTREAM__… in the environment) is not understood", path.display())
     })?;
     Ok(Config { file: path, ..config })
+}
+
+/// A parser shows the line that it can't read, and that may be a secret's: its place is told instead.
+fn check_syntax(path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+    let Err(error) = toml::from_str::<toml::Table>(&text) else { return Ok(()) };
+    let line = 1 + text[..error.span().map_or(0, |span| span.start)].matches('\n').count();
+    bail!("{} is no TOML at line {line}: {}", path.display(), error.message())
 }
 
 /// Values by setting. They stay text until their type is known: a password of digits keeps its zeros.

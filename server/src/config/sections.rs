@@ -9,8 +9,9 @@ use graph::{
 };
 use quota::{BudgetLimits, Limit, RateLimit, RateLimits, amount::nano_of_usd};
 use schemas::client::ModelTarget;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use super::Secret;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -528,29 +529,4 @@ pub enum OnModel {
     #[default]
     Warn,
     Fail,
-}
-
-/// A string that is never printed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(SecretString::from(text.into()))
-    }
-
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    pub fn inner(&self) -> SecretString {
-        self.0.clone()
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("<hidden>")
-    }
 }

@@ -25,6 +25,7 @@ mod outages;
 mod page;
 mod ready;
 mod roles;
+mod secrets;
 mod shared_budgets;
 mod telemetry;
 mod tenants;
