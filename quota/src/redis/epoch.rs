@@ -76,7 +76,8 @@ impl Epoch {
 
     pub async fn put_back(&self, link: &Link) -> Result<(), QuotaError> {
         let known = self.named_elsewhere().await?;
-        link.ask(async |connection| connection.set_nx(&self.key, known).await).await
+        let (key, known) = (&self.key, &known);
+        link.ask(|mut connection| async move { connection.set_nx(key, known).await }).await
     }
 
     async fn named_elsewhere(&self) -> Result<String, QuotaError> {
@@ -94,7 +95,7 @@ impl Epoch {
             (None, Some(_)) => return Err(self.refused("")),
             (None, None) => {
                 let (key, drawn) = (&self.key, &self.drawn);
-                link.ask(async |connection| {
+                link.ask(|mut connection| async move {
                     let () = connection.set_nx(key, drawn).await?;
                     connection.get(key).await
                 })
@@ -109,7 +110,8 @@ impl Epoch {
     }
 
     async fn read(&self, link: &Link) -> Result<Option<String>, QuotaError> {
-        link.ask(async |connection| connection.get(&self.key).await).await
+        let key = &self.key;
+        link.ask(|mut connection| async move { connection.get(key).await }).await
     }
 }
 
@@ -118,8 +120,8 @@ fn elsewhere(error: EpochsUnavailable) -> QuotaError {
 }
 
 /// Says why it doesn't, where Redis tells.
-async fn keeps_everything(connection: &mut MultiplexedConnection) -> ::redis::RedisResult<Result<(), String>> {
-    let text: String = ::redis::cmd("INFO").query_async(connection).await?;
+async fn keeps_everything(mut connection: MultiplexedConnection) -> ::redis::RedisResult<Result<(), String>> {
+    let text: String = ::redis::cmd("INFO").query_async(&mut connection).await?;
     let info: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
     let policy = info.get("maxmemory_policy").copied().unwrap_or("noeviction");
     if policy != "noeviction" {

@@ -38,15 +38,27 @@ impl Link {
         Ok(Link { client, state: Mutex::default() })
     }
 
-    pub async fn ask<T>(
-        &self,
-        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
-    ) -> Result<T, QuotaError> {
+    /// Asked again, once, where the connection was cut: that may have been long ago. It may be heard twice then, which budgets
+    /// don't mind; a rate may be taken twice, but never too rarely.
+    pub async fn ask<T, A>(&self, ask: impl Fn(MultiplexedConnection) -> A) -> Result<T, QuotaError>
+    where
+        A: Future<Output = RedisResult<T>>,
+    {
         let mut used = None;
         let asked = timeout(ANSWER_WITHIN, async {
-            let (mut connection, number) = self.connection().await?;
+            let (connection, number) = self.connection().await?;
             used = Some(number);
-            ask(&mut connection).await.map_err(|error| shown(&error))
+            let error = match ask(connection).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !error.is_connection_dropped() {
+                return Err(shown(&error));
+            }
+            self.drop_connection(number).await;
+            let (connection, number) = self.connection().await?;
+            used = Some(number);
+            ask(connection).await.map_err(|error| shown(&error))
         });
         let reason = match asked.await {
             Ok(Ok(answer)) => return Ok(answer),

@@ -49,7 +49,7 @@ impl Redis {
 
     /// Whether a call would be answered.
     pub async fn reach(&self) -> Result<(), QuotaError> {
-        self.link.ask(async |connection| ::redis::cmd("PING").query_async(connection).await).await
+        self.link.ask(|mut connection| async move { ::redis::cmd("PING").query_async(&mut connection).await }).await
     }
 
     /// Whether a call to budgets would be answered, and on the data that is known.
@@ -93,7 +93,8 @@ impl Redis {
         let at = self.clock.as_ref().map(|clock| clock.now().to_string()).unwrap_or_default();
         let mut call = script.key(self.epoch.key());
         call.arg(&self.base).arg(operation).arg(epoch).arg(at).arg(arguments);
-        self.link.ask(async |connection| call.invoke_async(connection).await).await
+        let call = &call;
+        self.link.ask(|mut connection| async move { call.invoke_async(&mut connection).await }).await
     }
 }
 

@@ -41,34 +41,60 @@ async fn a_connection_that_nobody_answers_does_not_hang() {
     held.abort();
 }
 
-/// The other end of a connection is gone and nothing says so: one call fails, the next goes another way.
-#[tokio::test]
-async fn a_connection_whose_other_end_is_gone_is_not_used_again() {
-    let Some(mut shared) = Shared::find() else { return };
+/// What becomes of the connection at hand; the next one is a new one.
+enum Fate {
+    /// Its other end is gone, and nothing says so.
+    Stalls,
+    /// As by a Redis that was restarted, or that ends what is idle.
+    Ends,
+}
+
+/// The same Redis behind connections that come to an end when told to.
+async fn behind_a_proxy(shared: &mut Shared) -> mpsc::Sender<Fate> {
     let server = shared.config.url.trim_start_matches("redis://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     shared.config.url = format!("redis://{}", listener.local_addr().unwrap());
-    let (stall, mut stalled) = mpsc::channel::<()>(1);
+    let (tell, mut told) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut held = Vec::new();
         while let Ok((mut client, _)) = listener.accept().await {
             let mut redis = TcpStream::connect(&server).await.unwrap();
-            let until_stalled = async { stalled.recv().await };
-            tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut redis) => {}
-                _ = until_stalled => {}
+            let fate = tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut redis) => None,
+                fate = told.recv() => fate,
+            };
+            if let Some(Fate::Stalls) = fate {
+                held.push((client, redis));
             }
-            held.push((client, redis));
         }
     });
+    tell
+}
+
+#[tokio::test]
+async fn a_connection_whose_other_end_is_gone_is_not_used_again() {
+    let Some(mut shared) = Shared::find() else { return };
+    let proxy = behind_a_proxy(&mut shared).await;
     let redis = shared.redis();
     redis.check().await.expect("Redis");
-    stall.send(()).await.unwrap();
+    proxy.send(Fate::Stalls).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let began = Instant::now();
     let reason = redis.check().await.expect_err("nobody answers").to_string();
     assert!(began.elapsed() < AT_MOST && reason.contains("does not answer within"), "{reason}");
     redis.check().await.expect("a connection of its own");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cut_goes_unnoticed() {
+    let Some(mut shared) = Shared::find() else { return };
+    let proxy = behind_a_proxy(&mut shared).await;
+    let redis = shared.redis();
+    for _ in 0..3 {
+        redis.check().await.expect("Redis");
+        proxy.send(Fate::Ends).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
