@@ -30,5 +30,6 @@ mod shared_budgets;
 mod telemetry;
 mod tenants;
 mod threads;
+mod tokens;
 mod traces;
 mod usage;
