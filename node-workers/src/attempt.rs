@@ -47,7 +47,7 @@ pub struct Attempt<'a> {
     /// None where no node runs.
     pub node: Option<&'a CompiledNode>,
     pub services: &'a Services,
-    pub cache: &'a Cache,
+    pub cache: &'a Cache<TaskResult>,
     pub context: &'a NodeContext,
 }
 

@@ -1,4 +1,5 @@
-//! What nodes wrote for an input, to be written again for the same one: LangGraph's cache, kept by each worker.
+//! What came of an input, to be taken again for the same one, kept by each worker: LangGraph's cache of nodes, and answers
+//! of models.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -6,30 +7,28 @@ use std::{
     time::Duration,
 };
 
-use graph::task::TaskResult;
+use serde::Serialize;
 use tokio::time::Instant;
 
 /// Entries of one worker, and their bytes: beyond either the oldest go.
 const ENTRIES_MAX: usize = 10_000;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-#[derive(Default)]
-pub struct Cache(Mutex<Entries>);
+pub struct Cache<T>(Mutex<Entries<T>>);
 
-#[derive(Default)]
-struct Entries {
-    by_key: BTreeMap<Key, Entry>,
+struct Entries<T> {
+    by_key: BTreeMap<Key, Entry<T>>,
     /// In the order in which they were put.
     order: VecDeque<(Key, Instant)>,
     bytes: usize,
 }
 
-/// Whose entry it is (tenant, the graph's version, node) and of which input. A hash of both.
+/// Whose entry it is (tenant, the graph's version, node) and of which input. A hash of both that nobody can aim at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(u128);
+pub struct Key([u8; 32]);
 
-struct Entry {
-    result: TaskResult,
+struct Entry<T> {
+    value: T,
     bytes: usize,
     put_at: Instant,
     until: Option<Instant>,
@@ -37,30 +36,39 @@ struct Entry {
 
 impl Key {
     pub fn of(tenant: &str, graph_hash: &str, node: &str, input: &str) -> Self {
-        let mut bytes = Vec::with_capacity(input.len() + 128);
+        let mut hasher = blake3::Hasher::new();
         for part in [tenant, graph_hash, node, input] {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part.as_bytes());
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
         }
-        Key(xxhash_rust::xxh3::xxh3_128(&bytes))
+        Key::new(hasher)
+    }
+
+    pub fn new(hasher: blake3::Hasher) -> Self {
+        Key(*hasher.finalize().as_bytes())
     }
 }
 
-impl Cache {
-    pub fn get(&self, key: Key) -> Option<TaskResult> {
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Cache(Mutex::new(Entries { by_key: BTreeMap::new(), order: VecDeque::new(), bytes: 0 }))
+    }
+}
+
+impl<T: Clone + Serialize> Cache<T> {
+    pub fn get(&self, key: Key) -> Option<T> {
         let entries = self.lock();
         let entry = entries.by_key.get(&key)?;
-        entry.until.is_none_or(|until| Instant::now() < until).then(|| entry.result.clone())
+        entry.until.is_none_or(|until| Instant::now() < until).then(|| entry.value.clone())
     }
 
-    /// Keeps what the node wrote and where it went.
-    pub fn put(&self, key: Key, result: &TaskResult, ttl: Option<Duration>) {
-        let bytes = serde_json::to_vec(result).map_or(usize::MAX, |json| json.len());
+    pub fn put(&self, key: Key, value: &T, ttl: Option<Duration>) {
+        let bytes = serde_json::to_vec(value).map_or(usize::MAX, |json| json.len());
         if bytes > BYTES_MAX / 4 {
             return;
         }
         let now = Instant::now();
-        let entry = Entry { result: result.clone(), bytes, put_at: now, until: ttl.map(|ttl| now + ttl) };
+        let entry = Entry { value: value.clone(), bytes, put_at: now, until: ttl.map(|ttl| now + ttl) };
         let mut entries = self.lock();
         entries.bytes += bytes;
         if let Some(before) = entries.by_key.insert(key, entry) {
@@ -70,12 +78,12 @@ impl Cache {
         entries.make_room();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn lock(&self) -> MutexGuard<'_, Entries<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entries {
+impl<T> Entries<T> {
     fn make_room(&mut self) {
         while self.order.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
             let Some((key, put_at)) = self.order.pop_front() else { return };
@@ -93,6 +101,7 @@ impl Entries {
 mod tests {
     use std::sync::Arc;
 
+    use graph::task::TaskResult;
     use serde_json::Value;
 
     use super::*;

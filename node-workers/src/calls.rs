@@ -82,6 +82,12 @@ impl CallRecorder {
         CallUnderWay { recorder: self.clone(), call: Some(call), started: Instant::now() }
     }
 
+    /// What an answer cost that is not asked for again.
+    pub(crate) fn saved(&self, provider: &str, model: &str, usage: &Usage) {
+        let cost = self.0.prices.cost(provider, model, usage);
+        metrics::saved(provider, model, cost.unwrap_or(0));
+    }
+
     pub(crate) fn now(&self) -> Millis {
         self.0.clock.now()
     }

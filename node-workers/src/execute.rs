@@ -45,7 +45,7 @@ pub struct Executor {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub specs: SpecCache,
-    pub cache: Cache,
+    pub cache: Cache<TaskResult>,
     pub tokens: TokenTarget,
     pub call_content: CallContent,
     pub attempt_timeout: Duration,

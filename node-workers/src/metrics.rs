@@ -24,6 +24,8 @@ pub const MODEL_TIME_TO_FIRST_TOKEN_SECONDS: &str = "millstream_model_time_to_fi
 pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
 pub const MODEL_COST_NANO_USD_TOTAL: &str = "millstream_model_cost_nano_usd_total";
 pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
+pub const MODEL_CACHE_TOTAL: &str = "millstream_model_cache_total";
+pub const MODEL_CACHE_SAVED_NANO_USD_TOTAL: &str = "millstream_model_cache_saved_nano_usd_total";
 pub const MODEL_BREAKER_OPEN: &str = "millstream_model_breaker_open";
 pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
 pub const MODEL_ALIAS_CANARY_PERCENT: &str = "millstream_model_alias_canary_percent";
@@ -124,6 +126,30 @@ pub fn count_first_token(provider: &str, model: &str, seconds: f64) {
 pub fn count_fallback(from: &str, to: &str, reason: &'static str) {
     metrics::counter!(MODEL_FALLBACKS_TOTAL, "from" => from.to_owned(), "to" => to.to_owned(), "reason" => reason)
         .increment(1);
+}
+
+/// What a call finds in the cache of answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Looked {
+    Hit,
+    /// Somebody asked the same at the same time.
+    Joined,
+    Miss,
+}
+
+pub fn looked_up(looked: Looked) {
+    let outcome = match looked {
+        Looked::Hit => "hit",
+        Looked::Joined => "joined",
+        Looked::Miss => "miss",
+    };
+    metrics::counter!(MODEL_CACHE_TOTAL, "kind" => "exact", OUTCOME => outcome).increment(1);
+}
+
+/// What the answer cost when it was made.
+pub fn saved(provider: &str, model: &str, cost_nano_usd: u64) {
+    metrics::counter!(MODEL_CACHE_SAVED_NANO_USD_TOTAL, "provider" => provider.to_owned(), "model" => model.to_owned())
+        .increment(cost_nano_usd);
 }
 
 /// 1 while nobody asks the target.

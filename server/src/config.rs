@@ -19,7 +19,7 @@ pub use self::{secret::Secret, sections::*};
 
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
-const LISTS: [&str; 4] = ["server.cors", "embedding.fields", "auth.jwt.audience", "auth.jwt.scopes"];
+const LISTS: [&str; 5] = ["server.cors", "embedding.fields", "auth.jwt.audience", "auth.jwt.scopes", "cache.aliases"];
 /// An idle owner of a partition speaks up a little more often.
 const IDLE_WORD_SECONDS: u64 = 5;
 
@@ -36,6 +36,7 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Aliases that graphs name.
     pub models: BTreeMap<String, Model>,
+    pub cache: Cache,
     pub embedding: Embedding,
     pub workers: Workers,
     pub auth: Auth,

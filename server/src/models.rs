@@ -7,6 +7,7 @@ use graph::alias::Routes;
 use node_workers::{
     ModelRegistry,
     models::{
+        Answers,
         anthropic::{self, Anthropic},
         http::ServerSettings,
         openai::{OpenAi, OpenAiEmbeddings},
@@ -16,7 +17,7 @@ use node_workers::{
 use run_store::items::{Embedder, Index, Words};
 
 use crate::{
-    config::{self, ANTHROPIC, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED},
+    config::{self, ANTHROPIC, Cache, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED},
     saved::Saved,
 };
 
@@ -61,6 +62,10 @@ pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<Model
     }
     for (alias, routes) in aliases(config)? {
         registry = registry.alias(alias, routes);
+    }
+    let Cache { exact, ttl_seconds, aliases } = &config.cache;
+    if *exact {
+        registry = registry.with_answers(Answers::new(Duration::from_secs(*ttl_seconds), aliases.iter().cloned()));
     }
     Ok(registry)
 }

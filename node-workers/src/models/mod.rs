@@ -1,6 +1,7 @@
 //! Models and those who serve them: one file a wire dialect, all behind [`ModelProvider`]. Dialects over HTTP share the way to the
 //! server and back (`http`), and what a refusal means (`refusal`).
 
+pub(crate) mod answers;
 pub mod anthropic;
 mod breaker;
 mod breakers;
@@ -23,9 +24,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use graph::task::{TaskError, Usage};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use traces::TraceContext;
 
+pub use answers::Answers;
 pub use breaker::Change;
 pub use breakers::Breakers;
 pub use reach::{Reach, Reached};
@@ -101,7 +104,8 @@ pub enum ModelEvent {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopReason {
     Stop,
     Length,
@@ -206,7 +210,7 @@ impl ModelError {
 }
 
 /// A whole answer, put together from its pieces.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Answer {
     pub text: String,
     pub reasoning: String,
@@ -215,7 +219,7 @@ pub struct Answer {
     pub stop_reason: Option<StopReason>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ToolCall {
     pub index: u32,
     pub id: String,

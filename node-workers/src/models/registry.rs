@@ -13,7 +13,7 @@ use graph::{
     task::TaskError,
 };
 
-use super::{Breakers, ModelProvider, Reached};
+use super::{Answers, Breakers, ModelProvider, Reached};
 use crate::{failure, metrics};
 
 /// The alias that a demo or a graph without aliases of its own names.
@@ -30,6 +30,7 @@ pub struct ModelRegistry {
     /// Said over the API.
     said: RwLock<BTreeMap<String, Arc<Alias>>>,
     breakers: Breakers,
+    answers: Option<Answers>,
 }
 
 /// One model of one provider.
@@ -82,6 +83,16 @@ impl ModelRegistry {
             Some(alias) => said.insert(name.to_owned(), Arc::new(alias.clone())),
             None => said.remove(name),
         };
+    }
+
+    /// Gives answers again.
+    pub fn with_answers(self, answers: Answers) -> Self {
+        ModelRegistry { answers: Some(answers), ..self }
+    }
+
+    /// Where answers of the alias are kept, if they are.
+    pub fn answers(&self, alias: &str) -> Option<&Answers> {
+        self.answers.as_ref().filter(|answers| answers.are_kept_of(alias))
     }
 
     /// Which targets are not asked for now.

@@ -12,13 +12,17 @@ use graph::{
     task::TaskError,
     template::Template,
 };
+use schemas::record::TokenKind;
 use serde_json::{Map, Value, json};
 
 use self::called::Called;
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scope};
 use crate::{
     failure, metrics,
-    models::{Answer, ModelError, ModelRegistry, ModelRequest, ModelSettings, Target},
+    models::{
+        Answer, ModelError, ModelRegistry, ModelRequest, ModelSettings, Target,
+        answers::{self, Turn},
+    },
     spending::Held,
 };
 
@@ -128,8 +132,27 @@ impl Model {
         failure::all_providers_open(message, wait_ms)
     }
 
-    fn output(&self, answer: &Answer, message_id: &str) -> Result<NodeOutput, TaskError> {
-        let message = answer.message(message_id)?;
+    /// An answer that was given before. It is shown at once, and took nothing.
+    fn known(
+        &self,
+        answer: &Answer,
+        target: &Target,
+        context: &NodeContext,
+        message_id: &str,
+    ) -> Result<NodeOutput, TaskError> {
+        context.calls().saved(target.provider.name(), target.name(), &answer.usage.unwrap_or_default());
+        let calls = answer.tool_calls.iter().map(|call| (TokenKind::ToolCall, &call.arguments));
+        let shown =
+            [(TokenKind::Reasoning, &answer.reasoning), (TokenKind::Text, &answer.text)].into_iter().chain(calls);
+        for (kind, delta) in shown.filter(|(_, delta)| !delta.is_empty()) {
+            context.tokens().emit(kind, message_id, delta);
+        }
+        let mut message = Answer { usage: None, ..answer.clone() }.message(message_id)?;
+        message["response_metadata"]["cache"] = "exact".into();
+        self.output(answer, message)
+    }
+
+    fn output(&self, answer: &Answer, message: Value) -> Result<NodeOutput, TaskError> {
         let seen = match &self.answer {
             Some(_) => Some(structured(&answer.text)?),
             None if self.is_looked_at => Some(json!({
@@ -155,7 +178,19 @@ impl Node for Model {
         let breakers = self.registry.breakers();
         let (mut sent, mut soonest) = (0, None);
         let mut failed: Option<(&Target, ModelError)> = None;
+        // What was kept may be why the attempt before failed.
+        let answers = self.registry.answers(&self.spec.model).filter(|_| context.attempt() == 1);
         for target in &targets {
+            let asking = match answers {
+                Some(answers) => {
+                    let key = answers::key(&context.envelope().tenant, &target.full_name(), &request);
+                    match answers.turn(key).await {
+                        Turn::Take(known) => return Ok(self.known(&known, target, context, &message_id)?),
+                        Turn::Ask(asking) => Some(asking),
+                    }
+                }
+                None => None,
+            };
             let admitted = match breakers.admit(target.full_name(), context.calls().now()) {
                 Ok(admitted) => admitted,
                 Err(until) => {
@@ -172,7 +207,13 @@ impl Node for Model {
             let answer = called.read().await;
             admitted.ended(answer.as_ref().err(), context.calls().now());
             let error = match answer {
-                Ok(answer) => return Ok(self.output(&answer, &message_id)?),
+                Ok(answer) => {
+                    let output = self.output(&answer, answer.message(&message_id)?)?;
+                    if let Some(asking) = asking {
+                        asking.keep(&answer);
+                    }
+                    return Ok(output);
+                }
                 Err(error) => error,
             };
             // What a client has seen of one answer must not be followed by another one's.

@@ -183,6 +183,23 @@ impl Model {
     }
 }
 
+/// Answers of models that are given again, within a tenant.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// For the same request.
+    pub exact: bool,
+    pub ttl_seconds: u64,
+    /// Only of these; of all where empty.
+    pub aliases: Vec<String>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache { exact: false, ttl_seconds: 3_600, aliases: Vec::new() }
+    }
+}
+
 /// A server of models.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

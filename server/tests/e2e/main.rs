@@ -11,6 +11,7 @@ mod programs;
 mod runs;
 
 mod admission;
+mod answers;
 mod bad_input;
 mod budgets;
 mod edits;

@@ -1,0 +1,266 @@
+//! Answers that are given again for the same request of the same tenant: nobody asks twice while an answer lives, nor at
+//! the same time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{Answer, ModelRequest, ModelSettings, StopReason};
+use crate::{
+    cache::{Cache, Key},
+    metrics::{self, Looked},
+};
+
+/// What of a message never reaches a provider.
+const NOT_ASKED: [&str; 3] = ["id", "response_metadata", "usage_metadata"];
+
+pub struct Answers {
+    kept: Cache<Arc<Answer>>,
+    ttl: Duration,
+    /// All of them where empty.
+    aliases: BTreeSet<String>,
+    in_flight: Mutex<BTreeMap<Key, watch::Receiver<Asked>>>,
+}
+
+/// What became of who asks first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    Kept,
+}
+
+/// What a caller is to do.
+pub enum Turn<'a> {
+    Take(Arc<Answer>),
+    Ask(Asking<'a>),
+}
+
+/// Who asks, while others wait for the same answer. Dropped without [`Asking::keep`], each of them asks for itself.
+pub struct Asking<'a> {
+    answers: &'a Answers,
+    key: Key,
+    /// None for one of those.
+    waiting: Option<watch::Sender<Asked>>,
+}
+
+impl Answers {
+    pub fn new(ttl: Duration, aliases: impl IntoIterator<Item = String>) -> Self {
+        Answers { kept: Cache::default(), ttl, aliases: aliases.into_iter().collect(), in_flight: Mutex::default() }
+    }
+
+    pub fn are_kept_of(&self, alias: &str) -> bool {
+        self.aliases.is_empty() || self.aliases.contains(alias)
+    }
+
+    /// The answer, where there is one or somebody gets it meanwhile; else the caller asks.
+    pub async fn turn(&self, key: Key) -> Turn<'_> {
+        if let Some(answer) = self.kept.get(key) {
+            metrics::looked_up(Looked::Hit);
+            return Turn::Take(answer);
+        }
+        let waiting = {
+            let mut in_flight = self.lock();
+            match in_flight.get(&key) {
+                Some(waiting) => Some(waiting.clone()),
+                None => {
+                    let (told, waiting) = watch::channel(Asked::NotYet);
+                    in_flight.insert(key, waiting);
+                    metrics::looked_up(Looked::Miss);
+                    return Turn::Ask(Asking { answers: self, key, waiting: Some(told) });
+                }
+            }
+        };
+        if let Some(mut waiting) = waiting {
+            let _ = waiting.wait_for(|asked| *asked == Asked::Kept).await;
+        }
+        match self.kept.get(key) {
+            Some(answer) => {
+                metrics::looked_up(Looked::Joined);
+                Turn::Take(answer)
+            }
+            None => {
+                metrics::looked_up(Looked::Miss);
+                Turn::Ask(Asking { answers: self, key, waiting: None })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Receiver<Asked>>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking<'_> {
+    /// The answer was of use. One that was cut short is not kept.
+    pub fn keep(self, answer: &Answer) {
+        if !matches!(answer.stop_reason, Some(StopReason::Stop | StopReason::ToolCalls)) {
+            return;
+        }
+        self.answers.kept.put(self.key, &Arc::new(answer.clone()), Some(self.answers.ttl));
+        if let Some(waiting) = &self.waiting {
+            waiting.send_replace(Asked::Kept);
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.waiting.is_some() {
+            self.answers.lock().remove(&self.key);
+        }
+    }
+}
+
+/// The same for requests that a provider can't tell apart.
+pub fn key(tenant: &str, target: &str, request: &ModelRequest) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    text(&mut hasher, tenant);
+    text(&mut hasher, target);
+    number(&mut hasher, request.messages.len());
+    for message in &*request.messages {
+        match &**message {
+            Value::Object(fields) => {
+                let asked = fields.iter().filter(|(name, _)| !NOT_ASKED.contains(&name.as_str()));
+                object(&mut hasher, asked);
+            }
+            other => value(&mut hasher, other),
+        }
+    }
+    value(&mut hasher, request.answer.as_deref().unwrap_or(&Value::Null));
+    let ModelSettings { temperature, top_p, max_tokens, stop, seed } = &request.settings;
+    value(&mut hasher, &serde_json::json!([temperature, top_p, max_tokens, stop, seed]));
+    Key::new(hasher)
+}
+
+/// Fields in the order of their names, so that no two ways to write a value differ.
+fn value(hasher: &mut blake3::Hasher, given: &Value) {
+    match given {
+        Value::Object(fields) => object(hasher, fields.iter()),
+        Value::Array(items) => {
+            hasher.update(b"[");
+            number(hasher, items.len());
+            items.iter().for_each(|item| value(hasher, item));
+        }
+        Value::String(string) => {
+            hasher.update(b"s");
+            text(hasher, string);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            hasher.update(b"v");
+            text(hasher, &given.to_string());
+        }
+    }
+}
+
+fn object<'a>(hasher: &mut blake3::Hasher, fields: impl Iterator<Item = (&'a String, &'a Value)>) {
+    let fields: BTreeMap<&String, &Value> = fields.collect();
+    hasher.update(b"{");
+    number(hasher, fields.len());
+    for (name, field) in fields {
+        text(hasher, name);
+        value(hasher, field);
+    }
+}
+
+fn text(hasher: &mut blake3::Hasher, text: &str) {
+    number(hasher, text.len());
+    hasher.update(text.as_bytes());
+}
+
+fn number(hasher: &mut blake3::Hasher, number: usize) {
+    hasher.update(&(number as u64).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(messages: Value, settings: ModelSettings) -> ModelRequest {
+        let Value::Array(messages) = messages else { panic!("a list") };
+        ModelRequest { messages: messages.into_iter().map(Arc::new).collect(), settings, ..ModelRequest::default() }
+    }
+
+    fn answer(text: &str) -> Answer {
+        Answer { text: text.to_owned(), stop_reason: Some(StopReason::Stop), ..Answer::default() }
+    }
+
+    fn one() -> Key {
+        key("t", "p/m", &asked(json!([{"type": "human", "content": "hi"}]), ModelSettings::default()))
+    }
+
+    #[test]
+    fn what_a_provider_cannot_tell_apart_is_the_same() {
+        let plain = ModelSettings::default();
+        let written: Value = serde_json::from_str(
+            r#"[{"content": "hi", "id": "7", "usage_metadata": {"input_tokens": 1}, "type": "human"}]"#,
+        )
+        .unwrap();
+        assert!(one() == key("t", "p/m", &asked(written, plain.clone())));
+        let message = || json!([{"type": "human", "content": "hi"}]);
+        let warm = ModelSettings { temperature: Some(0.5), ..plain.clone() };
+        let structured =
+            ModelRequest { answer: Some(Arc::new(json!({"type": "object"}))), ..asked(message(), plain.clone()) };
+        let others = [
+            key("u", "p/m", &asked(message(), plain.clone())),
+            key("t", "p/n", &asked(message(), plain.clone())),
+            key("t", "p/m", &asked(message(), warm)),
+            key("t", "p/m", &structured),
+            key("t", "p/m", &asked(json!([{"type": "human", "content": ["hi"]}]), plain.clone())),
+            key("t", "p/m", &asked(json!([{"type": "ai", "content": "hi"}]), plain.clone())),
+            key(
+                "t",
+                "p/m",
+                &asked(json!([{"type": "human", "content": "hi"}, {"type": "ai", "content": ""}]), plain.clone()),
+            ),
+            key("tp/m", "", &asked(message(), plain)),
+        ];
+        let different: BTreeSet<Key> = others.into_iter().chain([one()]).collect();
+        assert_eq!(different.len(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_asks_and_the_others_take_its_answer() {
+        let answers = Answers::new(Duration::from_secs(60), []);
+        let Turn::Ask(asking) = answers.turn(one()).await else { panic!("nothing is known") };
+        let waiting = async {
+            let turns = futures_util::future::join_all((0..50).map(|_| answers.turn(one()))).await;
+            turns.into_iter().filter(|turn| matches!(turn, Turn::Take(answer) if answer.text == "yes")).count()
+        };
+        let answering = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            asking.keep(&answer("yes"));
+        };
+        assert_eq!(tokio::join!(waiting, answering).0, 50);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(matches!(answers.turn(one()).await, Turn::Take(_)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(answers.turn(one()).await, Turn::Ask(_)), "it has lived its time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_one_that_fails_asks_for_itself() {
+        let answers = Answers::new(Duration::from_secs(60), []);
+        for cut in [false, true] {
+            let Turn::Ask(asking) = answers.turn(one()).await else { panic!("nothing is known") };
+            let waiting = async { futures_util::future::join_all((0..9).map(|_| answers.turn(one()))).await };
+            let failing = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                match cut {
+                    true => asking.keep(&Answer { stop_reason: Some(StopReason::Length), ..answer("ye") }),
+                    false => drop(asking),
+                }
+            };
+            let turns = tokio::join!(waiting, failing).0;
+            assert!(turns.iter().all(|turn| matches!(turn, Turn::Ask(_))));
+            drop(turns);
+            assert!(answers.lock().is_empty());
+        }
+    }
+}
