@@ -174,6 +174,39 @@ async fn what_was_set_aside_without_an_answer_is_given_back() {
     assert_eq!(balance(&spending, &bench.task("ask", json!({}))).await, Balance::default());
 }
 
+/// Sets aside, and never says so.
+struct Mute(InProcess);
+
+#[async_trait::async_trait]
+impl Budgets for Mute {
+    async fn reserve(&self, ask: &Ask) -> Result<Reserved, QuotaError> {
+        self.0.reserve(ask).await?;
+        std::future::pending().await
+    }
+    async fn renew(&self, ask: &Ask) -> Result<(), QuotaError> {
+        self.0.renew(ask).await
+    }
+    async fn settle(&self, ask: &Ask, spent: Amount) -> Result<(), QuotaError> {
+        self.0.settle(ask, spent).await
+    }
+    async fn balance(&self, account: &Account) -> Result<Balance, QuotaError> {
+        self.0.balance(account).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_given_up_while_it_asks_leaves_nothing_set_aside() {
+    let budgets = Arc::new(Mute(InProcess::new(Arc::new(WallClock))));
+    let spending = Spending { budgets, ..spending(a_day(Some(1_000_000), None)) };
+    let record = bench("echo", spending.clone()).await.task("ask", json!({}));
+    let target = Target { provider: Arc::new(Scripted::default()), model: "echo".to_owned() };
+    let mut request = ModelRequest::default();
+    let asking = spending.reserve(&record.envelope, "call", &target, &mut request);
+    assert!(tokio::time::timeout(Duration::from_millis(50), asking).await.is_err(), "it is given up");
+    spending.settled(Duration::from_secs(10)).await;
+    assert_eq!(balance(&spending, &record).await, Balance::default());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minutes_tokens_are_taken_by_calls() {
     let mut bench = bench("echo", spending(a_day(None, None))).await;
