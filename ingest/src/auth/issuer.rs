@@ -72,8 +72,12 @@ impl Issuer {
         if self.known(kid).is_some() || asked.is_some_and(|asked| asked.elapsed() < UNKNOWN_PAUSE) {
             return Ok(());
         }
+        let were_read = self.keys.load().is_some();
         self.reread().await;
-        *asked = Some(Instant::now());
+        // The first read says nothing of keys that come later.
+        if were_read || self.keys.load().is_none() {
+            *asked = Some(Instant::now());
+        }
         Ok(())
     }
 
