@@ -17,6 +17,18 @@ use crate::channel::{UpdateError, overwrite};
 /// The id of a removal that empties the list.
 pub const REMOVE_ALL: &str = "__remove_all__";
 
+/// What a message says: its content, or the text blocks of it.
+pub fn text(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(blocks)) => blocks
+            .iter()
+            .filter_map(|block| block.as_str().or_else(|| block.get("text").and_then(Value::as_str)))
+            .collect(),
+        Some(_) | None => String::new(),
+    }
+}
+
 /// One place of the list that an update leaves: a message that stood there before, or a new one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Slot {

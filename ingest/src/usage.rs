@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, StatusCode, header};
+use quota::amount::decimal_usd;
 use schemas::{
     error::Code,
     http::{List, UsageSum},
@@ -91,11 +92,27 @@ fn table(sums: &[u8], by: &str) -> Result<Response, Box<dyn std::error::Error>> 
     let sums: List<UsageSum> = serde_json::from_slice(sums)?;
     let names: Vec<&str> = by.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     let mut lines = csv::Writer::from_writer(Vec::new());
-    lines.write_record(names.iter().copied().chain(UsageSum::COLUMNS))?;
+    let titles = columns(&UsageSum::default()).map(|(title, _)| title);
+    lines.write_record(names.iter().copied().chain(titles))?;
     for sum in &sums.data {
         let group = names.iter().map(|name| sum.group.get(*name).cloned().unwrap_or_default());
-        lines.write_record(group.chain(sum.columns()))?;
+        lines.write_record(group.chain(columns(sum).map(|(_, value)| value)))?;
     }
     let body = lines.into_inner()?;
     Ok(([(header::CONTENT_TYPE, format!("{CSV}; charset=utf-8"))], body).into_response())
+}
+
+/// The sums with their titles; money in dollars, exactly.
+fn columns(sum: &UsageSum) -> [(&'static str, String); 9] {
+    [
+        ("calls", sum.calls.to_string()),
+        ("calls_missing_usage", sum.calls_missing_usage.to_string()),
+        ("calls_unpriced", sum.calls_unpriced.to_string()),
+        ("input_tokens", sum.input_tokens.to_string()),
+        ("output_tokens", sum.output_tokens.to_string()),
+        ("cached_tokens", sum.cached_tokens.to_string()),
+        ("cache_write_tokens", sum.cache_write_tokens.to_string()),
+        ("reasoning_tokens", sum.reasoning_tokens.to_string()),
+        ("cost_usd", decimal_usd(sum.cost_nano_usd)),
+    ]
 }

@@ -37,9 +37,14 @@ pub fn nano_of_usd(usd: f64) -> Option<u64> {
     (0.0..=9.0e15).contains(&nano).then_some(nano as u64)
 }
 
+/// `0.001234567`, all of it.
+pub fn decimal_usd(nano_usd: u64) -> String {
+    format!("{}.{:09}", nano_usd / NANO_USD, nano_usd % NANO_USD)
+}
+
 /// `$0.001234567` without zeros that say nothing, but two digits of cents.
 pub fn shown_usd(nano_usd: u64) -> String {
-    let text = format!("{}.{:09}", nano_usd / NANO_USD, nano_usd % NANO_USD);
+    let text = decimal_usd(nano_usd);
     let cents = text.len() - 7;
     let end = cents + text[cents..].trim_end_matches('0').len();
     format!("${}", &text[..end])

@@ -80,43 +80,6 @@ pub struct UsageSum {
     pub cost_nano_usd: u64,
 }
 
-impl UsageSum {
-    /// Titles of [`UsageSum::columns`].
-    pub const COLUMNS: [&str; 9] = [
-        "calls",
-        "calls_missing_usage",
-        "calls_unpriced",
-        "input_tokens",
-        "output_tokens",
-        "cached_tokens",
-        "cache_write_tokens",
-        "reasoning_tokens",
-        "cost_usd",
-    ];
-
-    /// The sums as text; money in dollars, exactly.
-    pub fn columns(&self) -> [String; 9] {
-        let UsageSum { group: _, calls, calls_missing_usage, calls_unpriced, cost_nano_usd, .. } = self;
-        let UsageSum { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, .. } = self;
-        let counts = [
-            calls,
-            calls_missing_usage,
-            calls_unpriced,
-            input_tokens,
-            output_tokens,
-            cached_tokens,
-            cache_write_tokens,
-            reasoning_tokens,
-        ];
-        let mut columns = [const { String::new() }; 9];
-        for (column, count) in columns.iter_mut().zip(counts) {
-            *column = count.to_string();
-        }
-        columns[8] = format!("{}.{:09}", cost_nano_usd / 1_000_000_000, cost_nano_usd % 1_000_000_000);
-        columns
-    }
-}
-
 /// LangGraph's namespace of the assistants that graphs make by themselves.
 const ASSISTANTS: Uuid = Uuid::from_u128(0x6ba7b821_9dad_11d1_80b4_00c04fd430c8);
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use graph::task::Usage;
+use graph::{message, task::Usage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -208,7 +208,7 @@ impl Said {
     pub fn of(message: &Value) -> (Self, FinishReason) {
         let calls = message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
         let tool_calls: Vec<ToolCall> = calls.iter().map(ToolCall::of).collect();
-        let text = text_of(&message["content"]);
+        let text = message::text(message);
         let reason = match message["response_metadata"]["finish_reason"].as_str() {
             Some("length") => FinishReason::Length,
             Some("content_filter") => FinishReason::ContentFilter,
@@ -241,15 +241,6 @@ impl ToolCall {
             kind: "function".to_owned(),
             function: CalledFunction { name: text(&call["name"]), arguments },
         }
-    }
-}
-
-/// The text of a message's content, which is that or a list of blocks.
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(blocks) => blocks.iter().filter_map(|block| block.as_str().or(block["text"].as_str())).collect(),
-        _ => String::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use graph::{
     by_name::ChannelValues,
+    message,
     task::{Call, Usage},
     update::TaskDone,
     writes::NodeUpdate,
@@ -23,7 +24,7 @@ pub fn whole_text(done: &TaskDone) -> Option<(String, String)> {
     let mut written = done.update.iter().flat_map(NodeUpdate::iter).rev();
     if let Some(message) = written.find_map(|(_, value)| last_ai(value)) {
         let id = message.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        return Some((message_text(message), id)).filter(|(text, _)| !text.is_empty());
+        return Some((message::text(message), id)).filter(|(text, _)| !text.is_empty());
     }
     let answer = done.calls.iter().rev().find(|call| call.outcome == "ok").and_then(call_text)?;
     Some((answer, String::new())).filter(|(text, _)| !text.is_empty())
@@ -39,7 +40,7 @@ pub fn usage(done: &TaskDone) -> Option<Usage> {
 fn call_text(call: &Call) -> Option<String> {
     match call.answer.as_deref()? {
         Value::String(text) => Some(text.clone()),
-        message => last_ai(message).map(message_text),
+        message => last_ai(message).map(message::text),
     }
 }
 
@@ -49,21 +50,6 @@ fn last_ai(value: &Value) -> Option<&Value> {
         Value::Array(items) => items.iter().rev().find_map(last_ai),
         Value::Object(object) if object.get("type").and_then(Value::as_str) == Some("ai") => Some(value),
         _ => None,
-    }
-}
-
-/// Content is a text, or blocks of which some are text.
-fn message_text(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(blocks)) => blocks
-            .iter()
-            .filter_map(|block| match block {
-                Value::String(text) => Some(text.as_str()),
-                block => block.get("text").and_then(Value::as_str),
-            })
-            .collect(),
-        _ => String::new(),
     }
 }
 

@@ -51,9 +51,13 @@ pub(super) fn refused(error: LogError) -> Ack {
 }
 
 impl AckSender {
+    /// A caller that dropped the future doesn't want to know.
+    pub fn answer(self, answer: Result<Appended, LogError>) {
+        let _ = self.0.send(answer);
+    }
+
     pub fn fail(self, error: LogError) {
-        // As in `Shared::end`.
-        let _ = self.0.send(Err(error));
+        self.answer(Err(error));
     }
 }
 
@@ -101,8 +105,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn is_open(&self) -> bool {
-        self.sent == 0 || self.acked.is_some_and(|acked| acked.elapsed() < KNOWN_FOR)
+    fn is_open(&self, now: Instant) -> bool {
+        self.sent == 0 || self.acked.is_some_and(|acked| now.duration_since(acked) < KNOWN_FOR)
     }
 }
 
@@ -157,9 +161,10 @@ impl RecordProducer {
         let bytes = record.size();
         self.deliveries.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.deliveries.in_flight.fetch_add(1, Ordering::AcqRel);
-        let pending = Box::new(Pending { ack, topic: Arc::clone(topic), partition, bytes, taken: Instant::now() });
+        let taken = Instant::now();
+        let pending = Box::new(Pending { ack, topic: Arc::clone(topic), partition, bytes, taken });
         let mut line = topic.line(partition);
-        if line.waiting.is_empty() && line.is_open() {
+        if line.waiting.is_empty() && line.is_open(taken) {
             self.deliveries.hand_over(&self.producer, &mut line, record, pending);
         } else {
             line.waiting.push_back((record.clone(), pending));
@@ -206,9 +211,12 @@ impl Shared {
     }
 
     /// Sends what waited for a record that has its answer now.
-    fn go_on(&self, line: &mut Line) {
+    fn go_on(&self, line: &mut Line, now: Instant) {
+        if line.waiting.is_empty() {
+            return;
+        }
         let producer = self.producer.get().and_then(Weak::upgrade);
-        while line.is_open()
+        while line.is_open(now)
             && let Some((record, pending)) = line.waiting.pop_front()
         {
             match &producer {
@@ -219,8 +227,7 @@ impl Shared {
     }
 
     fn end(&self, pending: Pending, answer: Result<Appended, LogError>) {
-        // A caller that dropped the future doesn't want to know.
-        let _ = pending.ack.0.send(answer);
+        pending.ack.answer(answer);
         self.settle(pending.bytes);
     }
 
@@ -307,7 +314,7 @@ impl ProducerContext for Deliveries {
             line.acked = Some(now);
         }
         self.shared.end(*pending, answer);
-        self.shared.go_on(&mut line);
+        self.shared.go_on(&mut line, now);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Stored messages (LangChain's JSON, or an object with a `role`) as dialects see them.
 
+use graph::message;
 use serde_json::Value;
-
-use super::text_of;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -102,7 +101,7 @@ fn called(call: &Value) -> Called<'_> {
 
 /// The text of all that tells the model how to behave.
 pub fn system_text<'a>(messages: impl Iterator<Item = &'a Value>) -> Option<String> {
-    let texts: Vec<String> = messages.filter(|stored| role(stored) == Role::System).map(text_of).collect();
+    let texts: Vec<String> = messages.filter(|stored| role(stored) == Role::System).map(message::text).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 

@@ -23,7 +23,10 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use graph::task::{TaskError, Usage};
+use graph::{
+    message,
+    task::{TaskError, Usage},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use traces::TraceContext;
@@ -295,18 +298,6 @@ impl ToolCall {
     }
 }
 
-/// A stored message's text: its content, or the text blocks of it.
-pub fn text_of(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(blocks)) => blocks
-            .iter()
-            .filter_map(|block| block.as_str().or_else(|| block.get("text").and_then(Value::as_str)))
-            .collect(),
-        Some(_) | None => String::new(),
-    }
-}
-
 /// More tokens than the request can be: each is a byte of text at least, a message has some of its own, and an image may
 /// be many behind a short address.
 pub fn input_tokens_max(request: &ModelRequest) -> u64 {
@@ -322,7 +313,7 @@ pub fn input_tokens_max(request: &ModelRequest) -> u64 {
 /// A guess where a provider reports nothing: four characters a token.
 pub fn estimated_usage(request: &ModelRequest, answer: &Answer) -> Usage {
     let asked: u64 =
-        request.messages.iter().map(|message| graph::expression::estimated_tokens(&text_of(message))).sum();
+        request.messages.iter().map(|message| graph::expression::estimated_tokens(&message::text(message))).sum();
     let made: u64 = answer.tool_calls.iter().map(|call| graph::expression::estimated_tokens(&call.arguments)).sum();
     Usage {
         input_tokens: asked,

@@ -22,11 +22,11 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use graph::task::Usage;
+use graph::{message, task::Usage};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, StopReason, text_of};
+use super::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, StopReason};
 
 pub const NAME: &str = "scripted";
 
@@ -133,7 +133,7 @@ struct Reply {
 
 impl Scripted {
     fn reply(&self, request: &ModelRequest) -> Result<Reply, (ModelError, Duration)> {
-        let last = request.messages.last().map(|message| text_of(message)).unwrap_or_default();
+        let last = request.messages.last().map(|message| message::text(message)).unwrap_or_default();
         let (asked, inline) = split_directives(&last);
         let mut script = Script::parse(request.model.split_once('?').map_or("", |(_, directives)| directives));
         script.add(inline);
@@ -146,7 +146,7 @@ impl Scripted {
         };
         let (text, whole) = shaped(text, &script, request);
         let usage = Usage {
-            input_tokens: request.messages.iter().map(|message| words(&text_of(message))).sum(),
+            input_tokens: request.messages.iter().map(|message| words(&message::text(message))).sum(),
             output_tokens: words(&text),
             ..Usage::default()
         };

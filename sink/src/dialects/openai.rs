@@ -6,6 +6,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use graph::{
+    envelope::RunId,
     task::TaskId,
     update::{Ended, RunStatus},
 };
@@ -29,6 +30,7 @@ pub struct Stream {
     usage: bool,
     /// What every chunk begins with, once the run is known.
     head: Option<Completion>,
+    run: RunId,
     /// The tasks whose text was put out.
     written: BTreeSet<TaskId>,
     failed: bool,
@@ -37,7 +39,7 @@ pub struct Stream {
 impl Stream {
     /// `usage`: the last chunk says what the run took.
     pub fn new(usage: bool) -> Self {
-        Stream { usage, head: None, written: BTreeSet::new(), failed: false }
+        Stream { usage, head: None, run: RunId::nil(), written: BTreeSet::new(), failed: false }
     }
 
     pub fn render(&mut self, shown: &Shown, out: &mut Vec<u8>) {
@@ -47,6 +49,7 @@ impl Stream {
         match &shown.fact {
             Fact::Metadata { envelope, resumed } => {
                 let head = Completion::of(envelope.run_id, &envelope.graph.name, CHUNK);
+                self.run = envelope.run_id;
                 self.head = Some(Completion { thread_id: envelope.thread_id.clone(), ..head });
                 match resumed {
                     None => self.delta(Said { role: Some("assistant".to_owned()), ..text("") }, out),
@@ -131,8 +134,8 @@ impl Stream {
     }
 
     fn fail(&mut self, says: &str, out: &mut Vec<u8>) {
-        let Some(Completion { model, id, .. }) = &self.head else { return };
-        let run = id.trim_start_matches("chatcmpl-").parse::<uuid::Uuid>().unwrap_or_default();
+        let Some(Completion { model, .. }) = &self.head else { return };
+        let run = self.run;
         let says = format!("{says}: GET /graphs/{model}/runs/{run}");
         self.fail_with(&ErrorBody::new(Code::StreamCut, says).run_id(run), out);
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use graph::message;
 use serde_json::{Map, Value, json};
 
 use crate::models::{
     ModelRequest,
     content::{Called, Image, Part, Role, parts, role, system_text, tool_calls},
-    text_of,
 };
 
 /// The dialect wants a limit with every request: one that each of its models allows.
@@ -66,7 +66,7 @@ fn messages(request: &ModelRequest) -> Value {
 }
 
 fn said(stored: &Value) -> Vec<Value> {
-    let text = text_of(stored);
+    let text = message::text(stored);
     let calls = tool_calls(stored);
     block(&Part::Text(&text)).into_iter().chain(calls.iter().map(tool_use)).collect()
 }

@@ -1,11 +1,11 @@
 //! The request's body.
 
+use graph::message;
 use serde_json::{Map, Value, json};
 
 use crate::models::{
     ModelRequest,
     content::{Called, Image, Part, Role, part, role, tool_calls},
-    text_of,
 };
 
 /// `max_tokens` is what compatible servers know; OpenAI's own newer models take only its successor.
@@ -66,7 +66,7 @@ fn message(stored: &Value) -> Value {
 fn content(role: &str, stored: &Value) -> Value {
     match stored.get("content") {
         Some(Value::Array(blocks)) if role == "user" => blocks.iter().map(block).collect(),
-        _ => text_of(stored).into(),
+        _ => message::text(stored).into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
-use graph::task::UsageSource;
+use graph::{message, task::UsageSource};
 use schemas::record::TokenKind;
 use serde_json::Value;
 use traces::{Span, names};
@@ -11,7 +11,7 @@ use traces::{Span, names};
 use crate::{
     calls::CallUnderWay,
     metrics,
-    models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage, text_of},
+    models::{Answer, Cause, ModelError, ModelEvent, ModelRequest, Target, estimated_usage},
     nodes::NodeContext,
     spending::Held,
     trace,
@@ -134,7 +134,7 @@ impl Drop for Called<'_> {
 fn shown_prompt(messages: &[Arc<Value>], bytes_max: usize) -> Value {
     let mut bytes = 0;
     let fits = |message: &&Arc<Value>| {
-        bytes += text_of(message).len();
+        bytes += message::text(message).len();
         bytes <= bytes_max
     };
     let kept = messages.iter().rev().take_while(fits).count().max(1);
