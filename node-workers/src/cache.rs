@@ -44,6 +44,10 @@ impl Key {
         Key::new(hasher)
     }
 
+    pub fn to_hex(self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+
     pub fn new(hasher: blake3::Hasher) -> Self {
         Key(*hasher.finalize().as_bytes())
     }

@@ -37,6 +37,13 @@ pub trait Rates: Send + Sync + 'static {
     async fn spent(&self, tenant: &str, principal: &Principal, tokens: u64) -> Result<(), QuotaError>;
 }
 
+/// What processes that share it need not find out each for itself. It may forget at any time.
+#[async_trait]
+pub trait Cache: Send + Sync + 'static {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, QuotaError>;
+    async fn put(&self, name: &str, value: &[u8], ttl: Duration) -> Result<(), QuotaError>;
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {
     Held,

@@ -14,10 +14,10 @@ mod journal;
 
 pub mod conformance;
 
-pub use self::redis::{Redis, RedisBudgets, RedisRates};
+pub use self::redis::{Redis, RedisBudgets, RedisCache, RedisRates};
 pub use amount::Amount;
 pub use budgets::{BudgetLimits, Owner, Spender};
-pub use contract::{Budgets, QuotaError, Rates, Reserved, reserve_in_time};
+pub use contract::{Budgets, Cache, QuotaError, Rates, Reserved, reserve_in_time};
 pub use in_process::{InProcess, InProcessRates};
 pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};
 pub use prices::{Price, Prices};

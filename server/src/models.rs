@@ -51,7 +51,11 @@ pub fn index(config: &Config) -> anyhow::Result<Option<Index>> {
 }
 
 /// A provider owns key and address, an alias only names a model of it.
-pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<ModelRegistry> {
+pub fn registry(
+    config: &Config,
+    http: &reqwest::Client,
+    shared: Option<Arc<dyn quota::Cache>>,
+) -> anyhow::Result<ModelRegistry> {
     let mut registry = ModelRegistry::new().provider(Scripted::default());
     for (name, provider) in &config.providers {
         let settings = settings_of(name, provider)?;
@@ -65,7 +69,11 @@ pub fn registry(config: &Config, http: &reqwest::Client) -> anyhow::Result<Model
     }
     let Cache { exact, ttl_seconds, aliases } = &config.cache;
     if *exact {
-        registry = registry.with_answers(Answers::new(Duration::from_secs(*ttl_seconds), aliases.iter().cloned()));
+        let answers = Answers::new(Duration::from_secs(*ttl_seconds), aliases.iter().cloned());
+        registry = registry.with_answers(match shared {
+            Some(shared) => answers.shared_by(shared),
+            None => answers,
+        });
     }
     Ok(registry)
 }

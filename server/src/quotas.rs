@@ -8,8 +8,8 @@ use graph::world::{Clock, Random};
 use node_workers::Spending;
 use quota::redis::{Config as RedisConfig, Epochs, EpochsUnavailable};
 use quota::{
-    BudgetLimits, Budgets, InProcess, InProcessRates, Prices, QuotaError, RateLimits, Rates, Redis, RedisBudgets,
-    RedisRates,
+    BudgetLimits, Budgets, Cache, InProcess, InProcessRates, Prices, QuotaError, RateLimits, Rates, Redis,
+    RedisBudgets, RedisCache, RedisRates,
 };
 use run_store::RunStore;
 use tokio_util::task::TaskTracker;
@@ -34,8 +34,8 @@ impl Quotas {
         random: &dyn Random,
     ) -> anyhow::Result<Self> {
         let (budgets, limits) = (config.budget_limits()?, config.rate_limits()?);
-        let is_limited = budgets.is_some() || limits.is_some();
-        let redis = if is_limited { shared(config, store, random)? } else { None };
+        let is_needed = budgets.is_some() || limits.is_some() || config.cache.exact;
+        let redis = if is_needed { shared(config, store, random)? } else { None };
         let rates = limits.map(|limits| rates(limits, redis.as_ref(), &clock));
         Ok(Quotas { budgets, rates, redis, clock })
     }
@@ -56,6 +56,11 @@ impl Quotas {
             clock: Arc::clone(&self.clock),
             settling: TaskTracker::new(),
         }))
+    }
+
+    /// Where answers are kept that other processes need not ask for again.
+    pub fn cache(&self) -> Option<Arc<dyn Cache>> {
+        self.redis.as_ref().map(|redis| Arc::new(RedisCache::new(Arc::clone(redis))) as _)
     }
 
     pub fn are_shared(&self) -> bool {

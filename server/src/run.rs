@@ -157,7 +157,7 @@ impl Process {
             ..node_workers::Config::default()
         };
         let http = node_workers::http_client()?;
-        let models = Arc::new(models::registry(&self.config, &http)?);
+        let models = Arc::new(models::registry(&self.config, &http, self.quotas.cache())?);
         let named = models.providers_named();
         self.needs.add_models(Arc::clone(&models), named, self.config.ready.model);
         let (follow, shutdown) = (models::follow(self.config.clone(), Arc::clone(&models)), self.stages.shutdown());

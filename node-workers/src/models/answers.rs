@@ -16,6 +16,8 @@ use crate::{
     metrics::{self, Looked},
 };
 
+/// A cache is no reason to wait.
+const SHARED_WITHIN: Duration = Duration::from_millis(100);
 /// What of a message never reaches a provider.
 const NOT_ASKED: [&str; 3] = ["id", "response_metadata", "usage_metadata"];
 
@@ -25,6 +27,8 @@ pub struct Answers {
     /// All of them where empty.
     aliases: BTreeSet<String>,
     in_flight: Mutex<BTreeMap<Key, watch::Receiver<Asked>>>,
+    /// What other processes know, too.
+    shared: Option<Arc<dyn quota::Cache>>,
 }
 
 /// What became of who asks first.
@@ -50,7 +54,12 @@ pub struct Asking<'a> {
 
 impl Answers {
     pub fn new(ttl: Duration, aliases: impl IntoIterator<Item = String>) -> Self {
-        Answers { kept: Cache::default(), ttl, aliases: aliases.into_iter().collect(), in_flight: Mutex::default() }
+        let aliases = aliases.into_iter().collect();
+        Answers { kept: Cache::default(), ttl, aliases, in_flight: Mutex::default(), shared: None }
+    }
+
+    pub fn shared_by(self, shared: Arc<dyn quota::Cache>) -> Self {
+        Answers { shared: Some(shared), ..self }
     }
 
     pub fn are_kept_of(&self, alias: &str) -> bool {
@@ -66,17 +75,28 @@ impl Answers {
         let waiting = {
             let mut in_flight = self.lock();
             match in_flight.get(&key) {
-                Some(waiting) => Some(waiting.clone()),
+                Some(waiting) => Ok(waiting.clone()),
                 None => {
                     let (told, waiting) = watch::channel(Asked::NotYet);
                     in_flight.insert(key, waiting);
-                    metrics::looked_up(Looked::Miss);
-                    return Turn::Ask(Asking { answers: self, key, waiting: Some(told) });
+                    Err(Asking { answers: self, key, waiting: Some(told) })
                 }
             }
         };
-        if let Some(mut waiting) = waiting {
-            let _ = waiting.wait_for(|asked| *asked == Asked::Kept).await;
+        match waiting {
+            Ok(mut waiting) => {
+                let _ = waiting.wait_for(|asked| *asked == Asked::Kept).await;
+            }
+            Err(asking) => {
+                let Some(answer) = self.known_elsewhere(key).await else {
+                    metrics::looked_up(Looked::Miss);
+                    return Turn::Ask(asking);
+                };
+                metrics::looked_up(Looked::Hit);
+                let answer = Arc::new(answer);
+                asking.hand_on(&answer);
+                return Turn::Take(answer);
+            }
         }
         match self.kept.get(key) {
             Some(answer) => {
@@ -90,6 +110,19 @@ impl Answers {
         }
     }
 
+    async fn known_elsewhere(&self, key: Key) -> Option<Answer> {
+        let shared = self.shared.as_ref()?;
+        let name = key.to_hex();
+        match tokio::time::timeout(SHARED_WITHIN, shared.get(&name)).await {
+            Ok(Ok(found)) => serde_json::from_slice(&found?).ok(),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "answers that are shared can't be looked up: the model is asked");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Receiver<Asked>>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,11 +130,21 @@ impl Answers {
 
 impl Asking<'_> {
     /// The answer was of use. One that was cut short is not kept.
-    pub fn keep(self, answer: &Answer) {
+    pub async fn keep(self, answer: &Answer) {
         if !matches!(answer.stop_reason, Some(StopReason::Stop | StopReason::ToolCalls)) {
             return;
         }
-        self.answers.kept.put(self.key, &Arc::new(answer.clone()), Some(self.answers.ttl));
+        self.hand_on(&Arc::new(answer.clone()));
+        if let Some(shared) = &self.answers.shared
+            && let Ok(json) = serde_json::to_vec(answer)
+        {
+            // One that is not shared is asked for again.
+            let _ = tokio::time::timeout(SHARED_WITHIN, shared.put(&self.key.to_hex(), &json, self.answers.ttl)).await;
+        }
+    }
+
+    fn hand_on(&self, answer: &Arc<Answer>) {
+        self.answers.kept.put(self.key, answer, Some(self.answers.ttl));
         if let Some(waiting) = &self.waiting {
             waiting.send_replace(Asked::Kept);
         }
@@ -235,7 +278,7 @@ mod tests {
         };
         let answering = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            asking.keep(&answer("yes"));
+            asking.keep(&answer("yes")).await;
         };
         assert_eq!(tokio::join!(waiting, answering).0, 50);
         tokio::time::advance(Duration::from_secs(59)).await;
@@ -253,7 +296,7 @@ mod tests {
             let failing = async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 match cut {
-                    true => asking.keep(&Answer { stop_reason: Some(StopReason::Length), ..answer("ye") }),
+                    true => asking.keep(&Answer { stop_reason: Some(StopReason::Length), ..answer("ye") }).await,
                     false => drop(asking),
                 }
             };

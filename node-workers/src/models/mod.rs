@@ -27,7 +27,7 @@ use graph::{
     message,
     task::{TaskError, Usage},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use traces::TraceContext;
 
@@ -107,7 +107,7 @@ pub enum ModelEvent {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     Stop,
@@ -213,7 +213,7 @@ impl ModelError {
 }
 
 /// A whole answer, put together from its pieces.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
     pub reasoning: String,
@@ -222,7 +222,7 @@ pub struct Answer {
     pub stop_reason: Option<StopReason>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
     pub index: u32,
     pub id: String,

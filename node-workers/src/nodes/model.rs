@@ -210,7 +210,7 @@ impl Node for Model {
                 Ok(answer) => {
                     let output = self.output(&answer, answer.message(&message_id)?)?;
                     if let Some(asking) = asking {
-                        asking.keep(&answer);
+                        asking.keep(&answer).await;
                     }
                     return Ok(output);
                 }

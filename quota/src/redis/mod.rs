@@ -1,6 +1,7 @@
-//! Budgets and rates that many processes share, in Redis. A script is one step there, whoever else asks; its time is Redis' own.
+//! Budgets, rates and answers that many processes share, in Redis. A script is one step there, whoever else asks; its time is Redis' own.
 
 mod budgets;
+mod cache;
 mod epoch;
 mod link;
 mod rates;
@@ -12,6 +13,7 @@ use graph::world::{Clock, Random};
 
 pub use self::{
     budgets::RedisBudgets,
+    cache::RedisCache,
     epoch::{Epochs, EpochsUnavailable},
     rates::RedisRates,
 };

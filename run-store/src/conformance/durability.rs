@@ -72,7 +72,7 @@ pub(super) async fn agreements_survive_a_reopen(bench: &mut Bench<'_>) -> Outcom
         key: "k".into(),
         run_id: Uuid::from_u128(7),
         body_hash: [7; 32],
-        expires_at: AT + 1_000,
+        expires_at: AT + 3_600_000,
     };
     let spec = SpecRow {
         hash: bench.name("hash"),

@@ -1,12 +1,44 @@
 //! Answers of a model over HTTP that are given again.
 
+use std::path::Path;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
+    backends::Backend,
     model::CountingModel,
-    process::{dev_with, folder, post},
+    process::{Process, dev_with, folder, post},
 };
+
+/// Each process has a log and a store of its own: what they share is Redis alone, as node-workers on one log do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_was_answered_another_takes() {
+    let store = folder();
+    let Some(mut redis) = Backend::start("redis", store.path()).await else { return };
+    let model = CountingModel::start().await;
+    let start = async |folder: &Path| {
+        let mut environment = model.environment("");
+        environment.push(("MILLSTREAM__CACHE__EXACT", "true".to_owned()));
+        environment.push(("MILLSTREAM__QUOTA__REDIS", format!("redis://{}", redis.address)));
+        dev_with(folder, &[], &environment).await
+    };
+    let folders = [folder(), folder()];
+    let (one, other) = tokio::join!(start(folders[0].path()), start(folders[1].path()));
+    let before = model.calls();
+    let ask = async |server: &Process, message: &str| -> bool {
+        let (status, answer) = post(server, "/chat", &json!({"message": message})).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["message"]["response_metadata"]["cache"] == "exact"
+    };
+    assert!(!ask(&one, "What costs a coffee?").await);
+    assert!(ask(&other, "What costs a coffee?").await);
+    assert_eq!(model.calls() - before, 1);
+    redis.kill();
+    assert!(!ask(&one, "What costs a tea?").await, "without Redis the model is asked");
+    assert!(!ask(&other, "What costs a tea?").await);
+    assert!(ask(&other, "What costs a tea?").await, "each process still has its own");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_question_is_asked_once() {
