@@ -75,6 +75,8 @@ pub struct Alias {
     /// Newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Version>,
+    /// The highest number of a version, also of one that is forgotten: no two versions share one.
+    pub newest: u32,
     /// What came last, and when.
     pub changed: Change,
     pub at: Millis,
@@ -160,14 +162,15 @@ impl Alias {
     pub fn new(routes: Routes, at: Millis) -> Result<Self, AliasError> {
         routes.check()?;
         let current = Version { version: 1, routes, at };
-        Ok(Alias { revision: 1, current, canary: None, former: Vec::new(), changed: Change::Published, at })
+        Ok(Alias { revision: 1, current, canary: None, former: Vec::new(), newest: 1, changed: Change::Published, at })
     }
 
     /// All calls go to a new version. A canary that ran ends.
     pub fn publish(&self, routes: Routes, at: Millis) -> Result<Self, AliasError> {
         routes.check()?;
-        let version = Version { version: self.next_version(), routes, at };
-        Ok(self.with_current(version, Change::Published, at))
+        let newest = self.newest + 1;
+        let version = Version { version: newest, routes, at };
+        Ok(Alias { newest, ..self.with_current(version, Change::Published, at) })
     }
 
     /// A share of the threads goes to a new version. One that ran already ends.
@@ -176,8 +179,9 @@ impl Alias {
         if !(percent > 0.0 && percent <= 100.0) {
             return Err(AliasError::NoShare);
         }
-        let version = Version { version: self.next_version(), routes, at };
-        Ok(Alias { canary: Some(Canary { version, percent }), ..self.changed(Change::CanaryStarted, at) })
+        let newest = self.newest + 1;
+        let version = Version { version: newest, routes, at };
+        Ok(Alias { newest, canary: Some(Canary { version, percent }), ..self.changed(Change::CanaryStarted, at) })
     }
 
     pub fn promote(&self, at: Millis) -> Result<Self, AliasError> {
@@ -205,11 +209,6 @@ impl Alias {
         let tried = self.canary.as_ref().filter(|canary| (slot as f64) < canary.percent * SLOTS as f64 / 100.0);
         let version = tried.map_or(&self.current, |canary| &canary.version);
         Choice { version: version.version, is_canary: tried.is_some(), models: version.routes.choose(key) }
-    }
-
-    fn next_version(&self) -> u32 {
-        let known = self.former.iter().chain([&self.current]).chain(self.canary.as_ref().map(|canary| &canary.version));
-        known.map(|version| version.version).max().unwrap_or(0) + 1
     }
 
     fn with_current(&self, current: Version, changed: Change, at: Millis) -> Self {
@@ -268,18 +267,11 @@ mod tests {
         let third = alias().publish(Routes::to("p/two"), 2).unwrap().publish(Routes::to("p/three"), 3).unwrap();
         let back = third.roll_back(4).unwrap();
         assert_eq!((back.current.version, back.former.len()), (2, 1));
-        // The third is forgotten, and its number with it; no version that is still there shares one.
-        assert_eq!(back.publish(Routes::to("p/four"), 5).unwrap().current.version, 3);
-        assert_eq!(
-            alias()
-                .start_canary(Routes::to("p/two"), 5.0, 2)
-                .unwrap()
-                .publish(Routes::to("p/x"), 3)
-                .unwrap()
-                .current
-                .version,
-            3
-        );
+        assert_eq!(back.publish(Routes::to("p/four"), 5).unwrap().current.version, 4, "the third's stays its own");
+        let tried = alias().start_canary(Routes::to("p/two"), 5.0, 2).unwrap();
+        assert_eq!(tried.publish(Routes::to("p/x"), 3).unwrap().current.version, 3);
+        let again = tried.roll_back(3).unwrap().start_canary(Routes::to("p/three"), 5.0, 4).unwrap();
+        assert_eq!(again.canary.map(|canary| canary.version.version), Some(3));
     }
 
     #[test]

@@ -84,7 +84,7 @@ async fn what_can_be_no_alias_is_explained() {
 async fn another_ingest_says_what_counts_here_too() {
     let stage = stage().await;
     let version = json!({"version": 4, "targets": [{"use": "scripted/x", "weight": 1}], "at": 1});
-    let alias = json!({"revision": 7, "current": version, "changed": "published", "at": 1});
+    let alias = json!({"revision": 7, "current": version, "newest": 4, "changed": "published", "at": 1});
     let news = json!({"at": 1, "fact": {"type": "model_alias", "data": {"name": "m", "alias": alias}}});
     stage.log.append("control", 0, event_log::Record::new("model/m", news.to_string())).await.unwrap();
     for _ in 0..200 {

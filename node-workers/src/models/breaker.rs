@@ -67,12 +67,15 @@ impl Breaker {
     /// Lets a call through, or says when to come again.
     pub fn admit(&mut self, now: Millis) -> Result<(), Millis> {
         let State::Open { until, trial, .. } = &mut self.state else { return Ok(()) };
-        let free = trial.map_or(*until, |begun| (begun + TRIAL_MS).max(*until));
-        if now < free {
-            return Err(free);
+        match *trial {
+            None if now < *until => Err(*until),
+            // It may know any moment.
+            Some(begun) if now < begun + TRIAL_MS => Err((begun + TRIAL_MS).min(now + OPEN_MS)),
+            None | Some(_) => {
+                *trial = Some(now);
+                Ok(())
+            }
         }
-        *trial = Some(now);
-        Ok(())
     }
 
     /// What a call that was let through says of the target, and what others should know of it.
@@ -169,7 +172,8 @@ mod tests {
         let mut breaker = opened(0);
         assert_eq!(breaker.admit(4_999), Err(5_000));
         assert_eq!(breaker.admit(5_000), Ok(()));
-        assert_eq!(breaker.admit(5_001), Err(65_000), "one tries");
+        assert_eq!(breaker.admit(5_001), Err(10_001), "one tries");
+        assert_eq!(breaker.admit(64_000), Err(65_000));
         assert_eq!(breaker.ended(FAILED, 6_000), Some(Change::Opened { until: 16_000, times: 2 }));
         assert_eq!(breaker.admit(16_000), Ok(()));
         assert_eq!(breaker.ended(Outcome::Answered, 16_001), Some(Change::Closed));

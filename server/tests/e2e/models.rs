@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -37,9 +38,10 @@ async fn a_canary_takes_its_threads_and_no_others() {
     assert!(ok && text.contains("30%"), "{text}");
     let threads: Vec<String> = (0..60).map(|n| format!("thread-{n}")).collect();
     let asked = async |server: &Process| {
+        let said = join_all(threads.iter().map(|thread| answers(server, thread))).await;
         let mut tried = BTreeSet::new();
-        for thread in &threads {
-            match answers(server, thread).await.as_str() {
+        for (thread, said) in threads.iter().zip(said) {
+            match said.as_str() {
                 Some("canary") => assert!(tried.insert(thread.clone())),
                 other => assert_eq!(other, Some("stable")),
             }
@@ -68,6 +70,22 @@ async fn a_canary_takes_its_threads_and_no_others() {
     }
     let (ok, text) = models(&server, &["promote", "default"]);
     assert!(!ok && text.contains("no alias default was set"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_under_way_ends_as_it_began() {
+    let folder = folder();
+    let server = dev(folder.path(), &[]).await;
+    assert!(models(&server, &["set", "default", "scripted/echo?text=slow&latency=6000"]).0);
+    eventually(&server, "before", "slow").await;
+    let changed = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        models(&server, &["set", "default", "scripted/echo?text=new"])
+    };
+    let (said, (ok, text)) = tokio::join!(answers(&server, "slow"), changed);
+    assert!(ok, "{text}");
+    assert_eq!(said, "slow");
+    eventually(&server, "slow", "new").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
