@@ -63,8 +63,9 @@ impl Quotas {
         self.redis.as_ref().map(|redis| Arc::new(RedisCache::new(Arc::clone(redis))) as _)
     }
 
+    /// Whether calls and requests wait for a Redis. Answers that are shared can be asked for again.
     pub fn are_shared(&self) -> bool {
-        self.redis.is_some()
+        self.redis.is_some() && (self.budgets.is_some() || self.rates.is_some())
     }
 
     /// Whether they can be looked up.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     backends::Backend,
     model::CountingModel,
-    process::{Process, dev_with, folder, post},
+    process::{Process, dev_with, folder, get, post},
 };
 
 /// Each process has a log and a store of its own: what they share is Redis alone, as node-workers on one log do.
@@ -35,6 +35,8 @@ async fn what_one_process_was_answered_another_takes() {
     assert!(ask(&other, "What costs a coffee?").await);
     assert_eq!(model.calls() - before, 1);
     redis.kill();
+    let (_, ready) = get(&one, "/ready").await;
+    assert_eq!(ready["checks"].get("quotas"), None, "nothing waits for it: {ready}");
     assert!(!ask(&one, "What costs a tea?").await, "without Redis the model is asked");
     assert!(!ask(&other, "What costs a tea?").await);
     assert!(ask(&other, "What costs a tea?").await, "each process still has its own");
