@@ -31,6 +31,8 @@ const WAITING_RECORDS_MAX: usize = 65_536;
 /// Retention takes whole segments, so a segment lasts for a part of the retention, within these.
 const SEGMENT_MS_MIN: u64 = 10_000;
 const SEGMENT_MS_MAX: u64 = 24 * 3600 * 1000;
+/// The segment that is written to is never compacted, and who starts reads all of it.
+const COMPACTED_SEGMENT_BYTES: u64 = 16 << 20;
 
 pub(super) struct Topics {
     answers: Arc<Answers>,
@@ -289,7 +291,11 @@ fn settings(config: &Config, topic: &TopicSpec) -> Vec<(&'static str, String)> {
             settings.push(("retention.ms", retention_ms.to_string()));
             settings.push(("segment.ms", (retention_ms / 4).clamp(SEGMENT_MS_MIN, SEGMENT_MS_MAX).to_string()));
         }
-        Class::Compacted => settings.push(("cleanup.policy", "compact".into())),
+        Class::Compacted => {
+            settings.push(("cleanup.policy", "compact".into()));
+            settings.push(("segment.bytes", COMPACTED_SEGMENT_BYTES.to_string()));
+            settings.push(("min.cleanable.dirty.ratio", "0.1".into()));
+        }
     }
     if let Some(in_sync) = config.in_sync_min {
         settings.push(("min.insync.replicas", in_sync.to_string()));
