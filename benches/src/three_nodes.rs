@@ -33,10 +33,13 @@ pub fn expected(text: &str) -> String {
     format!("{text}: You said: Answer in one sentence: {text}")
 }
 
-/// Waits for a run that no other is like, compares its answer and keeps its id.
-pub fn ask(runs: Rc<RefCell<Vec<String>>>) -> impl AsyncFn(&mut Client, usize, u64) -> anyhow::Result<()> + Clone {
+/// Waits for a run that no other of any turn is like, compares its answer and keeps its id.
+pub fn ask(
+    turn: u32,
+    runs: Rc<RefCell<Vec<String>>>,
+) -> impl AsyncFn(&mut Client, usize, u64) -> anyhow::Result<()> + Clone {
     async move |client: &mut Client, number: usize, count: u64| {
-        let text = format!("client {number} request {count}");
+        let text = format!("turn {turn} client {number} request {count}");
         let body = format!(r#"{{"input":{{"text":"{text}"}},"mode":"wait"}}"#);
         let (status, answer) = client.post(PATH, &body).await?;
         let said = || String::from_utf8_lossy(&answer).into_owned();

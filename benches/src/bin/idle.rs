@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<()> {
     let address = deployment.server.address;
     // The first runs open files and caches.
     let mut client = Client::connect(address).await?;
-    let asked = ask(Rc::default());
+    let asked = ask(0, Rc::default());
     for count in 0..20 {
         asked(&mut client, usize::MAX, count).await?;
     }

@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let deployment = Deployment::start(&options, &[]).await?;
     let Deployment { server, model, .. } = &deployment;
 
-    closed_loop(clients, Duration::from_secs(warm_up), server.address, ask(Rc::default())).await?;
+    closed_loop(clients, Duration::from_secs(warm_up), server.address, ask(0, Rc::default())).await?;
     let runs = Rc::new(RefCell::new(Vec::new()));
     let spent = || -> anyhow::Result<[f64; 3]> {
         let of_model = model.as_ref().map_or(Ok(0.0), |model| model.cpu_seconds())?;
@@ -33,7 +33,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let before = spent()?;
     let load = Duration::from_secs(options.seconds);
-    let loaded = closed_loop(clients, load, server.address, ask(Rc::clone(&runs))).await?;
+    let loaded = closed_loop(clients, load, server.address, ask(1, Rc::clone(&runs))).await?;
     let after = spent()?;
     figures::print(&name, &loaded);
     let [of_server, of_client, of_model] =
