@@ -89,6 +89,15 @@ pub(crate) fn parse_or_default<T: DeserializeOwned + Default>(bytes: &[u8]) -> R
     if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { parse(bytes) }
 }
 
+/// Reads a body as [`parse_or_default`] does.
+pub(crate) async fn optional<T: DeserializeOwned + Default>(
+    config: &Config,
+    request: http::Request<Body>,
+) -> Result<T, Refusal> {
+    let (parts, body) = request.into_parts();
+    parse_or_default(&read(config, &parts.headers, body, config.body_bytes_max).await?)
+}
+
 /// For LangGraph's addresses: its words for what is no JSON, 422 for what doesn't fit.
 pub(crate) fn parse_compatible<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Refusal> {
     parse_or_default(bytes).map_err(|refusal| {

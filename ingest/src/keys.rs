@@ -134,9 +134,7 @@ async fn rotate(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let RotateKey { grace_seconds } = body::parse_or_default(&bytes)?;
+    let RotateKey { grace_seconds } = body::optional(&ingest.config, request).await?;
     let grace = Duration::from_secs(grace_seconds.into());
     if grace > GRACE_MAX {
         let says = "an old secret holds for 604800 seconds (seven days) at most";

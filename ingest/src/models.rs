@@ -21,7 +21,6 @@ use schemas::{
     record::{ControlFact, ControlRecord},
     topic::CONTROL,
 };
-use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -149,13 +148,13 @@ async fn put(State(ingest): State<Ingest>, At(name): At<String>, request: http::
 }
 
 async fn promote(State(ingest): State<Ingest>, At(name): At<String>, request: http::Request<Body>) -> Answer {
-    let ChangeModelAlias { revision } = optional(&ingest, request).await?;
+    let ChangeModelAlias { revision } = body::optional(&ingest.config, request).await?;
     ingest.known_alias(&name)?;
     ingest.change_alias(name, revision, |alias, at| alias.ok_or(AliasError::NothingCurrent)?.promote(at)).await
 }
 
 async fn roll_back(State(ingest): State<Ingest>, At(name): At<String>, request: http::Request<Body>) -> Answer {
-    let ChangeModelAlias { revision } = optional(&ingest, request).await?;
+    let ChangeModelAlias { revision } = body::optional(&ingest.config, request).await?;
     ingest.known_alias(&name)?;
     ingest.change_alias(name, revision, |alias, at| alias.ok_or(AliasError::NothingCurrent)?.roll_back(at)).await
 }
@@ -167,11 +166,6 @@ async fn delete(State(ingest): State<Ingest>, At(name): At<String>) -> Answer {
     ingest.aliases.known.take(&name, None);
     tracing::info!(alias = name, "a model's alias was forgotten");
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-async fn optional<T: DeserializeOwned + Default>(ingest: &Ingest, request: http::Request<Body>) -> Result<T, Refusal> {
-    let (parts, body) = request.into_parts();
-    body::parse_or_default(&body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?)
 }
 
 impl Ingest {

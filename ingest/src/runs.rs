@@ -318,10 +318,8 @@ async fn cancel(
     asked: Asked,
     request: http::Request<Body>,
 ) -> Answer {
-    let (parts, body) = request.into_parts();
     let run = run_id(&run)?;
-    let bytes = body::read(&ingest.config, &parts.headers, body, ingest.config.body_bytes_max).await?;
-    let body = body::parse_or_default::<CancelRun>(&bytes)?;
+    let body: CancelRun = body::optional(&ingest.config, request).await?;
     let reason = body.reason.unwrap_or_else(|| "asked by the client".to_owned());
     if reason.chars().count() > REASON_CHARS_MAX {
         return Err(Refusal::new(Code::InvalidValue, "a reason has at most 500 characters").param("reason"));

@@ -38,8 +38,7 @@ impl Key {
     pub fn of(tenant: &str, graph_hash: &str, node: &str, input: &str) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in [tenant, graph_hash, node, input] {
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part.as_bytes());
+            add_text(&mut hasher, part);
         }
         Key::new(hasher)
     }
@@ -51,6 +50,16 @@ impl Key {
     pub fn new(hasher: blake3::Hasher) -> Self {
         Key(*hasher.finalize().as_bytes())
     }
+}
+
+/// With its length, so that no two lists of texts are the same bytes.
+pub fn add_text(hasher: &mut blake3::Hasher, text: &str) {
+    add_length(hasher, text.len());
+    hasher.update(text.as_bytes());
+}
+
+pub fn add_length(hasher: &mut blake3::Hasher, length: usize) {
+    hasher.update(&(length as u64).to_be_bytes());
 }
 
 impl<T> Default for Cache<T> {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{Answer, ModelRequest, ModelSettings, StopReason};
 use crate::{
-    cache::{Cache, Key},
+    cache::{Cache, Key, add_length, add_text},
     metrics::{self, Looked},
 };
 
@@ -26,16 +26,10 @@ pub struct Answers {
     ttl: Duration,
     /// All of them where empty.
     aliases: BTreeSet<String>,
-    in_flight: Mutex<BTreeMap<Key, watch::Receiver<Asked>>>,
+    /// By what is asked; true when the answer is kept.
+    in_flight: Mutex<BTreeMap<Key, watch::Receiver<bool>>>,
     /// What other processes know, too.
     shared: Option<Arc<dyn quota::Cache>>,
-}
-
-/// What became of who asks first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    NotYet,
-    Kept,
 }
 
 /// What a caller is to do.
@@ -49,7 +43,7 @@ pub struct Asking<'a> {
     answers: &'a Answers,
     key: Key,
     /// None for one of those.
-    waiting: Option<watch::Sender<Asked>>,
+    waiting: Option<watch::Sender<bool>>,
 }
 
 impl Answers {
@@ -77,7 +71,7 @@ impl Answers {
             match in_flight.get(&key) {
                 Some(waiting) => Ok(waiting.clone()),
                 None => {
-                    let (told, waiting) = watch::channel(Asked::NotYet);
+                    let (told, waiting) = watch::channel(false);
                     in_flight.insert(key, waiting);
                     Err(Asking { answers: self, key, waiting: Some(told) })
                 }
@@ -85,7 +79,7 @@ impl Answers {
         };
         match waiting {
             Ok(mut waiting) => {
-                let _ = waiting.wait_for(|asked| *asked == Asked::Kept).await;
+                let _ = waiting.wait_for(|is_kept| *is_kept).await;
             }
             Err(asking) => {
                 let Some(answer) = self.known_elsewhere(key).await else {
@@ -123,7 +117,7 @@ impl Answers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Receiver<Asked>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Receiver<bool>>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,7 +140,7 @@ impl Asking<'_> {
     fn hand_on(&self, answer: &Arc<Answer>) {
         self.answers.kept.put(self.key, answer, Some(self.answers.ttl));
         if let Some(waiting) = &self.waiting {
-            waiting.send_replace(Asked::Kept);
+            waiting.send_replace(true);
         }
     }
 }
@@ -162,9 +156,9 @@ impl Drop for Asking<'_> {
 /// The same for requests that a provider can't tell apart.
 pub fn key(tenant: &str, target: &str, request: &ModelRequest) -> Key {
     let mut hasher = blake3::Hasher::new();
-    text(&mut hasher, tenant);
-    text(&mut hasher, target);
-    number(&mut hasher, request.messages.len());
+    add_text(&mut hasher, tenant);
+    add_text(&mut hasher, target);
+    add_length(&mut hasher, request.messages.len());
     for message in &*request.messages {
         match &**message {
             Value::Object(fields) => {
@@ -186,16 +180,16 @@ fn value(hasher: &mut blake3::Hasher, given: &Value) {
         Value::Object(fields) => object(hasher, fields.iter()),
         Value::Array(items) => {
             hasher.update(b"[");
-            number(hasher, items.len());
+            add_length(hasher, items.len());
             items.iter().for_each(|item| value(hasher, item));
         }
         Value::String(string) => {
             hasher.update(b"s");
-            text(hasher, string);
+            add_text(hasher, string);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {
             hasher.update(b"v");
-            text(hasher, &given.to_string());
+            add_text(hasher, &given.to_string());
         }
     }
 }
@@ -203,20 +197,11 @@ fn value(hasher: &mut blake3::Hasher, given: &Value) {
 fn object<'a>(hasher: &mut blake3::Hasher, fields: impl Iterator<Item = (&'a String, &'a Value)>) {
     let fields: BTreeMap<&String, &Value> = fields.collect();
     hasher.update(b"{");
-    number(hasher, fields.len());
+    add_length(hasher, fields.len());
     for (name, field) in fields {
-        text(hasher, name);
+        add_text(hasher, name);
         value(hasher, field);
     }
-}
-
-fn text(hasher: &mut blake3::Hasher, text: &str) {
-    number(hasher, text.len());
-    hasher.update(text.as_bytes());
-}
-
-fn number(hasher: &mut blake3::Hasher, number: usize) {
-    hasher.update(&(number as u64).to_be_bytes());
 }
 
 #[cfg(test)]

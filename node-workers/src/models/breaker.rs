@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use graph::envelope::Millis;
 
 /// Failures in a row that open it.
-const IN_A_ROW: u32 = 5;
+const IN_A_ROW: usize = 5;
 /// Of so many last calls at most half may fail.
 const WINDOW: usize = 20;
 /// How long it stays open the first time; then twice as long each time, up to the most.
@@ -98,10 +98,7 @@ impl Breaker {
             }
             (Outcome::Failed { retry_after_ms }, State::Open { until, times, trial }) => match trial {
                 Some(_) => Some(self.open(times + 1, retry_after_ms, now)),
-                None => {
-                    let asked = now.saturating_add(retry_after_ms.unwrap_or(0).try_into().unwrap_or(OPEN_MS_MAX));
-                    (asked > until).then(|| self.open(times, retry_after_ms, now))
-                }
+                None => (asked_until(retry_after_ms, now) > until).then(|| self.open(times, retry_after_ms, now)),
             },
             (Outcome::Failed { retry_after_ms }, State::Closed) => {
                 self.note(true);
@@ -125,12 +122,11 @@ impl Breaker {
 
     fn open(&mut self, times: u32, retry_after_ms: Option<u64>, now: Millis) -> Change {
         let longer = OPEN_MS.saturating_mul(1 << (times - 1).min(16)).min(OPEN_MS_MAX);
-        let asked = retry_after_ms.map_or(0, |ms| Millis::try_from(ms).unwrap_or(OPEN_MS_MAX));
         let before = match self.state {
             State::Open { until, .. } => until,
             State::Closed => 0,
         };
-        let until = now.saturating_add(longer.max(asked)).max(before);
+        let until = now.saturating_add(longer).max(asked_until(retry_after_ms, now)).max(before);
         self.recent.clear();
         self.state = State::Open { until, times, trial: None };
         Change::Opened { until, times }
@@ -146,8 +142,14 @@ impl Breaker {
     fn fails_too_often(&self) -> bool {
         let in_a_row = self.recent.iter().rev().take_while(|failed| **failed).count();
         let failed = self.recent.iter().filter(|failed| **failed).count();
-        in_a_row >= IN_A_ROW as usize || (self.recent.len() == WINDOW && failed * 2 > WINDOW)
+        in_a_row >= IN_A_ROW || (self.recent.len() == WINDOW && failed * 2 > WINDOW)
     }
+}
+
+/// Before when the target asks not to be asked again.
+fn asked_until(retry_after_ms: Option<u64>, now: Millis) -> Millis {
+    let wait = retry_after_ms.map_or(0, |ms| Millis::try_from(ms).unwrap_or(OPEN_MS_MAX));
+    now.saturating_add(wait)
 }
 
 #[cfg(test)]
