@@ -128,7 +128,14 @@ impl<'s> Subject<'s> {
                 let written = self.inner(node).map(GraphSpec::output_channels).unwrap_or_default();
                 written.into_iter().filter(|name| self.spec.channels.contains_key(*name)).collect()
             }
-            (None, NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_)) => BTreeSet::new(),
+            (
+                None,
+                NodeKind::Transform
+                | NodeKind::Classify(_)
+                | NodeKind::Http(_)
+                | NodeKind::Rust(_)
+                | NodeKind::Human(_),
+            ) => BTreeSet::new(),
         }
     }
 

@@ -141,6 +141,7 @@ fn shape(kind: &NodeKind) -> (&'static str, &'static str) {
         NodeKind::Transform | NodeKind::Rust(_) => ("[/", "/]"),
         NodeKind::Http(_) => ("[[", "]]"),
         NodeKind::Human(_) => ("{{", "}}"),
+        NodeKind::Classify(_) => ("{", "}"),
         NodeKind::Subgraph(_) => ("[(", ")]"),
     }
 }

@@ -58,6 +58,16 @@ impl Reading<'_> {
                     self.channels.insert("messages".to_owned());
                 }
             }
+            NodeKind::Classify(classify) => {
+                classify
+                    .text
+                    .iter()
+                    .chain(classify.rules.iter().map(|rule| &rule.condition))
+                    .for_each(|text| self.cel(text));
+                if classify.text.is_none() {
+                    self.channels.insert("messages".to_owned());
+                }
+            }
             NodeKind::Human(human) => self.jinja(&human.question),
             // Without an `input` these are given the state.
             NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => self.all |= node.input.is_none(),

@@ -62,9 +62,25 @@ impl GraphSpec {
     pub fn subgraphs(&self) -> impl Iterator<Item = &SubgraphNode> {
         self.nodes.iter().filter_map(|node| match &node.kind {
             NodeKind::Subgraph(subgraph) => Some(subgraph),
-            NodeKind::Model(_) | NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Human(_) => {
-                None
-            }
+            NodeKind::Model(_)
+            | NodeKind::Classify(_)
+            | NodeKind::Transform
+            | NodeKind::Http(_)
+            | NodeKind::Rust(_)
+            | NodeKind::Human(_) => None,
+        })
+    }
+
+    /// The classifiers that its nodes name.
+    pub fn classifiers(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Classify(classify) => classify.classifier.as_deref(),
+            NodeKind::Model(_)
+            | NodeKind::Transform
+            | NodeKind::Http(_)
+            | NodeKind::Rust(_)
+            | NodeKind::Human(_)
+            | NodeKind::Subgraph(_) => None,
         })
     }
 
@@ -192,6 +208,7 @@ pub struct NodeSpec {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NodeKind {
     Model(ModelNode),
+    Classify(ClassifyNode),
     /// CEL map to an update; all it does stands in `update`.
     Transform,
     Http(HttpNode),
@@ -204,6 +221,7 @@ impl NodeKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             NodeKind::Model(_) => "model",
+            NodeKind::Classify(_) => "classify",
             NodeKind::Transform => "transform",
             NodeKind::Http(_) => "http",
             NodeKind::Rust(_) => "rust",
@@ -240,6 +258,32 @@ pub struct ModelNode {
     pub stop: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
+}
+
+/// Picks a label without a model: by the first rule that holds, else by a classifier.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClassifyNode {
+    /// What is looked at: CEL that gives a text. What the last message says where None.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<LabelRule>,
+    /// One of the configuration's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classifier: Option<String>,
+    /// A classifier that is less sure than this is not believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_score: Option<f64>,
+    /// The label where nothing gives one.
+    #[serde(default, rename = "else", skip_serializing_if = "Option::is_none")]
+    pub otherwise: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LabelRule {
+    #[serde(rename = "if")]
+    pub condition: Cel,
+    pub label: String,
 }
 
 /// A user's service in any language: POST in, JSON update out.

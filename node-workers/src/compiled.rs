@@ -18,6 +18,7 @@ use crate::{
     ModelRegistry, NodeRegistry, failure,
     nodes::{
         Node, NodeContext, NodeInput, NodeOutput,
+        classify::Classify,
         http::{Http, service::Services},
         human::Human,
         items, kind_of,
@@ -123,6 +124,7 @@ impl CompiledNode {
                 let is_looked_at = spec.update.is_some() || spec.goto.is_some();
                 Box::new(Model::new(model, &graph.models, &parts.models, is_looked_at)?)
             }
+            NodeKind::Classify(classify) => Box::new(Classify::new(classify, &parts.models)?),
             NodeKind::Transform => Box::new(Transform),
             NodeKind::Http(http) => Box::new(Http::new(http, parts.services.clone())),
             NodeKind::Rust(rust) => Box::new(Rust::new(rust, &parts.nodes)?),

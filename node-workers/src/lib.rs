@@ -28,6 +28,7 @@ mod store;
 mod compiled;
 mod specs;
 
+pub mod classifier;
 pub mod models;
 pub mod nodes;
 

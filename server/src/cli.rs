@@ -45,6 +45,9 @@ pub enum Command {
     /// Check, show or describe graph files
     #[command(subcommand)]
     Graph(GraphCommand),
+    /// Train and try what picks a label without a model
+    #[command(subcommand)]
+    Classifier(ClassifierCommand),
 
     /// Role: HTTP in
     Ingest,
@@ -92,6 +95,7 @@ impl Command {
             | Command::Keys(_)
             | Command::Models(_)
             | Command::Graph(_)
+            | Command::Classifier(_)
             | Command::Topics(_)
             | Command::Store(_)
             | Command::Budgets(_)
@@ -335,6 +339,29 @@ pub enum GraphCommand {
     Show { file: PathBuf },
     /// Print the JSON Schema of graph files, for editors
     Schema,
+}
+
+#[derive(Subcommand)]
+pub enum ClassifierCommand {
+    /// Train one from labelled lines, and show how it does on lines that it never saw
+    Train {
+        /// JSON lines of {"text": …, "label": …}, or CSV with the columns text and label
+        file: PathBuf,
+        /// Where it is written; its name is the file's
+        #[arg(long, value_name = "MODEL")]
+        out: PathBuf,
+        /// The share of the lines that it is not trained on
+        #[arg(long, default_value_t = 0.2, value_parser = share)]
+        held_out: f64,
+    },
+    /// Say what a classifier makes of a text
+    Try { model: PathBuf, text: String },
+}
+
+/// A share that leaves most lines to train on.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.05..=0.5).contains(share));
+    share.ok_or_else(|| "give a share from 0.05 to 0.5, such as 0.2".to_owned())
 }
 
 #[derive(Args)]

@@ -36,6 +36,8 @@ pub struct Config {
     pub providers: BTreeMap<String, Provider>,
     /// Aliases that graphs name.
     pub models: BTreeMap<String, Model>,
+    /// What `classify` nodes name.
+    pub classifiers: BTreeMap<String, Classifier>,
     pub cache: Cache,
     pub embedding: Embedding,
     pub workers: Workers,

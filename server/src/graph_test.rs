@@ -16,7 +16,9 @@ use graph::{
     update::RunStatus,
 };
 use node_workers::{
-    AloneDeps, ModelRegistry, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop, failure,
+    AloneDeps, ModelRegistry, Node, NodeContext, NodeInput, NodeOutput, NodeRegistry, Stop,
+    classifier::Classifier,
+    failure,
     models::{Cause, ModelError, ModelEvent, ModelProvider, ModelRequest, StopReason, scripted::Scripted},
     nodes::http,
 };
@@ -25,6 +27,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    classifiers, config,
     trial::{Asked, Seen, Trial},
     world::{SystemRandom, WallClock},
 };
@@ -69,11 +72,16 @@ struct Expected {
 }
 
 /// Prints what became of each case. True where all passed.
-pub async fn test(path: &Path) -> anyhow::Result<bool> {
+pub async fn test(path: &Path, config: Option<&Path>) -> anyhow::Result<bool> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
     let checked = file::read(&text, None);
     eprint!("{}", checked.report(&path.display().to_string()));
     let Some(spec) = checked.spec else { bail!("the graph has mistakes: see above") };
+    // Only a graph that names one needs a configuration.
+    let classifiers = match checked.subgraphs.iter().chain([&spec]).any(|spec| spec.classifiers().next().is_some()) {
+        true => classifiers::configured(&config::load(config.map(Path::to_owned))?)?,
+        false => BTreeMap::new(),
+    };
     let cases_path = beside(path);
     let name = cases_path.display();
     let text = std::fs::read_to_string(&cases_path)
@@ -84,8 +92,9 @@ pub async fn test(path: &Path) -> anyhow::Result<bool> {
     let (mut passed, mut failed) = (0, 0);
     for (case_name, case) in cases {
         let case: Case = serde_json::from_value(case).with_context(|| format!("{name}: case `{case_name}`"))?;
-        let wrong =
-            run(&spec, &checked.subgraphs, case).await.with_context(|| format!("{name}: case `{case_name}`"))?;
+        let wrong = run(&spec, &checked.subgraphs, case, &classifiers)
+            .await
+            .with_context(|| format!("{name}: case `{case_name}`"))?;
         match wrong.is_empty() {
             true => passed += 1,
             false => failed += 1,
@@ -104,11 +113,16 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// What isn't as the case expects.
-async fn run(spec: &GraphSpec, subgraphs: &[GraphSpec], case: Case) -> anyhow::Result<Vec<String>> {
+async fn run(
+    spec: &GraphSpec,
+    subgraphs: &[GraphSpec],
+    case: Case,
+    classifiers: &BTreeMap<String, Classifier>,
+) -> anyhow::Result<Vec<String>> {
     let Case { input, context, models, services, mut answers, expect } = case;
     let graphs = scripted(spec, subgraphs, &services);
     let Some(outer) = graphs.last().cloned() else { bail!("there is no graph") };
-    let mut trial = Trial::new(&outer, deps(graphs, models, services)?)?;
+    let mut trial = Trial::new(&outer, deps(graphs, models, services, classifiers)?)?;
     let mut asked: Vec<Value> = Vec::new();
     let mut seen = trial.run(Asked::Input(Value::Object(input)), context.clone()).await?;
     for _ in 0..RUNS_MAX {
@@ -207,8 +221,12 @@ fn deps(
     graphs: Vec<GraphSpec>,
     models: BTreeMap<String, VecDeque<Value>>,
     services: BTreeMap<String, VecDeque<Value>>,
+    classifiers: &BTreeMap<String, Classifier>,
 ) -> anyhow::Result<AloneDeps> {
     let mut registry = ModelRegistry::new();
+    for (name, classifier) in classifiers {
+        registry = registry.with_classifier(name, classifier.clone());
+    }
     for node in graphs.iter().flat_map(|graph| &graph.nodes) {
         if let NodeKind::Model(model) = &node.kind {
             registry = registry.alias(&model.model, Routes::to(format!("{CASE}/{}", model.model)));

@@ -1,6 +1,9 @@
 //! `millstream graph check|test|show|schema`.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use graph::file;
@@ -8,7 +11,7 @@ use graph::file;
 use crate::{cli::GraphCommand, graph_test};
 
 /// Fails where a file has errors, so that a pipeline stops.
-pub async fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
+pub async fn graph(command: GraphCommand, config: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     match command {
         GraphCommand::Check { files } => {
             let mut failed = false;
@@ -27,7 +30,7 @@ pub async fn graph(command: GraphCommand) -> anyhow::Result<ExitCode> {
         GraphCommand::Test { files } => {
             let mut passed = true;
             for path in files {
-                passed &= graph_test::test(&path).await?;
+                passed &= graph_test::test(&path, config.as_deref()).await?;
             }
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }

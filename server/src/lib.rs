@@ -19,6 +19,7 @@ mod sinks;
 mod telemetry;
 mod world;
 
+mod classifiers;
 mod client;
 mod graph_test;
 mod graphs;
@@ -68,7 +69,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Usage(args) => client::usage(args).await?,
         Command::Keys(command) => client::keys(command).await?,
         Command::Models(command) => client::models(command).await?,
-        Command::Graph(command) => return graphs::graph(command).await,
+        Command::Graph(command) => return graphs::graph(command, config).await,
+        Command::Classifier(command) => return classifiers::classifier(command),
         Command::Key(args) => keys::key(&args)?,
         Command::Config => print!("{}", config::load(config)?.printed()?),
         Command::MockModel { listen } => roles::mock_model(listen).await?,
@@ -98,6 +100,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Keys(_)
         | Command::Models(_)
         | Command::Graph(_)
+        | Command::Classifier(_)
         | Command::Topics(_)
         | Command::Store(_)
         | Command::Budgets(_)

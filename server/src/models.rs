@@ -17,6 +17,7 @@ use node_workers::{
 use run_store::items::{Embedder, Index, Words};
 
 use crate::{
+    classifiers,
     config::{self, ANTHROPIC, Cache, Config, Embedding, OPENAI, Provider, ProviderKind, SCRIPTED},
     saved::Saved,
 };
@@ -66,6 +67,9 @@ pub fn registry(
     }
     for (alias, routes) in aliases(config)? {
         registry = registry.alias(alias, routes);
+    }
+    for (name, classifier) in classifiers::configured(config)? {
+        registry = registry.with_classifier(name, classifier);
     }
     let Cache { exact, ttl_seconds, aliases } = &config.cache;
     if *exact {

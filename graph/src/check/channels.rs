@@ -65,7 +65,10 @@ pub(super) fn unused_channel(subject: &Subject<'_>, found: &mut Found) {
                 let Some(inner) = subject.inner(node) else { return };
                 used.extend(inner.channels.keys().map(String::as_str));
             }
-            (NodeKind::Transform | NodeKind::Model(_) | NodeKind::Human(_), Reads::Channels(read))
+            (
+                NodeKind::Transform | NodeKind::Model(_) | NodeKind::Classify(_) | NodeKind::Human(_),
+                Reads::Channels(read),
+            )
             | (NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_), Reads::Channels(read)) => {
                 used.extend(spec.channels.keys().map(String::as_str).filter(|name| read.contains(*name)));
             }

@@ -38,6 +38,7 @@ enum Wants<'p> {
     Anything,
     Condition,
     Messages,
+    Text,
     /// What an `each` goes over.
     Items,
     Channel(&'p str),
@@ -65,6 +66,15 @@ pub(super) fn node_expressions(subject: &Subject<'_>, found: &mut Found) {
             && let Some(text) = &model.messages
         {
             check(subject, text, Place { mapped: true, wants: Wants::Messages, ..at("messages") }, found);
+        }
+        if let NodeKind::Classify(classify) = &node.kind {
+            if let Some(text) = &classify.text {
+                check(subject, text, Place { mapped: true, wants: Wants::Text, ..at("text") }, found);
+            }
+            for (index, rule) in classify.rules.iter().enumerate() {
+                let place = Place { mapped: true, names: vec!["text"], ..at(&format!("rules/{index}/if")) };
+                check(subject, &rule.condition, Place { wants: Wants::Condition, ..place }, found);
+            }
         }
     }
 }
@@ -105,10 +115,14 @@ pub(super) fn reducers(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
-/// What `answer` is: the object that the file asks for, what a model says in words, or what a person says.
+/// What `answer` is: the object that the file asks for, what a model says in words, a label, or what a person says.
 fn answer(node: &NodeSpec) -> Option<Type> {
     let model = match &node.kind {
         NodeKind::Model(model) => model,
+        NodeKind::Classify(_) => {
+            let fields = [("label", Type::Text), ("score", Type::Double), ("by", Type::Text)];
+            return Some(Type::Map(Some(fields.map(|(name, of)| (name.to_owned(), of)).into())));
+        }
         NodeKind::Human(human) => return Some(human.answer.as_ref().map_or(Type::Unknown, Type::of_schema)),
         NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => return None,
     };
@@ -197,14 +211,14 @@ fn unknown_names(subject: &Subject<'_>, expression: &Expression, place: &Place<'
         let hint = match place.out {
             true => "what this node returns is `out`",
             false => {
-                "only the `update` and `goto` of a model or human node see its answer; elsewhere read the channel it was written to"
+                "only the `update` and `goto` of a model, classify or human node see its answer; elsewhere read the channel it was written to"
             }
         };
         report("answer", hint.to_owned());
     }
     if reads.out && !place.out {
         let hint = match place.answer {
-            Some(_) => "what a model returns is `answer`",
+            Some(_) => "what this node returns is `answer`",
             None => {
                 "only the `update` and `goto` of a node of kind http or rust, and a graph's `output`, see what it returned"
             }
@@ -305,6 +319,13 @@ fn misfit(
             other => Some((
                 format!("`messages` must give a list of messages, and this gives {}", other.name()),
                 Some("one question is written as `prompt`".to_owned()),
+            )),
+        },
+        Wants::Text => match given {
+            Type::Unknown | Type::Text => None,
+            other => Some((
+                format!("`text` must give a text, and this gives {}", other.name()),
+                Some("turn it into one with string(…), or name a channel of texts".to_owned()),
             )),
         },
         Wants::Items => match given {

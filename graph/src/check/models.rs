@@ -1,4 +1,4 @@
-//! What a model node asks.
+//! What a model node asks, and a classify node looks at.
 
 use super::{Found, Subject};
 use crate::{
@@ -20,15 +20,22 @@ pub(super) fn prompt_and_messages(subject: &Subject<'_>, found: &mut Found) {
 
 pub(super) fn nothing_to_ask(subject: &Subject<'_>, found: &mut Found) {
     for node in &subject.spec.nodes {
-        if !matches!(node.kind, NodeKind::Model(_)) {
-            continue;
-        }
+        let wants = match &node.kind {
+            NodeKind::Model(_) => ["prompt", "messages"],
+            NodeKind::Classify(_) => ["text"; 2],
+            NodeKind::Transform
+            | NodeKind::Http(_)
+            | NodeKind::Rust(_)
+            | NodeKind::Human(_)
+            | NodeKind::Subgraph(_) => continue,
+        };
         let mapped = node.input.as_ref().is_some_and(|input| input.contains_key("messages"));
-        let asks = ["prompt", "messages"].map(|field| subject.places.knows(&format!("nodes/{}/{field}", node.name)));
+        let asks = wants.map(|field| subject.places.knows(&format!("nodes/{}/{field}", node.name)));
         if !asks.contains(&true) && !mapped && subject.messages_channel().is_none() {
             let place = subject.places.of(&format!("nodes/{}", node.name));
-            let message = format!("node `{}` has nothing to ask the model", node.name);
-            let hint = "give it a `prompt`, or the graph a channel `messages: {type: messages}`";
+            let nothing = if wants[0] == "text" { "nothing to look at" } else { "nothing to ask the model" };
+            let message = format!("node `{}` has {nothing}", node.name);
+            let hint = format!("give it a `{}`, or the graph a channel `messages: {{type: messages}}`", wants[0]);
             found.push(Diagnostic::error(Code::NothingToAsk, place, message).hint(hint));
         }
     }

@@ -14,7 +14,11 @@ pub(super) fn prompts(subject: &Subject<'_>, found: &mut Found) {
         let texts = match &node.kind {
             NodeKind::Model(model) => vec![("system", model.system.as_ref()), ("prompt", model.prompt.as_ref())],
             NodeKind::Human(human) => vec![("question", Some(&human.question))],
-            NodeKind::Transform | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_) => Vec::new(),
+            NodeKind::Transform
+            | NodeKind::Classify(_)
+            | NodeKind::Http(_)
+            | NodeKind::Rust(_)
+            | NodeKind::Subgraph(_) => Vec::new(),
         };
         for (field, text) in texts {
             if let Some(text) = text {

@@ -129,10 +129,7 @@ fn definitions() -> Value {
             })),
         })),
         "subgraph_node": subgraph_node(),
-        "classify_node": node("classify", &[], json!({
-            "rules": {"type": "array"},
-            "classifier": text(),
-        })),
+        "classify_node": classify_node(),
         "retry": retry(),
         "edge": edge(),
         "case": case(),
@@ -158,6 +155,24 @@ fn definitions() -> Value {
             "cost_usd": described("Spend of one run (not built yet).", json!({"type": "number", "minimum": 0})),
         }))),
     })
+}
+
+fn classify_node() -> Value {
+    let rule = object(&["if", "label"], json!({"if": reference("cel"), "label": text()}));
+    let mut node = node(
+        "classify",
+        &[],
+        json!({
+            "text": described("What is looked at, in CEL: what the last message says unless told.", reference("cel")),
+            "rules": described("The first that holds gives the label; they see `text`.", json!({"type": "array", "items": rule})),
+            "classifier": described("One of the configuration's [classifiers]: asked where no rule holds.", text()),
+            "min_score": described("How sure the classifier must be.", json!({"type": "number", "minimum": 0, "maximum": 1})),
+            "else": described("The label where nothing gives one.", text()),
+        }),
+    );
+    node["anyOf"] = json!([{"required": ["rules", "else"]}, {"required": ["classifier"]}]);
+    node["dependencies"] = json!({"min_score": ["classifier", "else"]});
+    node
 }
 
 fn subgraph_node() -> Value {

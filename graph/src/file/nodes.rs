@@ -31,7 +31,7 @@ pub(super) const COMMON: [&str; 13] = [
 /// Fields that a node which is a graph can't have: it runs no task of its own.
 pub(super) const NOT_OF_GRAPHS: [&str; 5] = ["update", "cache", "goto", "destinations", "concurrency"];
 
-/// Kinds and their own fields. Those after the first six are not built yet.
+/// Kinds and their own fields. Those after the first seven are not built yet.
 pub(super) const KINDS: [(&str, &[&str]); 9] = [
     (
         "model",
@@ -54,11 +54,11 @@ pub(super) const KINDS: [(&str, &[&str]); 9] = [
     ("rust", &["name", "settings"]),
     ("human", &["question", "answer"]),
     ("subgraph", &["graph", "output", "memory"]),
+    ("classify", &["text", "rules", "classifier", "min_score", "else"]),
     ("tools", &["tools", "handle_errors"]),
     ("retrieve", &["collection", "query", "top_k", "filters"]),
-    ("classify", &["rules", "classifier"]),
 ];
-const BUILT: usize = 6;
+const BUILT: usize = 7;
 
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Vec<NodeSpec> {
     let mut nodes = Vec::new();
@@ -82,7 +82,7 @@ fn one(reader: &mut Reader, node: &Node, name: &str, named_at: Place, path: &str
             named_at,
             &what,
             "kind",
-            "add `kind: model`, `transform`, `http`, `rust`, `human` or `subgraph`",
+            "add `kind: model`, `classify`, `transform`, `http`, `rust`, `human` or `subgraph`",
         );
         return None;
     };
@@ -107,6 +107,7 @@ fn one(reader: &mut Reader, node: &Node, name: &str, named_at: Place, path: &str
     }
     let kind = match kind {
         "model" => NodeKind::Model(kinds::model(reader, &fields, &what, named_at)),
+        "classify" => NodeKind::Classify(kinds::classify(reader, &fields, &what, named_at, path)),
         "http" => NodeKind::Http(kinds::http(reader, &fields, &what, named_at, path)?),
         "rust" => NodeKind::Rust(kinds::rust(reader, &fields, &what, named_at)?),
         "human" => NodeKind::Human(kinds::human(reader, &fields, &what, named_at)?),
@@ -153,6 +154,14 @@ fn common(
     match node.kind {
         NodeKind::Transform if node.update.is_none() && fields.get("update").is_none() => {
             reader.missing(named_at, what, "update", "say what it writes: `update: {channel: CEL}`");
+        }
+        NodeKind::Classify(_) if fields.get("update").is_none() && fields.get("goto").is_none() => {
+            reader.missing(
+                named_at,
+                what,
+                "update",
+                "say what becomes of the label: `update: {channel: answer.label}`",
+            );
         }
         NodeKind::Human(_) if fields.get("update").is_none() && fields.get("goto").is_none() => {
             reader.missing(named_at, what, "update", "say what becomes of the answer: `update: {channel: answer}`");

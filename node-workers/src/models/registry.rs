@@ -14,7 +14,7 @@ use graph::{
 };
 
 use super::{Answers, Breakers, ModelProvider, Reached};
-use crate::{failure, metrics};
+use crate::{classifier::Classifier, failure, metrics};
 
 /// The alias that a demo or a graph without aliases of its own names.
 pub const DEFAULT_ALIAS: &str = "default";
@@ -22,7 +22,7 @@ pub const DEFAULT_ALIAS: &str = "default";
 /// Targets that one alias may name: the first and its fallbacks.
 const TARGETS_MAX: usize = 8;
 
-/// Providers by name, and the configuration's aliases.
+/// Providers by name, and the configuration's aliases and classifiers.
 #[derive(Default)]
 pub struct ModelRegistry {
     providers: BTreeMap<String, Arc<dyn ModelProvider>>,
@@ -31,6 +31,7 @@ pub struct ModelRegistry {
     said: RwLock<BTreeMap<String, Arc<Alias>>>,
     breakers: Breakers,
     answers: Option<Answers>,
+    classifiers: BTreeMap<String, Arc<Classifier>>,
 }
 
 /// One model of one provider.
@@ -67,6 +68,21 @@ impl ModelRegistry {
     pub fn alias(self, name: impl Into<String>, routes: Routes) -> Self {
         self.configured.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), routes);
         self
+    }
+
+    /// Adds what needs no model to pick a label.
+    pub fn with_classifier(mut self, name: impl Into<String>, classifier: Classifier) -> Self {
+        self.classifiers.insert(name.into(), Arc::new(classifier));
+        self
+    }
+
+    pub fn classifier(&self, name: &str) -> Result<Arc<Classifier>, TaskError> {
+        let found = self.classifiers.get(name).cloned();
+        found.ok_or_else(|| {
+            failure::node_failed(format!(
+                "no classifier is named {name}: add it as [classifiers.{name}] with its `file` to the configuration"
+            ))
+        })
     }
 
     /// Takes other aliases in place of the configured ones. Calls under way end as they began.

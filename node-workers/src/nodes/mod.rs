@@ -3,6 +3,7 @@
 pub mod context;
 pub mod output;
 
+pub mod classify;
 pub mod http;
 pub mod human;
 pub mod model;

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The channel that a conversation lives in, where the graph has it.
-const MESSAGES: &str = "messages";
+pub(super) const MESSAGES: &str = "messages";
 
 pub struct Model {
     spec: ModelNode,

@@ -56,6 +56,8 @@ pub struct Bench {
     pub services_reach: Option<String>,
     pub spending: Option<Spending>,
     pub rates: Option<Arc<dyn Rates>>,
+    /// The scripted ones where None.
+    pub models: Option<Arc<ModelRegistry>>,
     tasks: AtomicU64,
     _folder: tempfile::TempDir,
 }
@@ -107,6 +109,7 @@ impl Bench {
             services_reach: None,
             spending: None,
             rates: None,
+            models: None,
             tasks: AtomicU64::new(1),
             _folder: folder,
         };
@@ -173,7 +176,7 @@ impl Bench {
             clock: Arc::new(WallClock),
             random: Arc::new(Counting(AtomicU64::new(WallClock.now() as u64))),
             names: self.names.clone(),
-            models: Arc::new(ModelRegistry::new().provider(Scripted::default())),
+            models: self.models.clone().unwrap_or_else(|| Arc::new(ModelRegistry::new().provider(Scripted::default()))),
             nodes,
             http: node_workers::http_client().unwrap(),
             environment,

@@ -3,6 +3,7 @@
 mod bench;
 
 mod budgets;
+mod classify_node;
 mod consumer;
 mod executions;
 mod faults;

@@ -183,6 +183,14 @@ impl Model {
     }
 }
 
+/// What picks labels without a model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classifier {
+    /// As `millstream classifier train` wrote it.
+    pub file: PathBuf,
+}
+
 /// Answers of models that are given again, within a tenant.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]

@@ -31,6 +31,7 @@ mod shared_budgets;
 mod telemetry;
 mod tenants;
 mod threads;
+mod tiers;
 mod tokens;
 mod traces;
 mod usage;

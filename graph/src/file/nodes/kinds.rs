@@ -6,7 +6,7 @@ use super::super::{
     schema,
     tree::{Node, Yaml},
 };
-use crate::spec::{HttpCall, HttpNode, HumanNode, Memory, ModelNode, RustNode, SubgraphNode};
+use crate::spec::{ClassifyNode, HttpCall, HttpNode, HumanNode, LabelRule, Memory, ModelNode, RustNode, SubgraphNode};
 
 pub(super) fn model(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_at: Place) -> ModelNode {
     let of = |field: &str| format!("`{field}` of {what}");
@@ -32,6 +32,63 @@ pub(super) fn model(reader: &mut Reader, fields: &Fields<'_>, what: &str, named_
         stop: fields.get("stop").and_then(|node| reader.texts(node, &of("stop"))),
         seed: fields.get("seed").and_then(|node| reader.integer(node, &of("seed"), i64::MIN..=i64::MAX)),
     }
+}
+
+pub(super) fn classify(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    what: &str,
+    named_at: Place,
+    path: &str,
+) -> ClassifyNode {
+    let of = |field: &str| format!("`{field}` of {what}");
+    let has = |field: &str| fields.get(field).is_some();
+    let mut rules = Vec::new();
+    if let Some(node) = fields.get("rules") {
+        for item in reader.list(node, &of("rules")).unwrap_or_default() {
+            rules.extend(rule(reader, item, &format!("{path}/rules/{}", rules.len())));
+        }
+    }
+    match (has("rules"), has("classifier")) {
+        (false, false) => {
+            let hint = "write `rules: [{if: CEL, label: name}]`, or name a `classifier` of the configuration";
+            reader.missing(named_at, what, "rules", hint);
+        }
+        (true, false) if !has("else") => {
+            reader.missing(named_at, what, "else", "say what it is where no rule holds: `else: label`");
+        }
+        (_, true) if has("else") && !has("min_score") => {
+            let hint = "a classifier always has a label: say how sure it must be, `min_score: 0.8`, or take `else` out";
+            reader.missing(fields.key_place("else"), what, "min_score", hint);
+        }
+        _ => {}
+    }
+    if has("min_score") && !(has("classifier") && has("else")) {
+        let field = if has("classifier") { "else" } else { "classifier" };
+        let hint = "`min_score` is how sure a `classifier` must be; where it is not, the label is `else`";
+        reader.missing(fields.key_place("min_score"), what, field, hint);
+    }
+    let mut text = |field: &str| fields.get(field).and_then(|node| reader.text(node, &of(field)));
+    let (classifier, otherwise) = (text("classifier"), text("else"));
+    ClassifyNode {
+        text: fields.get("text").and_then(|node| reader.cel(node, &of("text"))),
+        rules,
+        classifier,
+        min_score: fields.get("min_score").and_then(|node| reader.number(node, &of("min_score"), 0.0..=1.0)),
+        otherwise,
+    }
+}
+
+fn rule(reader: &mut Reader, node: &Node, path: &str) -> Option<LabelRule> {
+    let fields = reader.fields(node, "a rule", &["if", "label"])?;
+    for field in ["if", "label"] {
+        if fields.get(field).is_none() {
+            reader.missing(node.place, "a rule", field, "write `{if: CEL, label: name}`");
+        }
+    }
+    let (condition, label) = (fields.get("if")?, fields.get("label")?);
+    reader.mark(format!("{path}/if"), condition);
+    Some(LabelRule { condition: reader.cel(condition, "`if`")?, label: reader.text(label, "`label` of a rule")? })
 }
 
 pub(super) fn http(
