@@ -50,6 +50,14 @@ impl Key {
     pub fn new(hasher: blake3::Hasher) -> Self {
         Key(*hasher.finalize().as_bytes())
     }
+
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Key(bytes)
+    }
 }
 
 /// With its length, so that no two lists of texts are the same bytes.

@@ -83,9 +83,9 @@ impl CallRecorder {
     }
 
     /// What an answer cost that is not asked for again.
-    pub(crate) fn saved(&self, provider: &str, model: &str, usage: &Usage) {
+    pub(crate) fn saved(&self, kind: &'static str, provider: &str, model: &str, usage: &Usage) {
         let cost = self.0.prices.cost(provider, model, usage);
-        metrics::saved(provider, model, cost.unwrap_or(0));
+        metrics::saved(kind, provider, model, cost.unwrap_or(0));
     }
 
     pub(crate) fn now(&self) -> Millis {

@@ -25,6 +25,7 @@ pub const MODEL_TOKENS_TOTAL: &str = "millstream_model_tokens_total";
 pub const MODEL_COST_NANO_USD_TOTAL: &str = "millstream_model_cost_nano_usd_total";
 pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
 pub const MODEL_CACHE_TOTAL: &str = "millstream_model_cache_total";
+pub const MODEL_CACHE_SHADOW_TOTAL: &str = "millstream_model_cache_shadow_total";
 pub const MODEL_CACHE_SAVED_NANO_USD_TOTAL: &str = "millstream_model_cache_saved_nano_usd_total";
 pub const MODEL_BREAKER_OPEN: &str = "millstream_model_breaker_open";
 pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
@@ -137,18 +138,25 @@ pub enum Looked {
     Miss,
 }
 
-pub fn looked_up(looked: Looked) {
+/// `kind` is `exact` or `semantic`.
+pub fn looked_up(kind: &'static str, looked: Looked) {
     let outcome = match looked {
         Looked::Hit => "hit",
         Looked::Joined => "joined",
         Looked::Miss => "miss",
     };
-    metrics::counter!(MODEL_CACHE_TOTAL, "kind" => "exact", OUTCOME => outcome).increment(1);
+    metrics::counter!(MODEL_CACHE_TOTAL, "kind" => kind, OUTCOME => outcome).increment(1);
+}
+
+/// What became of a call that the semantic cache only watches: `miss`, or whether the model said the `same` as the answer that
+/// would have been given, or a `different` one.
+pub fn shadowed(outcome: &'static str) {
+    metrics::counter!(MODEL_CACHE_SHADOW_TOTAL, OUTCOME => outcome).increment(1);
 }
 
 /// What the answer cost when it was made.
-pub fn saved(provider: &str, model: &str, cost_nano_usd: u64) {
-    metrics::counter!(MODEL_CACHE_SAVED_NANO_USD_TOTAL, "provider" => provider.to_owned(), "model" => model.to_owned())
+pub fn saved(kind: &'static str, provider: &str, model: &str, cost_nano_usd: u64) {
+    metrics::counter!(MODEL_CACHE_SAVED_NANO_USD_TOTAL, "kind" => kind, "provider" => provider.to_owned(), "model" => model.to_owned())
         .increment(cost_nano_usd);
 }
 

@@ -42,6 +42,10 @@ pub trait Rates: Send + Sync + 'static {
 pub trait Cache: Send + Sync + 'static {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, QuotaError>;
     async fn put(&self, name: &str, value: &[u8], ttl: Duration) -> Result<(), QuotaError>;
+    /// What was pushed to the list, the newest first.
+    async fn items(&self, name: &str) -> Result<Vec<Vec<u8>>, QuotaError>;
+    /// The list keeps its newest `most`, and lives for `ttl` from now. A value may stand there twice.
+    async fn push(&self, name: &str, value: &[u8], most: usize, ttl: Duration) -> Result<(), QuotaError>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

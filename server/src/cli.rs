@@ -42,6 +42,9 @@ pub enum Command {
     /// Look at the models' aliases and change whom they ask
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Try the semantic cache on turns of one's own
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Check, show or describe graph files
     #[command(subcommand)]
     Graph(GraphCommand),
@@ -94,6 +97,7 @@ impl Command {
             | Command::Usage(_)
             | Command::Keys(_)
             | Command::Models(_)
+            | Command::Cache(_)
             | Command::Graph(_)
             | Command::Classifier(_)
             | Command::Topics(_)
@@ -395,6 +399,18 @@ pub enum BudgetsCommand {
     /// Count anew, from the calls in the store, what a Redis that lost its data no longer knows. With an embedded store, stop
     /// the process first
     Restore,
+}
+
+#[derive(Subcommand)]
+pub enum CacheCommand {
+    /// Say how many pairs of turns the semantic cache takes for the same, rightly and wrongly, by threshold
+    Measure {
+        /// JSON lines of {"a": TURN, "b": TURN, "same": true or false}
+        file: PathBuf,
+        /// Show the pairs that are wrongly taken for the same at the configured threshold
+        #[arg(long)]
+        show: bool,
+    },
 }
 
 #[derive(Subcommand)]

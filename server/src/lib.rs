@@ -26,6 +26,7 @@ mod graphs;
 mod init;
 mod issuer;
 mod keys;
+mod measure;
 mod models;
 mod restore;
 mod trial;
@@ -69,6 +70,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Usage(args) => client::usage(args).await?,
         Command::Keys(command) => client::keys(command).await?,
         Command::Models(command) => client::models(command).await?,
+        Command::Cache(command) => measure::cache(config::load(config)?, command).await?,
         Command::Graph(command) => return graphs::graph(command, config).await,
         Command::Classifier(command) => return classifiers::classifier(command),
         Command::Key(args) => keys::key(&args)?,
@@ -99,6 +101,7 @@ async fn serve(config: config::Config, command: Command) -> anyhow::Result<()> {
         | Command::Usage(_)
         | Command::Keys(_)
         | Command::Models(_)
+        | Command::Cache(_)
         | Command::Graph(_)
         | Command::Classifier(_)
         | Command::Topics(_)

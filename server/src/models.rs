@@ -12,6 +12,7 @@ use node_workers::{
         http::ServerSettings,
         openai::{OpenAi, OpenAiEmbeddings},
         scripted::Scripted,
+        semantic::{Mode, Phrases, Semantic},
     },
 };
 use run_store::items::{Embedder, Index, Words};
@@ -24,31 +25,82 @@ use crate::{
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The model of the provider `scripted` that compares turns; all others there count words.
+const PHRASES: &str = "phrases";
+/// Numbers of a vector that counts words, where no setting says how many.
+const WORDS_DIMS: usize = 1024;
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// How the long-term store searches by meaning, where a model for that is named.
 pub fn index(config: &Config) -> anyhow::Result<Option<Index>> {
     let Embedding { model: Some(target), dims, fields } = &config.embedding else { return Ok(None) };
-    let (provider, model) =
-        target.split_once('/').with_context(|| format!("[embedding] model = {target:?} is no <provider>/<model>"))?;
     if *dims == 0 || fields.is_empty() {
         bail!("[embedding] needs the length of a vector as dims, and at least one path in fields");
     }
-    let embedder: Arc<dyn Embedder> = match config.providers.get(provider) {
-        _ if provider == SCRIPTED => Arc::new(Words { dims: *dims }),
+    let http = node_workers::http_client()?;
+    Ok(Some(Index::new(embedder(config, ("[embedding] model", target), *dims, &http)?, *dims, fields.clone())))
+}
+
+/// Who makes vectors, as the setting names it.
+fn embedder(
+    config: &Config,
+    (setting, target): (&str, &str),
+    dims: usize,
+    http: &reqwest::Client,
+) -> anyhow::Result<Arc<dyn Embedder>> {
+    let (provider, model) =
+        target.split_once('/').with_context(|| format!("{setting} = {target:?} is no <provider>/<model>"))?;
+    match config.providers.get(provider) {
+        _ if (provider, model) == (SCRIPTED, PHRASES) => Ok(Arc::new(Phrases)),
+        _ if provider == SCRIPTED => Ok(Arc::new(Words { dims })),
         Some(known) if kind_of(provider, known) == ProviderKind::Anthropic => bail!(
-            "[embedding] model = {target:?} names a provider of kind anthropic, which has no embeddings; name one of \
-             kind openai"
+            "{setting} = {target:?} names a provider of kind anthropic, which has no embeddings; name one of kind openai"
         ),
-        Some(known) => {
-            let http = node_workers::http_client()?;
-            Arc::new(OpenAiEmbeddings::new(settings_of(provider, known)?, model, http))
-        }
+        Some(known) => Ok(Arc::new(OpenAiEmbeddings::new(settings_of(provider, known)?, model, http.clone()))),
         None => bail!(
-            "[embedding] model = {target:?} names a provider that isn't there; add [providers.{provider}] with its base_url"
+            "{setting} = {target:?} names a provider that isn't there; add [providers.{provider}] with its base_url"
         ),
+    }
+}
+
+/// Who makes the vectors of turns that the cache compares.
+pub fn cache_embedder(config: &Config, http: &reqwest::Client) -> anyhow::Result<Arc<dyn Embedder>> {
+    embedder(config, ("[cache] embedding_model", &config.cache.embedding_model), WORDS_DIMS, http)
+}
+
+/// Answers that are given again, where some are.
+fn answers(
+    config: &Config,
+    http: &reqwest::Client,
+    shared: Option<Arc<dyn quota::Cache>>,
+) -> anyhow::Result<Option<Answers>> {
+    let Cache { exact, ttl_seconds, aliases, semantic, threshold, embedding_model } = &config.cache;
+    if !config.cache.is_on() {
+        return Ok(None);
+    }
+    let mut answers = Answers::new(Duration::from_secs(*ttl_seconds), aliases.iter().cloned());
+    let mode = match semantic {
+        config::Semantic::Off => None,
+        config::Semantic::Shadow => Some(Mode::Shadow),
+        config::Semantic::On if *exact => Some(Mode::On),
+        config::Semantic::On => {
+            bail!("[cache] semantic = \"on\" needs exact = true: the same request is looked for first")
+        }
     };
-    Ok(Some(Index::new(embedder, *dims, fields.clone())))
+    if let Some(mode) = mode {
+        if !(0.5..=1.0).contains(threshold) {
+            bail!("[cache] threshold is {threshold}; it is a cosine between 0.5 and 1");
+        }
+        let embedder = cache_embedder(config, http)?;
+        answers = answers.with_semantic(Semantic::new(mode, *threshold, embedder, embedding_model));
+    }
+    if !exact {
+        answers = answers.without_exact();
+    }
+    Ok(Some(match shared {
+        Some(shared) => answers.shared_by(shared),
+        None => answers,
+    }))
 }
 
 /// A provider owns key and address, an alias only names a model of it.
@@ -71,13 +123,8 @@ pub fn registry(
     for (name, classifier) in classifiers::configured(config)? {
         registry = registry.with_classifier(name, classifier);
     }
-    let Cache { exact, ttl_seconds, aliases } = &config.cache;
-    if *exact {
-        let answers = Answers::new(Duration::from_secs(*ttl_seconds), aliases.iter().cloned());
-        registry = registry.with_answers(match shared {
-            Some(shared) => answers.shared_by(shared),
-            None => answers,
-        });
+    if let Some(answers) = answers(config, http, shared)? {
+        registry = registry.with_answers(answers);
     }
     Ok(registry)
 }

@@ -34,7 +34,7 @@ impl Quotas {
         random: &dyn Random,
     ) -> anyhow::Result<Self> {
         let (budgets, limits) = (config.budget_limits()?, config.rate_limits()?);
-        let is_needed = budgets.is_some() || limits.is_some() || config.cache.exact;
+        let is_needed = budgets.is_some() || limits.is_some() || config.cache.is_on();
         let redis = if is_needed { shared(config, store, random)? } else { None };
         let rates = limits.map(|limits| rates(limits, redis.as_ref(), &clock));
         Ok(Quotas { budgets, rates, redis, clock })

@@ -10,7 +10,10 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::{Answer, ModelRequest, ModelSettings, StopReason};
+use super::{
+    Answer, ModelRequest, ModelSettings, StopReason,
+    semantic::{self, Meant, Mode, Nearest, SHARED_MOST, Semantic},
+};
 use crate::{
     cache::{Cache, Key, add_length, add_text},
     metrics::{self, Looked},
@@ -18,12 +21,20 @@ use crate::{
 
 /// A cache is no reason to wait.
 const SHARED_WITHIN: Duration = Duration::from_millis(100);
+/// Turns that mean the same and whose answers are looked for, the nearest first.
+const LOOKED_AT_MAX: usize = 3;
+/// Kinds of what is given again.
+pub const EXACT: &str = "exact";
+pub const SEMANTIC: &str = "semantic";
 /// What of a message never reaches a provider.
 const NOT_ASKED: [&str; 3] = ["id", "response_metadata", "usage_metadata"];
 
 pub struct Answers {
     kept: Cache<Arc<Answer>>,
     ttl: Duration,
+    /// The same request is answered again.
+    exact: bool,
+    semantic: Option<Semantic>,
     /// All of them where empty.
     aliases: BTreeSet<String>,
     /// By what is asked; true when the answer is kept.
@@ -34,8 +45,27 @@ pub struct Answers {
 
 /// What a caller is to do.
 pub enum Turn<'a> {
-    Take(Arc<Answer>),
+    Take(Known),
     Ask(Asking<'a>),
+}
+
+/// An answer that was given before.
+pub struct Known {
+    pub answer: Arc<Answer>,
+    /// None where the same was asked.
+    pub alike: Option<Alike>,
+}
+
+/// The turn that it was given to, and how near that is.
+pub struct Alike {
+    pub text: String,
+    pub similarity: f64,
+}
+
+impl Known {
+    pub fn kind(&self) -> &'static str {
+        if self.alike.is_some() { SEMANTIC } else { EXACT }
+    }
 }
 
 /// Who asks, while others wait for the same answer. Dropped without [`Asking::keep`], each of them asks for itself.
@@ -44,12 +74,31 @@ pub struct Asking<'a> {
     key: Key,
     /// None for one of those.
     waiting: Option<watch::Sender<bool>>,
+    /// For turns that mean the same.
+    meant: Option<Meant>,
+    /// What would be given in place of the model's answer, where that is only watched.
+    shadowed: Option<Known>,
 }
 
 impl Answers {
     pub fn new(ttl: Duration, aliases: impl IntoIterator<Item = String>) -> Self {
         let aliases = aliases.into_iter().collect();
-        Answers { kept: Cache::default(), ttl, aliases, in_flight: Mutex::default(), shared: None }
+        let in_flight = Mutex::default();
+        Answers { kept: Cache::default(), ttl, exact: true, semantic: None, aliases, in_flight, shared: None }
+    }
+
+    /// Answers are given to turns that mean the same, too.
+    pub fn with_semantic(self, semantic: Semantic) -> Self {
+        Answers { semantic: Some(semantic), ..self }
+    }
+
+    /// Never to the same request: only for a semantic cache that watches.
+    pub fn without_exact(self) -> Self {
+        Answers { exact: false, ..self }
+    }
+
+    pub fn semantic(&self) -> Option<&Semantic> {
+        self.semantic.as_ref()
     }
 
     pub fn shared_by(self, shared: Arc<dyn quota::Cache>) -> Self {
@@ -62,9 +111,14 @@ impl Answers {
 
     /// The answer, where there is one or somebody gets it meanwhile; else the caller asks.
     pub async fn turn(&self, key: Key) -> Turn<'_> {
+        let looked_up = |looked| metrics::looked_up(EXACT, looked);
+        let asking = |waiting| Asking { answers: self, key, waiting, meant: None, shadowed: None };
+        if !self.exact {
+            return Turn::Ask(asking(None));
+        }
         if let Some(answer) = self.kept.get(key) {
-            metrics::looked_up(Looked::Hit);
-            return Turn::Take(answer);
+            looked_up(Looked::Hit);
+            return Turn::Take(Known { answer, alike: None });
         }
         let waiting = {
             let mut in_flight = self.lock();
@@ -73,7 +127,7 @@ impl Answers {
                 None => {
                     let (told, waiting) = watch::channel(false);
                     in_flight.insert(key, waiting);
-                    Err(Asking { answers: self, key, waiting: Some(told) })
+                    Err(asking(Some(told)))
                 }
             }
         };
@@ -83,23 +137,23 @@ impl Answers {
             }
             Err(asking) => {
                 let Some(answer) = self.known_elsewhere(key).await else {
-                    metrics::looked_up(Looked::Miss);
+                    looked_up(Looked::Miss);
                     return Turn::Ask(asking);
                 };
-                metrics::looked_up(Looked::Hit);
+                looked_up(Looked::Hit);
                 let answer = Arc::new(answer);
                 asking.hand_on(&answer);
-                return Turn::Take(answer);
+                return Turn::Take(Known { answer, alike: None });
             }
         }
         match self.kept.get(key) {
             Some(answer) => {
-                metrics::looked_up(Looked::Joined);
-                Turn::Take(answer)
+                looked_up(Looked::Joined);
+                Turn::Take(Known { answer, alike: None })
             }
             None => {
-                metrics::looked_up(Looked::Miss);
-                Turn::Ask(Asking { answers: self, key, waiting: None })
+                looked_up(Looked::Miss);
+                Turn::Ask(asking(None))
             }
         }
     }
@@ -117,14 +171,81 @@ impl Answers {
         }
     }
 
+    /// What was answered to the nearest turn of which the answer still lives, here or where processes share them.
+    async fn alike(&self, semantic: &Semantic, meant: &Meant) -> Option<Known> {
+        let own = semantic.nearest(meant, semantic.turns.of(meant.scope));
+        if let Some(known) = self.first_kept(own).await {
+            return Some(known);
+        }
+        let shared = self.shared.as_ref()?;
+        let name = meant.scope.to_hex();
+        let turns = tokio::time::timeout(SHARED_WITHIN, shared.items(&name)).await.ok()?.ok()?;
+        let turns = turns.iter().filter_map(|bytes| semantic::Turn::from_bytes(bytes)).map(Arc::new);
+        self.first_kept(semantic.nearest(meant, turns)).await
+    }
+
+    async fn first_kept(&self, nearest: Vec<Nearest>) -> Option<Known> {
+        for Nearest { turn, similarity } in nearest.into_iter().take(LOOKED_AT_MAX) {
+            let answer = match self.kept.get(turn.answer) {
+                Some(answer) => Some(answer),
+                None => self.known_elsewhere(turn.answer).await.map(Arc::new),
+            };
+            if let Some(answer) = answer {
+                return Some(Known { answer, alike: Some(Alike { text: turn.text.clone(), similarity }) });
+            }
+        }
+        None
+    }
+
+    async fn remember(&self, meant: Meant, answer: Key) {
+        let Some(semantic) = &self.semantic else { return };
+        let Meant { scope, text, vector } = meant;
+        let turn = semantic::Turn { text, vector, answer };
+        if let Some(shared) = &self.shared {
+            let (name, bytes) = (scope.to_hex(), turn.to_bytes());
+            let put = shared.push(&name, &bytes, SHARED_MOST, self.ttl);
+            let _ = tokio::time::timeout(SHARED_WITHIN, put).await;
+        }
+        semantic.turns.add(scope, turn);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, watch::Receiver<bool>>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// Takes what was answered to a turn that means the same; where that is only watched, the model is asked all the same.
+    pub async fn alike(mut self, meant: Meant) -> Turn<'a> {
+        let Some(semantic) = &self.answers.semantic else { return Turn::Ask(self) };
+        let known = self.answers.alike(semantic, &meant).await;
+        self.shadowed = match (semantic.mode, known) {
+            (Mode::On, Some(known)) => {
+                metrics::looked_up(SEMANTIC, Looked::Hit);
+                return Turn::Take(known);
+            }
+            (Mode::On, None) => {
+                metrics::looked_up(SEMANTIC, Looked::Miss);
+                None
+            }
+            (Mode::Shadow, known) => known,
+        };
+        self.meant = Some(meant);
+        Turn::Ask(self)
+    }
+
+    /// What would have been given, where it is only watched and something was looked for.
+    pub fn shadowed(&self) -> Option<Option<&Known>> {
+        let is_watched = self.answers.semantic.as_ref().is_some_and(|semantic| semantic.mode == Mode::Shadow);
+        (is_watched && self.meant.is_some()).then_some(self.shadowed.as_ref())
+    }
+
     /// The answer was of use. One that was cut short is not kept.
-    pub async fn keep(self, answer: &Answer) {
+    pub async fn keep(mut self, answer: &Answer) {
+        let meant = self.meant.take().filter(|_| semantic::may_be_given(answer));
+        if !self.answers.exact && meant.is_none() {
+            return;
+        }
         if !matches!(answer.stop_reason, Some(StopReason::Stop | StopReason::ToolCalls)) {
             return;
         }
@@ -134,6 +255,9 @@ impl Asking<'_> {
         {
             // One that is not shared is asked for again.
             let _ = tokio::time::timeout(SHARED_WITHIN, shared.put(&self.key.to_hex(), &json, self.answers.ttl)).await;
+        }
+        if let Some(meant) = meant {
+            self.answers.remember(meant, self.key).await;
         }
     }
 
@@ -259,7 +383,7 @@ mod tests {
         let Turn::Ask(asking) = answers.turn(one()).await else { panic!("nothing is known") };
         let waiting = async {
             let turns = futures_util::future::join_all((0..50).map(|_| answers.turn(one()))).await;
-            turns.into_iter().filter(|turn| matches!(turn, Turn::Take(answer) if answer.text == "yes")).count()
+            turns.into_iter().filter(|turn| matches!(turn, Turn::Take(known) if known.answer.text == "yes")).count()
         };
         let answering = async {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -12,6 +12,7 @@ pub mod reach;
 pub mod refusal;
 pub mod registry;
 pub mod scripted;
+pub mod semantic;
 
 pub mod mock_server;
 

@@ -1,5 +1,6 @@
 //! `model`: one call to a model, streamed, with its deltas on `tokens` and its usage in the result.
 
+mod alike;
 mod called;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,13 +16,13 @@ use graph::{
 use schemas::record::TokenKind;
 use serde_json::{Map, Value, json};
 
-use self::called::Called;
+use self::{alike::LookedFor, called::Called};
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scope};
 use crate::{
     failure, metrics,
     models::{
-        Answer, ModelError, ModelRegistry, ModelRequest, ModelSettings, Target,
-        answers::{self, Turn},
+        Answer, Answers, ModelError, ModelRegistry, ModelRequest, ModelSettings, Target,
+        answers::{self, Known, Turn},
     },
     spending::Held,
 };
@@ -132,15 +133,37 @@ impl Model {
         failure::all_providers_open(message, wait_ms)
     }
 
+    /// What was given before to the same request, or else to a turn that means the same.
+    async fn turn<'a>(
+        &self,
+        answers: &'a Answers,
+        looked_for: Option<&mut LookedFor<'_>>,
+        target: &Target,
+        request: &ModelRequest,
+        context: &NodeContext,
+    ) -> Turn<'a> {
+        let key = answers::key(&context.envelope().tenant, &target.full_name(), request);
+        let asking = match answers.turn(key).await {
+            Turn::Ask(asking) => asking,
+            known => return known,
+        };
+        let Some(looked_for) = looked_for else { return Turn::Ask(asking) };
+        match looked_for.at(target).await {
+            Some(meant) => asking.alike(meant).await,
+            None => Turn::Ask(asking),
+        }
+    }
+
     /// An answer that was given before. It is shown at once, and took nothing.
     fn known(
         &self,
-        answer: &Answer,
+        known: &Known,
         target: &Target,
         context: &NodeContext,
         message_id: &str,
     ) -> Result<NodeOutput, TaskError> {
-        context.calls().saved(target.provider.name(), target.name(), &answer.usage.unwrap_or_default());
+        let answer = &*known.answer;
+        context.calls().saved(known.kind(), target.provider.name(), target.name(), &answer.usage.unwrap_or_default());
         let calls = answer.tool_calls.iter().map(|call| (TokenKind::ToolCall, &call.arguments));
         let shown =
             [(TokenKind::Reasoning, &answer.reasoning), (TokenKind::Text, &answer.text)].into_iter().chain(calls);
@@ -148,7 +171,11 @@ impl Model {
             context.tokens().emit(kind, message_id, delta);
         }
         let mut message = Answer { usage: None, ..answer.clone() }.message(message_id)?;
-        message["response_metadata"]["cache"] = "exact".into();
+        message["response_metadata"]["cache"] = known.kind().into();
+        if let Some(alike) = &known.alike {
+            message["response_metadata"]["cache_similarity"] = alike.similarity.into();
+            message["response_metadata"]["cache_matched"] = alike.text.as_str().into();
+        }
         self.output(answer, message)
     }
 
@@ -180,15 +207,14 @@ impl Node for Model {
         let mut failed: Option<(&Target, ModelError)> = None;
         // What was kept may be why the attempt before failed.
         let answers = self.registry.answers(&self.spec.model).filter(|_| context.attempt() == 1);
+        let semantic = answers.and_then(Answers::semantic);
+        let mut looked_for = semantic.and_then(|semantic| LookedFor::of(semantic, context, &self.spec.model, &request));
         for target in &targets {
             let asking = match answers {
-                Some(answers) => {
-                    let key = answers::key(&context.envelope().tenant, &target.full_name(), &request);
-                    match answers.turn(key).await {
-                        Turn::Take(known) => return Ok(self.known(&known, target, context, &message_id)?),
-                        Turn::Ask(asking) => Some(asking),
-                    }
-                }
+                Some(answers) => match self.turn(answers, looked_for.as_mut(), target, &request, context).await {
+                    Turn::Take(known) => return Ok(self.known(&known, target, context, &message_id)?),
+                    Turn::Ask(asking) => Some(asking),
+                },
                 None => None,
             };
             let admitted = match breakers.admit(target.full_name(), context.calls().now()) {
@@ -210,6 +236,9 @@ impl Node for Model {
                 Ok(answer) => {
                     let output = self.output(&answer, answer.message(&message_id)?)?;
                     if let Some(asking) = asking {
+                        if let Some(looked_for) = &looked_for {
+                            looked_for.compare(&asking, &answer).await;
+                        }
                         asking.keep(&answer).await;
                     }
                     return Ok(output);

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "real servers, real time")]
 
 mod as_the_ledger;
+mod caches;
 mod losses;
 mod rates;
 mod server;

@@ -12,6 +12,7 @@ pub use chat::chat;
 pub use keys::keys;
 pub use models::models;
 pub use runs::runs;
+pub use table::laid_out;
 pub use usage::usage;
 
 use anyhow::{Context, bail};

@@ -1,7 +1,7 @@
 //! Columns of text, for people.
 
 /// Names to the left, numbers to the right.
-pub(super) fn laid_out(rows: &[Vec<String>], names: usize) -> String {
+pub fn laid_out(rows: &[Vec<String>], names: usize) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let mut text = String::new();

@@ -200,11 +200,40 @@ pub struct Cache {
     pub ttl_seconds: u64,
     /// Only of these; of all where empty.
     pub aliases: Vec<String>,
+    /// For a last turn that means the same; `on` needs `exact`, which goes first.
+    pub semantic: Semantic,
+    /// The least cosine of turns that mean the same.
+    pub threshold: f64,
+    /// `<provider>/<model>`, as `embedding.model`; `scripted/phrases` is in the binary.
+    pub embedding_model: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Semantic {
+    #[default]
+    Off,
+    /// The model is asked all the same, and both answers are compared.
+    Shadow,
+    On,
 }
 
 impl Default for Cache {
     fn default() -> Self {
-        Cache { exact: false, ttl_seconds: 3_600, aliases: Vec::new() }
+        Cache {
+            exact: false,
+            ttl_seconds: 3_600,
+            aliases: Vec::new(),
+            semantic: Semantic::Off,
+            threshold: 0.95,
+            embedding_model: "scripted/phrases".to_owned(),
+        }
+    }
+}
+
+impl Cache {
+    pub fn is_on(&self) -> bool {
+        self.exact || self.semantic != Semantic::Off
     }
 }
 

@@ -11,13 +11,14 @@ use crate::{
 };
 
 /// On the dashboard, and said only by what two chats don't do: fail, come back, or wait for a timer.
-const NOT_SAID: [&str; 12] = [
+const NOT_SAID: [&str; 13] = [
     "millstream_budget_failures_total",
     "millstream_idempotent_repeats_total",
     "millstream_model_alias_canary_percent",
     "millstream_model_alias_version",
     "millstream_model_breaker_open",
     "millstream_model_cache_saved_nano_usd_total",
+    "millstream_model_cache_shadow_total",
     "millstream_model_cache_total",
     "millstream_model_fallbacks_total",
     "millstream_sink_tokens_dropped_total",
