@@ -9,8 +9,8 @@ use crate::{
 
 /// The version whose parser and reconnects these addresses are held to.
 const SDK: &str = "langgraph-sdk==0.4.14";
-/// The version whose parser OpenAI's addresses are held to (`openai_client.py`).
-const OPENAI: &str = "openai==3.54.0";
+/// The versions whose parsers OpenAI's addresses are held to (`openai_client.py`, `langchain_client.py`).
+const OPENAI: [&str; 2] = ["openai==3.54.0", "langchain-openai==1.7.3"];
 /// What the Python package of nodes needs besides.
 const SERVES: [&str; 2] = ["starlette>=0.40", "uvicorn>=0.30"];
 
@@ -74,10 +74,11 @@ fn make_python() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("langgraph-sdk");
     let python = folder.join("bin/python");
     let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let has_sdk = || done(Command::new(&python).args(["-c", "import langgraph_sdk, openai, starlette, uvicorn"]));
+    let has_sdk =
+        || done(Command::new(&python).args(["-c", "import langgraph_sdk, langchain_openai, starlette, uvicorn"]));
     let made = has_sdk()
         || (done(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK, OPENAI]).args(SERVES))
+            && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]).args(OPENAI).args(SERVES))
             && has_sdk());
     assert!(made || std::env::var_os("CI").is_none(), "under CI the published SDK is tried");
     if !made {
