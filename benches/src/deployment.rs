@@ -1,6 +1,6 @@
 //! `millstream dev` with the graph of three nodes, and the scripted model in process or beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     options::Options,
@@ -21,23 +21,43 @@ impl Deployment {
         environment.extend_from_slice(more);
         let mut model = None;
         if options.http_model {
-            let address = free_address()?;
-            let mut process =
-                Process::start(&["mock-model", "--listen", &address.to_string()], &[], address, folder.path())?;
-            process.wait_until("/v1/models").await?;
-            environment.extend([
-                ("OPENAI_BASE_URL", format!("http://{address}/v1")),
-                ("OPENAI_API_KEY", "none".to_owned()),
-                ("OPENAI_MODEL", "echo".to_owned()),
-            ]);
+            let process = start_model(folder.path()).await?;
+            environment.extend(with_model(&process));
             model = Some(process);
         }
         let graph = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/three-nodes.yaml"));
-        let data = folder.path().join("data");
-        let (graph, data) = (graph.to_string_lossy(), data.to_string_lossy());
-        let arguments = ["dev", "--data-dir", &data, "--graph", &graph];
-        let mut server = Process::start(&arguments, &environment, free_address()?, folder.path())?;
-        server.wait_until("/ready").await?;
+        let server = start_server(&graph, &environment, folder.path()).await?;
         Ok(Deployment { server, model, _folder: folder })
     }
+}
+
+/// All of Millstream in one process, its data in `folder`.
+pub async fn start_server(
+    graph: &Path,
+    environment: &[(&'static str, String)],
+    folder: &Path,
+) -> anyhow::Result<Process> {
+    let data = folder.join("data");
+    let (graph, data) = (graph.to_string_lossy(), data.to_string_lossy());
+    let arguments = ["dev", "--data-dir", &data, "--graph", &graph];
+    let mut server = Process::start(&arguments, environment, free_address()?, folder)?;
+    server.wait_until("/ready").await?;
+    Ok(server)
+}
+
+/// The scripted model over HTTP.
+pub async fn start_model(folder: &Path) -> anyhow::Result<Process> {
+    let address = free_address()?;
+    let mut model = Process::start(&["mock-model", "--listen", &address.to_string()], &[], address, folder)?;
+    model.wait_until("/v1/models").await?;
+    Ok(model)
+}
+
+/// The environment of a process that asks this model.
+pub fn with_model(model: &Process) -> [(&'static str, String); 3] {
+    [
+        ("OPENAI_BASE_URL", format!("http://{}/v1", model.address)),
+        ("OPENAI_API_KEY", "none".to_owned()),
+        ("OPENAI_MODEL", "echo".to_owned()),
+    ]
 }

@@ -2,6 +2,7 @@
 
 pub mod deployment;
 pub mod figures;
+pub mod guards;
 pub mod load;
 pub mod options;
 pub mod process;

@@ -126,6 +126,21 @@ pub struct Measured {
 }
 
 impl Measured {
+    pub fn nothing() -> anyhow::Result<Self> {
+        Ok(Measured { seconds: 0.0, latency: Histogram::new(3)? })
+    }
+
+    /// Takes another turn of the same load in.
+    pub fn add(&mut self, turn: &Measured) -> anyhow::Result<()> {
+        self.seconds += turn.seconds;
+        Ok(self.latency.add(&turn.latency)?)
+    }
+
+    /// What is spent of something by the second, for each answer, in microseconds.
+    pub fn microseconds_each(&self, seconds: f64) -> f64 {
+        seconds * 1e6 / self.latency.len() as f64
+    }
+
     pub fn per_second(&self) -> f64 {
         self.latency.len() as f64 / self.seconds
     }

@@ -1,4 +1,4 @@
-//! The binary `millstream` as processes of their own, and what they cost.
+//! Programs as processes of their own, `millstream` above all, and what they cost.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -9,9 +9,14 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use tokio::time::Instant;
+
 use crate::load::Client;
 
-/// One process; killed when dropped.
+/// What takes longer to begin is stuck.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One process and its children; killed when dropped.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
@@ -26,29 +31,42 @@ impl Process {
         address: SocketAddr,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let log = folder.join(format!("{}-{}.log", arguments.first().unwrap_or(&"millstream"), address.port()));
+        let mut environment = environment.to_vec();
+        environment.push(("MILLSTREAM__SERVER__LISTEN", address.to_string()));
+        Self::start_program(&binary()?, arguments, &environment, address, folder)
+    }
+
+    /// Starts another program.
+    pub fn start_program(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+        address: SocketAddr,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let log = folder.join(format!("{}.log", address.port()));
         let file = std::fs::File::create(&log)?;
         // A shell, for it can raise what a process may open to what the machine allows: sockets are what benches need.
         let child = Command::new("sh")
             .args(["-c", r#"ulimit -n "$(ulimit -H -n)"; exec "$@""#, "sh"])
-            .arg(binary()?)
+            .arg(program)
             .args(arguments)
             .env_remove("OPENAI_API_KEY")
             .env_remove("OPENAI_BASE_URL")
             .env("RUST_LOG", "warn")
-            .env("MILLSTREAM__SERVER__LISTEN", address.to_string())
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
-            .context("the binary does not start")?;
+            .with_context(|| format!("{} does not start", program.display()))?;
         Ok(Process { child, address, log })
     }
 
     /// Waits until `path` answers 200.
     pub async fn wait_until(&mut self, path: &str) -> anyhow::Result<()> {
-        for _ in 0..600 {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the process ended with {status}; it said:\n{}", self.said());
             }
@@ -59,7 +77,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("the process was not ready within a minute; it said:\n{}", self.said())
+        bail!("the process was not ready within {PATIENCE:?}; it said:\n{}", self.said())
     }
 
     pub fn said(&self) -> String {
@@ -79,14 +97,25 @@ impl Process {
 
     /// User and system seconds so far.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        cpu_seconds(&self.child.id().to_string())
+        let children = self.children();
+        std::iter::once(self.child.id().to_string()).chain(children).map(|id| cpu_seconds(&id)).sum()
+    }
+
+    fn children(&self) -> Vec<String> {
+        let id = self.child.id();
+        let listed = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        listed.split_whitespace().map(str::to_owned).collect()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let children = self.children();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !children.is_empty() {
+            let _ = Command::new("kill").arg("-KILL").args(children).stderr(Stdio::null()).status();
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The files of `benches/src/bin`.
-pub const NAMES: [&str; 7] = ["p1", "idle", "in_flight", "log", "advance", "wrong_key", "guarded"];
+pub const NAMES: [&str; 8] = ["p1", "idle", "in_flight", "log", "advance", "wrong_key", "guarded", "peers"];
 
 pub fn run(arguments: &[String]) -> Result<()> {
     let Some((name, rest)) = arguments.split_first().filter(|(name, _)| NAMES.contains(&name.as_str())) else {

@@ -7,52 +7,20 @@ use std::{path::Path, rc::Rc, time::Duration};
 
 use benches::{
     deployment::Deployment,
-    figures,
-    load::{KEY, Measured, closed_loop},
+    figures, guards,
+    load::{Measured, closed_loop},
     options::Options,
     three_nodes::ask,
 };
-use hdrhistogram::Histogram;
 
 const CLIENTS: usize = 512;
 const TURNS: u32 = 5;
 
-/// Limits that nothing reaches, each of which is looked at.
-const GUARDS: &str = r#"
-[rates]
-key_requests = 100000000
-key_tokens = 1000000000
-user_requests = 100000000
-user_tokens = 1000000000
-
-[budgets]
-request_tokens = 1000000
-run_tokens = 10000000
-run_usd = 1000.0
-user_day_tokens = 1000000000000
-user_day_usd = 1000000.0
-key_tokens = 1000000000000
-key_usd = 1000000.0
-tenant_day_tokens = 1000000000000
-tenant_day_usd = 1000000.0
-tenant_month_tokens = 1000000000000
-tenant_month_usd = 1000000.0
-global_day_tokens = 1000000000000
-global_day_usd = 1000000.0
-
-[cache]
-exact = true
-
-[[auth.keys]]
-name = "bench"
-"#;
-
 struct Side {
     name: &'static str,
     deployment: Deployment,
-    seconds: f64,
+    measured: Measured,
     cpu: f64,
-    latency: Histogram<u64>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -61,8 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let clients = if options.smoke { 16 } else { CLIENTS };
     figures::print_machine();
     let folder = tempfile::tempdir()?;
-    let config = folder.path().join("millstream.toml");
-    std::fs::write(&config, format!("{GUARDS}secret = \"{KEY}\"\n"))?;
+    let config = guards::write(folder.path())?;
     let mut sides = [start("plain", &options, None).await?, start("guarded", &options, Some(&config)).await?];
     let turn = Duration::from_secs(options.seconds) / TURNS;
     for side in &sides {
@@ -75,8 +42,7 @@ async fn main() -> anyhow::Result<()> {
             let before = server.cpu_seconds()?;
             let loaded = closed_loop(clients, turn, server.address, ask(number, Rc::default())).await?;
             side.cpu += server.cpu_seconds()? - before;
-            side.seconds += loaded.seconds;
-            side.latency.add(loaded.latency)?;
+            side.measured.add(&loaded)?;
         }
     }
     let [plain, guarded] = sides.map(|side| side.told(&options));
@@ -88,17 +54,15 @@ async fn start(name: &'static str, options: &Options, config: Option<&Path>) -> 
     let more: Vec<_> =
         config.map(|config| ("MILLSTREAM_CONFIG", config.to_string_lossy().into_owned())).into_iter().collect();
     let deployment = Deployment::start(options, &more).await?;
-    Ok(Side { name, deployment, seconds: 0.0, cpu: 0.0, latency: Histogram::new(3)? })
+    Ok(Side { name, deployment, measured: Measured::nothing()?, cpu: 0.0 })
 }
 
 impl Side {
     /// Prints its figures, and gives its runs a second.
     fn told(self, options: &Options) -> f64 {
-        let Side { name, deployment: _, seconds, cpu, latency } = self;
-        let each = cpu * 1e6 / latency.len() as f64;
-        let measured = Measured { seconds, latency };
+        let Side { name, deployment: _, measured, cpu } = self;
         figures::print(&format!("{name}, {options}"), &measured);
-        println!("{name}: {each:.0} us of the server's CPU a run");
+        println!("{name}: {:.0} us of the server's CPU a run", measured.microseconds_each(cpu));
         measured.per_second()
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use benches::{
-    deployment::Deployment,
+    deployment::{Deployment, start_model, with_model},
     figures,
     load::Client,
     options::Options,
@@ -52,18 +52,11 @@ async fn together(options: &Options, room: &[(&'static str, String)], calls: usi
 
 async fn apart(options: &Options, room: &[(&'static str, String)], calls: usize) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let address = free_address()?;
-    let listen = address.to_string();
-    let mut model = Process::start(&["mock-model", "--listen", &listen], &[], address, folder.path())?;
-    model.wait_until("/v1/models").await?;
+    let model = start_model(folder.path()).await?;
     let mut environment = options.environment();
     environment.extend_from_slice(room);
-    environment.extend([
-        ("OPENAI_BASE_URL", format!("http://{address}/v1")),
-        ("OPENAI_API_KEY", "none".to_owned()),
-        ("OPENAI_MODEL", "echo".to_owned()),
-        ("MILLSTREAM__SERVER__SECRET", "between-roles".to_owned()),
-    ]);
+    environment.extend(with_model(&model));
+    environment.push(("MILLSTREAM__SERVER__SECRET", "between-roles".to_owned()));
     let start = async |role: &str| {
         let mut process = Process::start(&[role], &environment, free_address()?, folder.path())?;
         process.wait_until("/ready").await?;
