@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::load::Client;
 
 /// What takes longer to begin is stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One process and its children; killed when dropped.
 pub struct Process {

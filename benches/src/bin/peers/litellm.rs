@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, ensure};
 use benches::{
     load::KEY,
-    process::{Process, free_address},
+    process::{PATIENCE, Process, free_address},
 };
+use tokio::time::Instant;
 
 pub const VERSION: &str = "1.106.2";
 const WORKERS: usize = 2;
@@ -52,16 +53,28 @@ impl Installed {
         let address = free_address()?;
         let (config, port, workers) = (config.to_string_lossy(), address.port().to_string(), WORKERS.to_string());
         let mut arguments = vec!["--config", &config, "--host", "127.0.0.1", "--port", &port];
-        arguments.extend(["--num_workers", &workers, "--telemetry", "False"]);
+        // A worker that is slow to begin, on a busy machine, is killed and begun anew for ever unless it is given time.
+        let patience = PATIENCE.as_secs().to_string();
+        arguments.extend([
+            "--num_workers",
+            &workers,
+            "--timeout_worker_healthcheck",
+            &patience,
+            "--telemetry",
+            "False",
+        ]);
         let environment = [
             ("LITELLM_MASTER_KEY", KEY.to_owned()),
             ("LITELLM_LOCAL_MODEL_COST_MAP", "True".to_owned()),
             ("LITELLM_LOG", "ERROR".to_owned()),
+            // Else what a worker says may stay in its buffer.
+            ("PYTHONUNBUFFERED", "1".to_owned()),
         ];
         let mut proxy = Process::start_program(&self.proxy(), &arguments, &environment, address, folder)?;
         proxy.wait_until("/health/liveliness").await?;
+        let until = Instant::now() + PATIENCE;
         while proxy.said().matches(BEGUN).count() < WORKERS {
-            proxy.wait_until("/health/liveliness").await?;
+            ensure!(Instant::now() < until, "not all workers began within {PATIENCE:?}; they said:\n{}", proxy.said());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(proxy)
