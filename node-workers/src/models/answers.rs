@@ -21,7 +21,7 @@ use crate::{
 
 /// A cache is no reason to wait.
 const SHARED_WITHIN: Duration = Duration::from_millis(100);
-/// Turns that mean the same and whose answers are looked for, the nearest first.
+/// Shared turns that mean the same and whose answers are looked for, the nearest first.
 const LOOKED_AT_MAX: usize = 3;
 /// Kinds of what is given again.
 pub const EXACT: &str = "exact";
@@ -65,6 +65,12 @@ pub struct Alike {
 impl Known {
     pub fn kind(&self) -> &'static str {
         if self.alike.is_some() { SEMANTIC } else { EXACT }
+    }
+}
+
+impl Nearest {
+    fn with(&self, answer: Arc<Answer>) -> Known {
+        Known { answer, alike: Some(Alike { text: self.turn.text.clone(), similarity: self.similarity }) }
     }
 }
 
@@ -174,24 +180,19 @@ impl Answers {
     /// What was answered to the nearest turn of which the answer still lives, here or where processes share them.
     async fn alike(&self, semantic: &Semantic, meant: &Meant) -> Option<Known> {
         let own = semantic.nearest(meant, semantic.turns.of(meant.scope));
-        if let Some(known) = self.first_kept(own).await {
-            return Some(known);
+        let known = own.into_iter().find_map(|near| Some(near.with(self.kept.get(near.turn.answer)?)));
+        if known.is_some() {
+            return known;
         }
-        let shared = self.shared.as_ref()?;
-        let name = meant.scope.to_hex();
-        let turns = tokio::time::timeout(SHARED_WITHIN, shared.items(&name)).await.ok()?.ok()?;
-        let turns = turns.iter().filter_map(|bytes| semantic::Turn::from_bytes(bytes)).map(Arc::new);
-        self.first_kept(semantic.nearest(meant, turns)).await
+        tokio::time::timeout(SHARED_WITHIN, self.alike_elsewhere(semantic, meant)).await.ok()?
     }
 
-    async fn first_kept(&self, nearest: Vec<Nearest>) -> Option<Known> {
-        for Nearest { turn, similarity } in nearest.into_iter().take(LOOKED_AT_MAX) {
-            let answer = match self.kept.get(turn.answer) {
-                Some(answer) => Some(answer),
-                None => self.known_elsewhere(turn.answer).await.map(Arc::new),
-            };
-            if let Some(answer) = answer {
-                return Some(Known { answer, alike: Some(Alike { text: turn.text.clone(), similarity }) });
+    async fn alike_elsewhere(&self, semantic: &Semantic, meant: &Meant) -> Option<Known> {
+        let turns = self.shared.as_ref()?.items(&meant.scope.to_hex()).await.ok()?;
+        let turns = turns.iter().filter_map(|bytes| semantic::Turn::from_bytes(bytes)).map(Arc::new);
+        for near in semantic.nearest(meant, turns).into_iter().take(LOOKED_AT_MAX) {
+            if let Some(answer) = self.known_elsewhere(near.turn.answer).await {
+                return Some(near.with(Arc::new(answer)));
             }
         }
         None
@@ -203,6 +204,7 @@ impl Answers {
         let turn = semantic::Turn { text, vector, answer };
         if let Some(shared) = &self.shared {
             let (name, bytes) = (scope.to_hex(), turn.to_bytes());
+            // One that is not shared is asked for again.
             let put = shared.push(&name, &bytes, SHARED_MOST, self.ttl);
             let _ = tokio::time::timeout(SHARED_WITHIN, put).await;
         }

@@ -1,8 +1,13 @@
 //! Who is answered from whom, and how often that is wrong on 200 pairs of turns.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
+use async_trait::async_trait;
 use graph::task::Usage;
+use quota::QuotaError;
 use run_store::items::Words;
 use serde_json::{Value, json};
 
@@ -206,4 +211,74 @@ fn which_answers_say_the_same() {
     assert!(are_equal("It's 5 km, I think.", "it's 5 km – I think", false));
     assert!(!are_equal("It's 5 km.", "It's 6 km.", false));
     assert!(same_numbers("5 of 6", "of 6, 5 are") && !same_numbers("5 km", "6 km"));
+}
+
+/// What two processes share, or what never answers.
+#[derive(Default)]
+struct Shared {
+    hangs: bool,
+    values: Mutex<BTreeMap<String, Vec<u8>>>,
+    lists: Mutex<BTreeMap<String, Vec<Vec<u8>>>>,
+}
+
+impl Shared {
+    async fn answers(&self) {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl quota::Cache for Shared {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, QuotaError> {
+        self.answers().await;
+        Ok(self.values.lock().unwrap().get(name).cloned())
+    }
+
+    async fn put(&self, name: &str, value: &[u8], _: Duration) -> Result<(), QuotaError> {
+        self.answers().await;
+        self.values.lock().unwrap().insert(name.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    async fn items(&self, name: &str) -> Result<Vec<Vec<u8>>, QuotaError> {
+        self.answers().await;
+        Ok(self.lists.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn push(&self, name: &str, value: &[u8], _: usize, _: Duration) -> Result<(), QuotaError> {
+        self.answers().await;
+        self.lists.lock().unwrap().entry(name.to_owned()).or_default().insert(0, value.to_vec());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_turn_whose_answer_is_forgotten_gives_way_to_the_next() {
+    let shared = Arc::new(Shared::default());
+    let process = || answers(Mode::On).shared_by(Arc::clone(&shared) as _);
+    let one = process();
+    for (text, answer) in [("How do I pay?", "By card."), ("How can we pay?", "In cash.")] {
+        must_ask(one.turn(key(PLACE.tenant, PLACE.target, &turn(text))).await).keep(&said(answer)).await;
+        let vector = Phrases.vector("How do I pay?");
+        let scope = one.semantic().expect("it is there").scope(&PLACE, &turn(text));
+        let answer = key(PLACE.tenant, PLACE.target, &turn(text));
+        let kept = super::Turn { text: text.to_owned(), vector, answer };
+        quota::Cache::push(&*shared, &scope.to_hex(), &kept.to_bytes(), 32, Duration::ZERO).await.expect("a list");
+    }
+    shared.values.lock().unwrap().retain(|_, value| !String::from_utf8_lossy(value).contains("In cash."));
+    let Turn::Take(known) = ask(&process(), &PLACE, &turn("how to pay")).await else { panic!("one is known") };
+    assert_eq!(&*known.answer.text, "By card.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_answer_is_not_waited_for() {
+    let shared = Arc::new(Shared { hangs: true, ..Shared::default() });
+    let answers = answers(Mode::On).shared_by(shared);
+    let began = tokio::time::Instant::now();
+    let asking = must_ask(ask(&answers, &PLACE, &turn("How do I pay?")).await);
+    assert!(began.elapsed() <= Duration::from_millis(210), "{:?}", began.elapsed());
+    asking.keep(&said("By card.")).await;
+    assert!(taken(ask(&answers, &PLACE, &turn("how can I pay")).await).is_some(), "it has its own");
 }
