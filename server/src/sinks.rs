@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use axum::{Router, body::Body};
-use event_log::{EventLog, LogError, Start};
+use event_log::EventLog;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use ingest::{SinkUnavailable, Sinks};
 use schemas::{
@@ -85,18 +85,10 @@ impl Apart {
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let addresses = self.addresses.clone();
+        let (following, _) =
+            event_log::follow(log, names.of(CONTROL), move |record: &ControlRecord| addresses.learn(record));
         async move {
-            while !shutdown.is_cancelled() {
-                let read = tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => return,
-                    read = read_control(&*log, &names, &addresses) => read,
-                };
-                if let Err(error) = read {
-                    tracing::warn!(%error, "who serves which partition can't be read, trying again");
-                }
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
+            shutdown.run_until_cancelled(following).await;
         }
     }
 
@@ -152,15 +144,4 @@ impl Sinks for Apart {
 
 fn unavailable(reason: impl Into<String>) -> SinkUnavailable {
     SinkUnavailable { reason: reason.into() }
-}
-
-async fn read_control(log: &dyn EventLog, names: &Names, addresses: &Addresses) -> Result<(), LogError> {
-    let mut reader = log.read(&names.of(CONTROL), 0, Start::Earliest).await?;
-    loop {
-        for fetched in reader.next().await? {
-            if let Ok(record) = fetched.json::<ControlRecord>() {
-                addresses.learn(&record);
-            }
-        }
-    }
 }
