@@ -46,6 +46,24 @@ pub struct Envelope {
     /// W3C trace context of the request: spans of the run's hops, in whatever process, belong to its trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    #[serde(default, skip_serializing_if = "RunBudget::says_nothing")]
+    pub budget: RunBudget,
+}
+
+/// What its graph says of what a run may cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunBudget {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_usd: Option<u64>,
+    /// A call for which no budget has room asks a person and doesn't fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pauses: bool,
+}
+
+impl RunBudget {
+    pub fn says_nothing(&self) -> bool {
+        *self == RunBudget::default()
+    }
 }
 
 impl Envelope {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    envelope::{Envelope, Millis},
+    envelope::{Envelope, Millis, RunBudget},
     event::{TimeToLive, Timer, TimerKind},
     state::{Armed, KeyState},
 };
@@ -36,6 +36,7 @@ impl Expiry {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
             ..envelope.clone()
         };
         let generation = before.map_or(0, |before| before.generation);

@@ -216,7 +216,7 @@ fn failed(message: String) -> TaskError {
         message,
         kind: Some("ExpressionError".to_owned()),
         retryable: false,
-        retry_after_ms: None,
+        ..TaskError::default()
     }
 }
 

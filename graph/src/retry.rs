@@ -48,7 +48,7 @@ mod tests {
             message: "busy".to_owned(),
             kind: Some(kind.to_owned()),
             retryable: false,
-            retry_after_ms: None,
+            ..TaskError::default()
         }
     }
 

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::envelope::RunBudget;
+
 /// A CEL expression, checked when the file was read.
 pub type Cel = String;
 /// A Jinja template, checked when the file was read.
@@ -477,4 +479,31 @@ pub struct Limits {
     pub deadline_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    #[serde(default, skip_serializing_if = "OnBudget::is_fail")]
+    pub on_budget: OnBudget,
+}
+
+/// What becomes of a run when no budget has room for a call of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBudget {
+    #[default]
+    Fail,
+    /// It asks, and goes on where it was when it is resumed.
+    Pause,
+}
+
+impl OnBudget {
+    fn is_fail(&self) -> bool {
+        *self == OnBudget::Fail
+    }
+}
+
+impl Limits {
+    /// What runs take along.
+    pub fn budget(&self) -> RunBudget {
+        // A billionth of a dollar, as all prices are counted.
+        let nano_usd = self.cost_usd.map(|usd| (usd * 1e9).round() as u64);
+        RunBudget { nano_usd, pauses: self.on_budget == OnBudget::Pause }
+    }
 }

@@ -182,7 +182,7 @@ pub struct Interrupt {
 }
 
 /// Why a task failed, in a form that decides what follows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskError {
     /// A code of the closed set of API.md (`node_failed`, `invalid_update`, `value_missing`, `cel_too_costly`, …).
     pub class: String,
@@ -195,6 +195,28 @@ pub struct TaskError {
     pub retryable: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Of `budget_exceeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Box<BudgetExceeded>>,
+}
+
+/// The budget that had no room for a call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetExceeded {
+    /// request, run, user_day, key, tenant_day, tenant_month or global_day.
+    pub scope: String,
+    /// What the amounts are of: tokens or nano_usd.
+    pub unit: String,
+    pub limit: u64,
+    pub spent: u64,
+    /// Set aside for calls under way.
+    #[serde(default)]
+    pub reserved: u64,
+    /// What the call may take at most.
+    pub wanted: u64,
+    /// When the budget begins anew; None where it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Millis>,
 }
 
 /// One call to a model. Its id is derived, so that spend is counted once however often it is reported.

@@ -121,7 +121,7 @@ impl Template {
             message,
             kind: Some("TemplateError".to_owned()),
             retryable: false,
-            retry_after_ms: None,
+            ..TaskError::default()
         }
     }
 }

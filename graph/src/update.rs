@@ -11,7 +11,7 @@ use crate::{
     by_name::ChannelValues,
     envelope::Millis,
     event::TimeToLive,
-    task::{Call, Interrupt, LastToken, TaskError, TaskId, TaskPath, Usage},
+    task::{BudgetExceeded, Call, Interrupt, LastToken, TaskError, TaskId, TaskPath, Usage},
     writes::NodeUpdate,
 };
 
@@ -298,7 +298,7 @@ pub struct Ended {
 }
 
 /// Why a run did not succeed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunError {
     /// node_failed, recursion_limit, invalid_update, value_missing, cel_too_costly, run_timeout, internal.
     pub code: String,
@@ -310,4 +310,7 @@ pub struct RunError {
     pub kind: Option<String>,
     #[serde(default)]
     pub retryable: bool,
+    /// Of budget_exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Box<BudgetExceeded>>,
 }

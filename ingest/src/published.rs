@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arc_swap::ArcSwap;
 use graph::{
     envelope::Millis,
-    spec::{GraphSpec, NodeKind, Reducer, Speaks},
+    spec::{GraphSpec, NodeKind, OnBudget, Reducer, Speaks},
 };
 use jsonschema::Validator;
 use run_store::rows::SpecRow;
@@ -83,7 +83,8 @@ impl Graph {
             // A service or a node of the user's own may ask, and so may what a subgraph holds.
             can_ask: spec.nodes.iter().any(|node| {
                 matches!(node.kind, NodeKind::Human(_) | NodeKind::Http(_) | NodeKind::Rust(_) | NodeKind::Subgraph(_))
-            }) || !spec.interrupt_before.is_empty()
+            }) || spec.limits.on_budget == OnBudget::Pause
+                || !spec.interrupt_before.is_empty()
                 || !spec.interrupt_after.is_empty(),
             assistant_id: assistant_id(&spec.name),
             name: spec.name.clone(),

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use run_store::StoreError;
 use schemas::{
     client::Detail,
-    error::{Code, ErrorBody, ErrorFields},
+    error::{BudgetFields, Code, ErrorBody, ErrorFields},
 };
 use serde_json::{Map, Value};
 
@@ -37,6 +37,7 @@ struct Fields {
     location: Option<String>,
     /// When it may go better; a second where a retry may help and nothing is said.
     retry_after: Option<Duration>,
+    budget: Option<BudgetFields>,
     /// Stands beside `error` in the body: a failed run's state so far.
     beside: Map<String, Value>,
     /// LangGraph's status, where it differs from the code's.
@@ -69,6 +70,7 @@ impl Refusal {
             run_id: None,
             location: None,
             retry_after: None,
+            budget: None,
             beside: Map::new(),
             detail_status: None,
         }))
@@ -99,6 +101,11 @@ impl Refusal {
 
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
+        self
+    }
+
+    pub fn budget(mut self, budget: BudgetFields) -> Self {
+        self.0.budget = Some(budget);
         self
     }
 
@@ -153,6 +160,7 @@ impl Refusal {
         error.param = fields.param.clone();
         error.run_id = fields.run_id.map(|id| id.to_string());
         error.request_id = Some(request_id.to_owned());
+        error.budget.clone_from(&fields.budget);
         #[derive(serde::Serialize)]
         struct Body<'a> {
             error: ErrorFields,

@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use event_log::Record;
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunId},
+    envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunBudget, RunId},
     event::{Event, Multitask, Request},
     ids,
     update::RunStatus,
@@ -173,6 +173,7 @@ impl Ingest {
             deadline: options.deadline(&self.config, &graph, now) + request.after_ms.unwrap_or_default(),
             metadata: options.metadata,
             tags: options.tags,
+            budget: graph.spec.limits.budget(),
             ..self.envelope(asked, user, run_id, thread, version, now)
         };
         Ok(Prepared {
@@ -341,6 +342,7 @@ impl Ingest {
             tags: Vec::new(),
             batch: None,
             traceparent: asked.trace.traceparent(),
+            budget: RunBudget::default(),
         }
     }
 

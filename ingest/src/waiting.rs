@@ -65,6 +65,9 @@ impl<'a> View<'a> {
         if let Some(param) = self.error.as_ref().and_then(|error| error.param.clone()) {
             refusal = refusal.param(param);
         }
+        if let Some(budget) = self.error.as_ref().and_then(|error| error.budget.clone()) {
+            refusal = refusal.budget(budget);
+        }
         if let Ok(run_id) = self.run_id.parse::<RunId>() {
             refusal = refusal.run_id(run_id);
         }

@@ -1,6 +1,6 @@
 //! The errors of tasks: each says whether the same task may succeed later.
 
-use graph::task::TaskError;
+use graph::task::{BudgetExceeded, TaskError};
 use schemas::error::Code;
 
 /// The node's own doing; the same again would fail the same.
@@ -29,8 +29,8 @@ pub fn internal(message: impl Into<String>) -> TaskError {
 }
 
 /// There is no room for what a call may cost: the same again would be refused the same.
-pub fn budget_exceeded(message: impl Into<String>) -> TaskError {
-    of(Code::BudgetExceeded, message)
+pub fn budget_exceeded(message: impl Into<String>, budget: BudgetExceeded) -> TaskError {
+    TaskError { budget: Some(Box::new(budget)), ..of(Code::BudgetExceeded, message) }
 }
 
 /// Nobody can say whether there is room: later somebody may.
@@ -49,11 +49,5 @@ pub fn of_kind(mut error: TaskError, kind: impl Into<String>) -> TaskError {
 }
 
 fn of(code: Code, message: impl Into<String>) -> TaskError {
-    TaskError {
-        class: code.as_str().to_owned(),
-        message: message.into(),
-        kind: None,
-        retryable: false,
-        retry_after_ms: None,
-    }
+    TaskError { class: code.as_str().to_owned(), message: message.into(), ..TaskError::default() }
 }

@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use graph::{
     envelope::Envelope,
-    task::{TaskError, Usage},
+    task::{BudgetExceeded, TaskError, Usage},
     world::Clock,
 };
-use quota::{Amount, Ask, BudgetLimits, Budgets, Prices, QuotaError, Refusal, Reserved, Spender, reserve_in_time};
+use quota::{
+    Amount, Ask, BudgetLimits, Budgets, Prices, QuotaError, Refusal, Reserved, Rules, Spender, reserve_in_time,
+};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +34,7 @@ const TELLING_MAX: usize = 100_000;
 #[derive(Clone)]
 pub struct Spending {
     pub prices: Arc<Prices>,
-    pub limits: BudgetLimits,
+    pub limits: Arc<Rules<BudgetLimits>>,
     pub budgets: Arc<dyn Budgets>,
     /// What a call may answer that has no `max_tokens` of its own.
     pub output_tokens_max: u32,
@@ -50,25 +52,29 @@ pub struct Held {
 }
 
 impl Spending {
-    /// Sets aside what the call may cost at most, and holds the request to that.
+    /// Sets aside what the call may cost at most, and holds the request to that; None where nothing limits it.
     pub async fn reserve(
         &self,
         envelope: &Envelope,
         id: &str,
         target: &Target,
         request: &mut ModelRequest,
-    ) -> Result<Held, TaskError> {
+    ) -> Result<Option<Held>, TaskError> {
+        let limits = self.limits.of_run(envelope);
+        if limits.are_none() {
+            return Ok(None);
+        }
         let output_tokens = *request.settings.max_tokens.get_or_insert(self.output_tokens_max);
-        let amount = self.most(target, input_tokens_max(request), output_tokens.into())?;
+        let amount = self.most(&limits, target, input_tokens_max(request), output_tokens.into())?;
         let spender = Spender { envelope, now: self.clock.now() };
-        let ask = self.limits.ask(spender, id, amount, LEASE.as_millis() as u64);
+        let ask = limits.ask(spender, id, amount, LEASE.as_millis() as u64);
         let ask = ask.map_err(|refusal| exceeded(&refusal))?;
         let mut asking = Asking { spending: self, ask, answered: false };
         match reserve_in_time(&*self.budgets, &asking.ask, PATIENCE).await {
             Ok(Reserved::Held) => {
                 asking.answered = true;
                 let (provider, model) = (target.provider.name().to_owned(), target.name().to_owned());
-                Ok(Held { spending: self.clone(), ask: asking.ask.clone(), provider, model })
+                Ok(Some(Held { spending: self.clone(), ask: asking.ask.clone(), provider, model }))
             }
             Ok(Reserved::Refused(refusal)) => {
                 asking.answered = true;
@@ -97,12 +103,18 @@ impl Spending {
         }
     }
 
-    fn most(&self, target: &Target, input_tokens: u64, output_tokens: u64) -> Result<Amount, TaskError> {
+    fn most(
+        &self,
+        limits: &BudgetLimits,
+        target: &Target,
+        input_tokens: u64,
+        output_tokens: u64,
+    ) -> Result<Amount, TaskError> {
         let (provider, model) = (target.provider.name(), target.name());
         let tokens = input_tokens.saturating_add(output_tokens);
         match self.prices.cost_max(provider, model, input_tokens, output_tokens) {
             Some(nano_usd) => Ok(Amount { tokens, nano_usd }),
-            None if self.limits.are_of_money() => Err(failure::node_failed(format!(
+            None if limits.are_of_money() => Err(failure::node_failed(format!(
                 "{provider}/{model} has no price, so that no budget of money can hold it: add \
                  [prices.{provider}.\"{model}\"] with `input` and `output`, in dollars for a million tokens, to the \
                  configuration"
@@ -174,9 +186,12 @@ async fn tell(spending: Spending, ask: Ask, spent: Amount) {
 fn exceeded(refusal: &Refusal) -> TaskError {
     let again = match refusal.resets_at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
         Some(at) => format!("it begins anew at {at}"),
-        None => "it does not begin anew: raise it in [budgets], or ask for less".to_owned(),
+        None => "it does not begin anew: raise it, or ask for less".to_owned(),
     };
-    failure::budget_exceeded(format!("{refusal}; {again}"))
+    let Refusal { scope, unit, limit, spent, reserved, wanted, resets_at } = *refusal;
+    let (scope, unit) = (scope.as_str().to_owned(), unit.as_str().to_owned());
+    let budget = BudgetExceeded { scope, unit, limit, spent, reserved, wanted, resets_at };
+    failure::budget_exceeded(format!("{refusal}; {again}"), budget)
 }
 
 fn unavailable(error: &QuotaError) -> TaskError {

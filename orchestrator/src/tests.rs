@@ -13,7 +13,7 @@ use event_log::{
     Class, EmbeddedLog, EventLog, GroupEvent, ProgressBoard, Reader, Start, TopicSpec, embedded, partition_for,
 };
 use graph::{
-    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES, RunId},
+    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES, RunBudget, RunId},
     event::{Event, Request, TimeToLive, TtlStrategy},
     ids,
     spec::GraphSpec,
@@ -139,6 +139,7 @@ impl Stage {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
         })
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use event_log::{Class, EventLog, ProgressBoard, Record, Start, TopicSpec, embedded::EmbeddedLog};
 use graph::{
-    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES},
+    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES, RunBudget},
     event::{Edit, Event, Multitask, Request, StateUpdate},
     ids,
     task::TaskResult,
@@ -182,6 +182,7 @@ impl Stage {
             metadata: Default::default(),
             tags: Vec::new(),
             traceparent: None,
+            budget: RunBudget::default(),
             batch: None,
         };
         let input = Some(Arc::new(json!({"text": text})));

@@ -6,6 +6,7 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use crate::{
     amount::Amount,
     ledger::{Account, Ask, Limit, Refusal, Scope, Unit},
+    rules::{Limits, Rules},
 };
 
 /// What may be spent, by whom, in which time. Days and months are UTC's.
@@ -43,6 +44,35 @@ pub struct Owner<'a> {
 pub fn began(now: Millis) -> Option<(Millis, Millis)> {
     let day = date(now)?;
     Some((beginning(day)?, beginning(day.first_of_month())?))
+}
+
+impl Limits for BudgetLimits {
+    fn above(self, below: Self) -> Self {
+        let over = |own: Limit, below: Limit| Limit {
+            tokens: own.tokens.or(below.tokens),
+            nano_usd: own.nano_usd.or(below.nano_usd),
+        };
+        BudgetLimits {
+            request_tokens: self.request_tokens.or(below.request_tokens),
+            run: over(self.run, below.run),
+            user_day: over(self.user_day, below.user_day),
+            key: over(self.key, below.key),
+            tenant_day: over(self.tenant_day, below.tenant_day),
+            tenant_month: over(self.tenant_month, below.tenant_month),
+            global_day: over(self.global_day, below.global_day),
+        }
+    }
+}
+
+impl Rules<BudgetLimits> {
+    /// What limits a run's calls: also what its graph says of what it may cost.
+    pub fn of_run(&self, envelope: &Envelope) -> BudgetLimits {
+        let mut limits = self.of(&envelope.tenant, envelope.principal.key.as_deref());
+        if let Some(most) = envelope.budget.nano_usd {
+            limits.run.nano_usd = Some(limits.run.nano_usd.map_or(most, |limit| limit.min(most)));
+        }
+        limits
+    }
 }
 
 impl BudgetLimits {

@@ -14,6 +14,7 @@ use crate::{
     journal::{Entry, Journal},
     ledger::{Account, Ask, Balance, Ledger},
     rates::{Meter, RateLimits, Standings, TooFast},
+    rules::Rules,
 };
 
 pub struct InProcess {
@@ -87,14 +88,14 @@ impl Budgets for InProcess {
 }
 
 pub struct InProcessRates {
-    limits: RateLimits,
+    limits: Rules<RateLimits>,
     clock: Arc<dyn Clock>,
     meter: Mutex<Meter>,
 }
 
 impl InProcessRates {
-    pub fn new(limits: RateLimits, clock: Arc<dyn Clock>) -> Self {
-        InProcessRates { limits, clock, meter: Mutex::default() }
+    pub fn new(limits: impl Into<Rules<RateLimits>>, clock: Arc<dyn Clock>) -> Self {
+        InProcessRates { limits: limits.into(), clock, meter: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Meter> {

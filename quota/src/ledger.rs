@@ -131,6 +131,15 @@ impl Scope {
     }
 }
 
+impl Unit {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unit::Tokens => "tokens",
+            Unit::NanoUsd => "nano_usd",
+        }
+    }
+}
+
 impl Account {
     /// A run's budget ends with it: there is no next one.
     pub fn resets_at(&self) -> Option<Millis> {

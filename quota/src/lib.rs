@@ -8,6 +8,7 @@ pub mod contract;
 pub mod ledger;
 pub mod rates;
 pub mod redis;
+pub mod rules;
 
 mod in_process;
 mod journal;
@@ -22,3 +23,4 @@ pub use in_process::{InProcess, InProcessRates};
 pub use ledger::{Account, Ask, Balance, Limit, Refusal, Scope, Unit};
 pub use prices::{Price, Prices};
 pub use rates::{RateLimit, RateLimits, Standing, Standings, TooFast};
+pub use rules::{Limits, Rules};

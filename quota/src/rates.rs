@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use graph::envelope::{Millis, Principal};
 
+use crate::rules::{Limits, Rules};
+
 const MINUTE_MS: i128 = 60_000;
 /// The largest limit. Up to it a bucket's numbers are exact in whatever counts with floats of 64 bits.
 pub const LIMIT_MAX: u64 = 100_000_000_000;
@@ -177,11 +179,22 @@ impl Meter {
     }
 }
 
-impl RateLimits {
+impl Limits for RateLimits {
+    fn above(self, below: Self) -> Self {
+        let over = |own: RateLimit, below: RateLimit| RateLimit {
+            requests: own.requests.or(below.requests),
+            tokens: own.tokens.or(below.tokens),
+        };
+        RateLimits { key: over(self.key, below.key), user: over(self.user, below.user) }
+    }
+}
+
+impl Rules<RateLimits> {
     /// Who is limited in what a request, or a call of it, takes.
     pub fn subjects(&self, tenant: &str, principal: &Principal) -> Vec<Subject> {
         let Principal { key, user } = principal;
-        [("key", key, self.key), ("user", user, self.user)]
+        let limits = self.of(tenant, key.as_deref());
+        [("key", key, limits.key), ("user", user, limits.user)]
             .into_iter()
             .filter_map(|(kind, name, limit)| {
                 // A list, for names may hold any letter that could stand between them.

@@ -22,6 +22,26 @@ pub struct ErrorFields {
     pub retryable: bool,
     pub run_id: Option<String>,
     pub request_id: Option<String>,
+    /// Of `budget_exceeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetFields>,
+}
+
+/// The budget that had no room for a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+pub struct BudgetFields {
+    /// `request`, `run`, `user_day`, `key`, `tenant_day`, `tenant_month` or `global_day`.
+    pub scope: String,
+    /// What the amounts are of: `tokens`, or `nano_usd` (billionths of a dollar).
+    pub unit: String,
+    pub limit: u64,
+    pub spent: u64,
+    /// Set aside for calls under way.
+    pub reserved: u64,
+    /// What the call may have taken at most.
+    pub wanted: u64,
+    /// When the budget begins anew; null where it never does.
+    pub resets_at: Option<String>,
 }
 
 macro_rules! codes {
@@ -120,6 +140,7 @@ impl ErrorBody {
                 retryable: code.retryable(),
                 run_id: None,
                 request_id: None,
+                budget: None,
             },
         }
     }

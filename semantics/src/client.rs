@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunBudget},
     event::{CommandInput, Edit, Event, Request, RunConfig, StateUpdate},
     ids,
     task::{Destination, TaskResult},
@@ -121,6 +121,7 @@ impl<'a> Client<'a> {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
         }
     }
 }

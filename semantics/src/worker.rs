@@ -95,7 +95,7 @@ impl Worker {
                         message,
                         kind: Some(CASE_ERROR.to_owned()),
                         retryable: false,
-                        retry_after_ms: None,
+                        ..TaskError::default()
                     });
                     return result;
                 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use graph::event::{TimeToLive, TtlStrategy};
-use quota::{BudgetLimits, RateLimits, rates::LIMIT_MAX};
+use quota::{BudgetLimits, RateLimits, Rules, rates::LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
 pub use self::{secret::Secret, sections::*};
@@ -227,23 +227,23 @@ impl Config {
         Ok(())
     }
 
-    /// What limits the calls of this process; None where nothing does.
-    pub fn budget_limits(&self) -> anyhow::Result<Option<BudgetLimits>> {
-        let limits = self.budgets.limits()?;
-        if limits.are_none() {
-            return Ok(None);
+    /// What limits the calls of this process.
+    pub fn budget_limits(&self) -> anyhow::Result<Rules<BudgetLimits>> {
+        let limits = self.budgets.rules("budgets")?;
+        if !limits.are_none() {
+            self.refuse_apart("[budgets]")?;
         }
-        self.refuse_apart("[budgets]")?;
-        Ok(Some(limits))
+        Ok(limits)
     }
 
     /// What limits a minute's requests and tokens; None where nothing does.
-    pub fn rate_limits(&self) -> anyhow::Result<Option<RateLimits>> {
-        let limits = self.rates.limits();
-        if limits == RateLimits::default() {
+    pub fn rate_limits(&self) -> anyhow::Result<Option<Rules<RateLimits>>> {
+        let limits = self.rates.rules("rates")?;
+        if limits.are_none() {
             return Ok(None);
         }
-        let all = [limits.key, limits.user].into_iter().flat_map(|limit| [limit.requests, limit.tokens]);
+        let all = limits.each().flat_map(|limits| [limits.key, limits.user]);
+        let all = all.flat_map(|limit| [limit.requests, limit.tokens]);
         if let Some(limit) = all.flatten().find(|limit| !(1..=LIMIT_MAX).contains(limit)) {
             bail!(
                 "[rates] has a limit of {limit} a minute; set it above 0 and to {LIMIT_MAX} at most, or take it away"

@@ -9,16 +9,18 @@ use node_workers::Spending;
 use quota::redis::{Config as RedisConfig, Epochs, EpochsUnavailable};
 use quota::{
     BudgetLimits, Budgets, Cache, InProcess, InProcessRates, Prices, QuotaError, RateLimits, Rates, Redis,
-    RedisBudgets, RedisCache, RedisRates,
+    RedisBudgets, RedisCache, RedisRates, Rules,
 };
 use run_store::RunStore;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, LogKind};
 
 /// What limits this process, and where that is kept.
 pub struct Quotas {
-    budgets: Option<BudgetLimits>,
+    budgets: Rules<BudgetLimits>,
+    /// Processes may work on the same runs.
+    are_apart: bool,
     /// What ingest lets in, and workers take of it.
     pub rates: Option<Arc<dyn Rates>>,
     /// None where what is limited is kept in this process.
@@ -34,23 +36,23 @@ impl Quotas {
         random: &dyn Random,
     ) -> anyhow::Result<Self> {
         let (budgets, limits) = (config.budget_limits()?, config.rate_limits()?);
-        let is_needed = budgets.is_some() || limits.is_some() || config.cache.is_on();
-        let redis = if is_needed { shared(config, store, random)? } else { None };
+        let redis = shared(config, store, random)?;
         let rates = limits.map(|limits| rates(limits, redis.as_ref(), &clock));
-        Ok(Quotas { budgets, rates, redis, clock })
+        let are_apart = config.log.kind != LogKind::Embedded;
+        Ok(Quotas { budgets, are_apart, rates, redis, clock })
     }
 
-    /// Budgets as they were left; None where nothing is limited.
+    /// Budgets as they were left; None where nobody can keep what a graph says.
     pub fn spending(&self, config: &Config, prices: &Arc<Prices>) -> anyhow::Result<Option<Spending>> {
-        let Some(limits) = self.budgets else { return Ok(None) };
         let journal = config.server.data_dir.join("budgets").join("journal");
         let budgets: Arc<dyn Budgets> = match &self.redis {
             Some(redis) => Arc::new(RedisBudgets::new(Arc::clone(redis))),
+            None if self.are_apart => return Ok(None),
             None => Arc::new(InProcess::open(&journal, Arc::clone(&self.clock))?),
         };
         Ok(Some(Spending {
             prices: Arc::clone(prices),
-            limits,
+            limits: Arc::new(self.budgets.clone()),
             budgets,
             output_tokens_max: config.budgets.output_tokens_max,
             clock: Arc::clone(&self.clock),
@@ -65,20 +67,20 @@ impl Quotas {
 
     /// Whether calls and requests wait for a Redis. Answers that are shared can be asked for again.
     pub fn are_shared(&self) -> bool {
-        self.redis.is_some() && (self.budgets.is_some() || self.rates.is_some())
+        self.redis.is_some() && (!self.budgets.are_none() || self.rates.is_some())
     }
 
     /// Whether they can be looked up.
     pub async fn reach(&self) -> Result<(), QuotaError> {
         match &self.redis {
-            Some(redis) if self.budgets.is_some() => redis.check().await,
+            Some(redis) if !self.budgets.are_none() => redis.check().await,
             Some(redis) => redis.reach().await,
             None => Ok(()),
         }
     }
 }
 
-fn rates(limits: RateLimits, redis: Option<&Arc<Redis>>, clock: &Arc<dyn Clock>) -> Arc<dyn Rates> {
+fn rates(limits: Rules<RateLimits>, redis: Option<&Arc<Redis>>, clock: &Arc<dyn Clock>) -> Arc<dyn Rates> {
     match redis {
         Some(redis) => Arc::new(RedisRates::new(Arc::clone(redis), limits)),
         None => Arc::new(InProcessRates::new(limits, Arc::clone(clock))),

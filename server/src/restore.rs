@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use graph::{envelope::Millis, task::Usage, world::Clock};
-use quota::{Account, Amount, BudgetLimits, Owner, RedisBudgets, Scope, amount::shown_usd, budgets::began};
+use quota::{Account, Amount, BudgetLimits, Owner, RedisBudgets, Rules, Scope, amount::shown_usd, budgets::began};
 use run_store::{Results, rows::UsageBy};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub async fn restore(config: Config) -> anyhow::Result<()> {
-    let limits = config.budget_limits()?.context("there are no [budgets] in the configuration, so nothing was lost")?;
+    let limits = config.budget_limits()?;
     let store = parts::store(&config).await?;
     let redis = quotas::shared(&config, store.clone(), &SystemRandom::new())?.context(
         "[quota] redis is not set, so budgets are kept in the journal below [server] data_dir and nothing was lost",
@@ -35,7 +35,11 @@ pub async fn restore(config: Config) -> anyhow::Result<()> {
 }
 
 /// What each budget has spent that outlives a run.
-async fn known(limits: &BudgetLimits, store: &dyn Results, now: Millis) -> anyhow::Result<Vec<(Account, Amount)>> {
+async fn known(
+    limits: &Rules<BudgetLimits>,
+    store: &dyn Results,
+    now: Millis,
+) -> anyhow::Result<Vec<(Account, Amount)>> {
     let (day, month) = began(now).context("the clock shows a time that has no date")?;
     let mut found: BTreeMap<String, (Account, Amount)> = BTreeMap::new();
     for tenant in &store.spenders().await? {
@@ -49,7 +53,9 @@ async fn known(limits: &BudgetLimits, store: &dyn Results, now: Millis) -> anyho
             for sum in store.usage(tenant, by.as_slice(), since, Millis::MAX).await? {
                 let name = sum.group.first().map(String::as_str).filter(|name| !name.is_empty());
                 let owner = Owner { tenant, user: name, key: name, run: None };
-                let Some(account) = limits.account(scope, &owner, now) else { continue };
+                // Also what only those who come by some key are limited in.
+                let mut each = std::iter::once(limits.of(tenant, owner.key)).chain(limits.keys.values().copied());
+                let Some(account) = each.find_map(|limits| limits.account(scope, &owner, now)) else { continue };
                 let (_, spent) = found.entry(account.name.clone()).or_insert((account, Amount::default()));
                 *spent = spent.plus(taken(&sum.usage));
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     advance::{Command, Need, Step, advance},
-    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES},
+    envelope::{Envelope, GraphRef, Key, Lane, Millis, Principal, RULES, RunBudget},
     event::{CommandInput, Event, Request},
     graph::{Graph, Graphs},
     graph_loop::Recalled,
@@ -165,6 +165,7 @@ impl Trial {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
         }
     }
 }

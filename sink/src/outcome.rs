@@ -175,7 +175,7 @@ mod tests {
             message: "can't\n".to_owned(),
             kind: Some("ValueError".to_owned()),
             retryable: false,
-            retry_after_ms: None,
+            ..TaskError::default()
         };
         done(|done| (done.update, done.error) = (None, Some(error)))
     }

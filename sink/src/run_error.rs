@@ -1,8 +1,13 @@
 //! The error of a run as clients see it.
 
-use graph::update::{Ended, RunError, RunStatus};
-use schemas::error::{Code, ErrorBody, ErrorFields};
+use graph::{
+    task::BudgetExceeded,
+    update::{Ended, RunError, RunStatus},
+};
+use schemas::error::{BudgetFields, Code, ErrorBody, ErrorFields};
 use uuid::Uuid;
+
+use crate::time::rfc3339;
 
 /// LangGraph's word for the error of a run that did not succeed: the type of what was raised.
 pub fn exception(ended: &Ended) -> Option<String> {
@@ -45,7 +50,7 @@ pub fn of(ended: &Ended, run_id: Uuid) -> Option<ErrorFields> {
 }
 
 fn fields(error: &RunError) -> ErrorFields {
-    let RunError { code, message, node, kind: _, retryable } = error;
+    let RunError { code, message, node, kind: _, retryable, budget } = error;
     let known = Code::parse(code).unwrap_or(Code::Internal);
     let message = match node {
         Some(node) if !message.contains(node.as_str()) => format!("node {node} failed: {message}"),
@@ -55,5 +60,11 @@ fn fields(error: &RunError) -> ErrorFields {
     fields.code.clone_from(code);
     fields.retryable = *retryable;
     fields.param.clone_from(node);
+    fields.budget = budget.as_deref().map(shown);
     fields
+}
+
+fn shown(budget: &BudgetExceeded) -> BudgetFields {
+    let BudgetExceeded { scope, unit, limit, spent, reserved, wanted, resets_at } = budget.clone();
+    BudgetFields { scope, unit, limit, spent, reserved, wanted, resets_at: resets_at.map(rfc3339) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graph::envelope::{Envelope, GraphRef, Lane, Principal, RULES};
+use graph::envelope::{Envelope, GraphRef, Lane, Principal, RULES, RunBudget};
 use traces::{Ended, Kind, Read};
 use uuid::Uuid;
 
@@ -52,5 +52,6 @@ fn envelope(traceparent: Option<String>) -> Envelope {
         tags: Vec::new(),
         batch: None,
         traceparent,
+        budget: RunBudget::default(),
     }
 }

@@ -246,7 +246,7 @@ fn metadata(envelope: &Envelope, request: &Request) -> BTreeMap<String, Value> {
 
 pub(super) fn busy() -> RunError {
     let message = "the thread has a run that isn't done; wait for it, cancel it, or ask with multitask: enqueue";
-    RunError { code: "thread_busy".to_owned(), message: message.to_owned(), node: None, kind: None, retryable: false }
+    RunError { code: "thread_busy".to_owned(), message: message.to_owned(), ..RunError::default() }
 }
 
 fn too_many_wait() -> RunError {
@@ -257,9 +257,8 @@ pub(super) fn invalid_value(kind: &str, message: &str) -> RunError {
     RunError {
         code: "invalid_value".to_owned(),
         message: message.to_owned(),
-        node: None,
         kind: Some(kind.to_owned()),
-        retryable: false,
+        ..RunError::default()
     }
 }
 

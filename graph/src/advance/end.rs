@@ -79,7 +79,7 @@ impl Ending {
 }
 
 fn plain(code: &str, message: &str) -> RunError {
-    RunError { code: code.to_owned(), message: message.to_owned(), node: None, kind: None, retryable: false }
+    RunError { code: code.to_owned(), message: message.to_owned(), ..RunError::default() }
 }
 
 impl Fold<'_> {

@@ -67,5 +67,5 @@ impl Fold<'_> {
 
 /// Also of a request whose own values are gone.
 pub(super) fn value_missing(reason: &str) -> RunError {
-    RunError { code: "value_missing".to_owned(), message: reason.to_owned(), node: None, kind: None, retryable: true }
+    RunError { code: "value_missing".to_owned(), message: reason.to_owned(), retryable: true, ..RunError::default() }
 }

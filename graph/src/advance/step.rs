@@ -37,8 +37,8 @@ impl End {
 
     /// A request that can't be carried out.
     pub fn run_error(error: RunError) -> Self {
-        let RunError { code, message, node, kind, retryable } = error;
-        End::Failed { node, error: TaskError { class: code, message, kind, retryable, retry_after_ms: None } }
+        let RunError { code, message, node, kind, retryable, budget } = error;
+        End::Failed { node, error: TaskError { class: code, message, kind, retryable, retry_after_ms: None, budget } }
     }
 }
 
@@ -315,7 +315,8 @@ const RUN_CODES: [&str; 8] = [
 pub(super) fn node_failure(node: Option<String>, error: &TaskError) -> RunError {
     let code = if RUN_CODES.contains(&error.class.as_str()) { &error.class } else { "node_failed" };
     let kind = error.kind.clone().or_else(|| (error.class != code).then(|| error.class.clone()));
-    RunError { code: code.to_owned(), message: error.message.clone(), node, kind, retryable: error.retryable }
+    let TaskError { message, retryable, budget, .. } = error.clone();
+    RunError { code: code.to_owned(), message, node, kind, retryable, budget }
 }
 
 pub(super) fn invalid_update(error: UpdateError) -> TaskError {
@@ -332,5 +333,11 @@ fn recursion_limit(limit: u32) -> TaskError {
 }
 
 pub(super) fn failure(class: &str, message: String, kind: &str) -> TaskError {
-    TaskError { class: class.to_owned(), message, kind: Some(kind.to_owned()), retryable: false, retry_after_ms: None }
+    TaskError {
+        class: class.to_owned(),
+        message,
+        kind: Some(kind.to_owned()),
+        retryable: false,
+        ..TaskError::default()
+    }
 }

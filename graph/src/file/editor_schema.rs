@@ -152,7 +152,8 @@ fn definitions() -> Value {
         "limits": described("Where a run is stopped.", object(&[], json!({
             "recursion_limit": described("Steps of one run.", count()),
             "deadline": described("Time of one run; 24h unless told.", reference("duration")),
-            "cost_usd": described("Spend of one run (not built yet).", json!({"type": "number", "minimum": 0})),
+            "cost_usd": described("Dollars that the calls of one run may take.", json!({"type": "number", "minimum": 0})),
+            "on_budget": described("When no budget has room for a call: the run fails, or asks and waits to be resumed.", json!({"enum": ["fail", "pause"]})),
         }))),
     })
 }

@@ -9,7 +9,7 @@ use super::{
     schema,
     tree::{Node, Yaml},
 };
-use crate::spec::{GraphSpec, Limits, ModelAlias, Schema, Serve, Speaks};
+use crate::spec::{GraphSpec, Limits, ModelAlias, OnBudget, Schema, Serve, Speaks};
 
 pub(super) const FIELDS: [&str; 17] = [
     "version",
@@ -227,14 +227,16 @@ fn serve(reader: &mut Reader, node: &Node) -> Option<Serve> {
 }
 
 fn limits(reader: &mut Reader, node: &Node) -> Limits {
-    let known = ["recursion_limit", "deadline", "cost_usd"];
+    let known = ["recursion_limit", "deadline", "cost_usd", "on_budget"];
     let Some(fields) = reader.fields(node, "`limits`", &known) else { return Limits::default() };
-    if fields.get("cost_usd").is_some() {
-        reader.not_held_yet(fields.key_place("cost_usd"), "`cost_usd`");
-    }
+    let words = [("fail", OnBudget::Fail), ("pause", OnBudget::Pause)];
     Limits {
         recursion_limit: fields.get("recursion_limit").and_then(|node| reader.count(node, "`recursion_limit`")),
         deadline_ms: fields.get("deadline").and_then(|node| reader.duration(node, "`deadline`")),
         cost_usd: fields.get("cost_usd").and_then(|node| reader.number(node, "`cost_usd`", 0.0..=1_000_000.0)),
+        on_budget: fields
+            .get("on_budget")
+            .and_then(|node| reader.word(node, "`on_budget`", &words))
+            .unwrap_or_default(),
     }
 }

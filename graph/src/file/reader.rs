@@ -83,13 +83,6 @@ impl Reader {
         self.report(Diagnostic::error(Code::NotBuiltYet, place, message).hint(hint));
     }
 
-    /// A bound that this version takes and doesn't hold: the graph runs without it, and its writer must know.
-    pub fn not_held_yet(&mut self, place: Place, what: &str) {
-        let message = format!("{what} is not built yet: runs are not stopped by it");
-        let hint = "take it out, or set a limit at the provider until a later version holds it";
-        self.report(Diagnostic::warning(Code::NotBuiltYet, place, message).hint(hint));
-    }
-
     pub fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
         let message = format!("{what} must be {expected}, and this is {}", node.kind());
         let hint = match expected {

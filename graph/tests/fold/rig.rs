@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use graph::{
     advance::{Command, Need, Step, advance},
-    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunBudget},
     event::{Event, Request, Timer, TimerKind},
     graph::{Graph, Graphs},
     graph_loop::{Found, GraphLoop, Recalled, Wanted},
@@ -131,6 +131,7 @@ impl Rig {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
         })
     }
 
@@ -320,7 +321,7 @@ pub fn failed(task: &Task) -> TaskResult {
         message: "boom".to_owned(),
         kind: Some("Boom".to_owned()),
         retryable: false,
-        retry_after_ms: None,
+        ..TaskError::default()
     };
     TaskResult { error: Some(error), ..result(task) }
 }

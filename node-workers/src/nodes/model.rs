@@ -266,12 +266,29 @@ async fn reserve(
     request: &ModelRequest,
     context: &NodeContext,
     n: u32,
-) -> Result<(ModelRequest, Option<Held>), TaskError> {
-    let mut request = request.clone();
-    let Some(spending) = &context.spending else { return Ok((request, None)) };
+) -> Result<(ModelRequest, Option<Held>), Stop> {
+    let (envelope, mut request) = (context.envelope(), request.clone());
+    let Some(spending) = &context.spending else {
+        return match envelope.budget.nano_usd {
+            None => Ok((request, None)),
+            Some(_) => Err(failure::node_failed(
+                "nobody here keeps budgets, so the graph's `cost_usd` can't be held: on Kafka set [quota] redis for the \
+                 workers, or take `cost_usd` out of the graph",
+            )
+            .into()),
+        };
+    };
     let id = format!("{}.{}.{}.{n}", context.idempotency_key(), context.execution, context.attempt);
-    let held = spending.reserve(context.envelope(), &id, target, &mut request).await?;
-    Ok((request, Some(held)))
+    loop {
+        match spending.reserve(envelope, &id, target, &mut request).await {
+            Ok(held) => return Ok((request, held)),
+            // Whatever the answer is, somebody wants to go on.
+            Err(error) if envelope.budget.pauses && error.budget.is_some() => {
+                context.interrupt(json!({"kind": error.class, "message": error.message, "budget": error.budget}))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Most nodes say just this: the channel as it is needs no evaluation.

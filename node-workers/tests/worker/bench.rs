@@ -15,7 +15,7 @@ use event_log::{
 };
 use graph::{
     by_name::ChannelValues,
-    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES},
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RULES, RunBudget},
     event::Event,
     ids,
     spec::GraphSpec,
@@ -213,6 +213,7 @@ impl Bench {
                 tags: Vec::new(),
                 batch: None,
                 traceparent: None,
+                budget: RunBudget::default(),
             }),
             at: WallClock.now(),
             task: Task {

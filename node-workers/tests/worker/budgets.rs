@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_util::stream::BoxStream;
-use graph::{envelope::Principal, task::TaskResult, world::Clock};
+use graph::{
+    envelope::{Principal, RunBudget},
+    task::TaskResult,
+    world::Clock,
+};
 use node_workers::{
     NodeRegistry, Spending,
     models::{ModelError, ModelEvent, ModelProvider, ModelRequest, Target, scripted::Scripted},
@@ -30,7 +34,7 @@ const NANO_A_TOKEN: u64 = 1_000;
 fn spending(limits: BudgetLimits) -> Spending {
     Spending {
         prices: Arc::new(Prices::with(&prices()).expect("prices")),
-        limits,
+        limits: Arc::new(limits.into()),
         budgets: Arc::new(InProcess::new(Arc::new(WallClock))),
         output_tokens_max: 50,
         clock: Arc::new(WallClock),
@@ -48,7 +52,11 @@ fn a_day(tokens: Option<u64>, nano_usd: Option<u64>) -> BudgetLimits {
 
 async fn balance(spending: &Spending, record: &TaskRecord) -> Balance {
     let spender = Spender { envelope: &record.envelope, now: WallClock.now() };
-    let ask = spending.limits.ask(spender, "look", Amount::default(), 0).expect("no limit of a call");
+    let ask = spending
+        .limits
+        .of_run(&record.envelope)
+        .ask(spender, "look", Amount::default(), 0)
+        .expect("no limit of a call");
     spending.budgets.balance(&ask.accounts[0]).await.expect("budgets")
 }
 
@@ -94,6 +102,10 @@ async fn a_call_over_the_budget_is_not_made() {
 
     let usage = results[0].calls[0].usage;
     let tokens = usage.input_tokens + usage.output_tokens;
+    let budget = error.budget.as_deref().expect("which budget it was");
+    assert_eq!((&*budget.scope, &*budget.unit, budget.limit), ("global_day", "nano_usd", 110 * NANO_A_TOKEN));
+    assert_eq!((budget.spent, budget.reserved), (tokens * NANO_A_TOKEN, 0));
+    assert!(budget.resets_at.is_some_and(|at| at > WallClock.now()), "{budget:?}");
     let spent = Amount { tokens, nano_usd: tokens * NANO_A_TOKEN };
     let expect = Balance { spent, reserved: Amount::default() };
     assert_eq!(balance(&spending, &bench.task("ask", json!({}))).await, expect, "what the call took, and no more");
@@ -252,4 +264,40 @@ async fn a_model_without_a_price_is_held_by_tokens_alone() {
     assert!(error.message.contains("add [prices.acme.\"m-1\"]"), "{}", error.message);
     assert_eq!(reserve(a_day(Some(1_000), None)).await.expect("room"), Some(50), "it may answer what is set aside");
     assert_eq!(reserve(a_day(Some(49), None)).await.expect_err("no room").class, "budget_exceeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_graph_says_that_a_run_may_cost_is_held() {
+    let bench = bench("echo?tokens=20", spending(BudgetLimits::default())).await;
+    let ask = async |nano_usd| {
+        let mut task = bench.task("ask", json!({"topic": "hi"}));
+        Arc::make_mut(&mut task.envelope).budget = RunBudget { nano_usd, pauses: false };
+        let worker = bench.start(NodeRegistry::new());
+        let result = bench.result_of(&task).await;
+        worker.stop().await;
+        result
+    };
+    assert_eq!(ask(None).await.error, None, "nothing limits it");
+    let error = ask(Some(40 * NANO_A_TOKEN)).await.error.expect("a call may take more");
+    let budget = error.budget.as_deref().expect("which budget it was");
+    assert_eq!((&*budget.scope, budget.limit, budget.resets_at), ("run", 40 * NANO_A_TOKEN, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_pauses_asks_until_there_is_room() {
+    let bench = bench("echo?tokens=20", spending(a_day(None, Some(1)))).await;
+    let mut asked = Vec::new();
+    for answers in 0..2 {
+        let mut task = bench.task("ask", json!({"topic": "hi"}));
+        Arc::make_mut(&mut task.envelope).budget.pauses = true;
+        task.task.answers = vec![Arc::new(json!("go on")); answers];
+        let worker = bench.start(NodeRegistry::new());
+        let result = bench.result_of(&task).await;
+        worker.stop().await;
+        assert_eq!((result.error, result.calls.len(), result.interrupts.len()), (None, 0, 1));
+        let value = &result.interrupts[0].value;
+        assert_eq!((&value["kind"], &value["budget"]["scope"]), (&json!("budget_exceeded"), &json!("global_day")));
+        asked.push(result.interrupts[0].id.clone());
+    }
+    assert_ne!(asked[0], asked[1], "it was answered, and asks again");
 }

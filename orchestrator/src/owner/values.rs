@@ -138,7 +138,7 @@ fn without_values(record: &RunsRecord, reason: &str) -> RunsRecord {
                 message,
                 kind: None,
                 retryable: true,
-                retry_after_ms: None,
+                ..TaskError::default()
             }),
             ..TaskResult::default()
         })),

@@ -10,18 +10,19 @@ use super::{Redis, not_understood};
 use crate::{
     contract::{QuotaError, Rates},
     rates::{RateLimits, Standing, Standings, Subject, TAKEN_MAX, TooFast, limits},
+    rules::Rules,
 };
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rates.lua")));
 
 pub struct RedisRates {
     redis: Arc<Redis>,
-    limits: RateLimits,
+    limits: Rules<RateLimits>,
 }
 
 impl RedisRates {
-    pub fn new(redis: Arc<Redis>, limits: RateLimits) -> Self {
-        RedisRates { redis, limits }
+    pub fn new(redis: Arc<Redis>, limits: impl Into<Rules<RateLimits>>) -> Self {
+        RedisRates { redis, limits: limits.into() }
     }
 
     async fn run(&self, operation: &str, subjects: &[Subject], count: u64) -> Result<Vec<String>, QuotaError> {

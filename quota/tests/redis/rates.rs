@@ -13,7 +13,7 @@ use proptest::{
     test_runner::{TestCaseError, TestRunner},
 };
 use quota::{
-    RateLimit, RateLimits, Rates, RedisRates,
+    RateLimit, RateLimits, Rates, RedisRates, Rules,
     rates::{LIMIT_MAX, Meter},
 };
 
@@ -111,12 +111,12 @@ async fn play(shared: &Shared, limits: RateLimits, steps: &[Step]) -> Result<(),
         match *step {
             Step::Admit { key, user } => {
                 let who = who(key, user);
-                let expect = meter.admit(&limits.subjects("acme", &who), now);
+                let expect = meter.admit(&Rules::from(limits).subjects("acme", &who), now);
                 prop_assert_eq!(rates.admit("acme", &who).await.expect("Redis"), expect);
             }
             Step::Spent { key, user, tokens } => {
                 let who = who(key, user);
-                meter.spent(&limits.subjects("acme", &who), tokens, now);
+                meter.spent(&Rules::from(limits).subjects("acme", &who), tokens, now);
                 rates.spent("acme", &who, tokens).await.expect("Redis");
             }
             Step::Pass { ms } => clock.pass(ms),

@@ -80,7 +80,7 @@ fn failed(message: String, kind: &str) -> TaskError {
         message,
         kind: Some(kind.to_owned()),
         retryable: true,
-        retry_after_ms: None,
+        ..TaskError::default()
     }
 }
 

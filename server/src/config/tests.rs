@@ -210,24 +210,59 @@ fn a_thread_whose_time_is_over_is_deleted_or_keeps_its_latest() {
 #[test]
 fn budgets_are_whole_and_hold_over_all_processes() {
     let limits = |file: &str| made(file, &[]).and_then(|config| config.budget_limits());
-    assert_eq!(limits("").unwrap(), None);
-    assert_eq!(limits("[log]\nkind = 'kafka'\n").unwrap(), None);
-    let found = limits("[budgets]\nrun_usd = 0.01\nuser_day_tokens = 7\n").unwrap().expect("limits");
+    assert!(limits("").unwrap().are_none());
+    assert!(limits("[log]\nkind = 'kafka'\n").unwrap().are_none());
+    let found = limits("[budgets]\nrun_usd = 0.01\nuser_day_tokens = 7\n").unwrap().all;
     assert_eq!((found.run.nano_usd, found.run.tokens, found.user_day.tokens), (Some(10_000_000), None, Some(7)));
     let refused = |file: &str| limits(file).expect_err(file).to_string();
     assert!(refused("[budgets]\nkey_usd = -1.0\n").contains("[budgets] key_usd is -1"));
     let on_kafka = "[log]\nkind = 'kafka'\n[budgets]\nkey_usd = 1.0\n";
     assert!(refused(on_kafka).contains("[budgets] must hold over all processes on Kafka"));
     assert!(refused(on_kafka).contains("MILLSTREAM__QUOTA__REDIS_FILE"));
-    assert!(limits(&format!("{on_kafka}[quota]\nredis = 'redis://redis'\n")).unwrap().is_some());
+    assert!(!limits(&format!("{on_kafka}[quota]\nredis = 'redis://redis'\n")).unwrap().are_none());
     assert!(made("[budgets]\nrun_cents = 1\n", &[]).is_err(), "a setting that isn't there");
+}
+
+#[test]
+fn a_tenant_and_a_key_may_have_limits_of_their_own() {
+    let file = "[budgets]\nkey_usd = 1.0\nrun_tokens = 5\n[budgets.tenants.acme]\ntenant_day_usd = 2.0\nrun_tokens = 6\n\
+                [budgets.keys.web]\nrun_tokens = 7\n[rates.keys.web]\nkey_requests = 8\n";
+    let config = made(file, &[]).unwrap();
+    let (budgets, rates) = (config.budget_limits().unwrap(), config.rate_limits().unwrap().expect("limits"));
+    let found = |tenant, key| {
+        let limits = budgets.of(tenant, key);
+        (limits.run.tokens, limits.key.nano_usd, limits.tenant_day.nano_usd, rates.of(tenant, key).key.requests)
+    };
+    let (one, two) = (Some(1_000_000_000), Some(2_000_000_000));
+    assert_eq!(found("acme", Some("web")), (Some(7), one, two, Some(8)));
+    assert_eq!(found("acme", None), (Some(6), one, two, None));
+    assert_eq!(found("other", Some("app")), (Some(5), one, None, None));
+    for (file, says) in [
+        (
+            "[budgets.keys.web]\ntenant_day_usd = 1.0",
+            "[budgets.keys.web] has tenant_day, a budget that others spend too",
+        ),
+        ("[budgets.tenants.acme]\nglobal_day_usd = 1.0", "[budgets.tenants.acme] has global_day"),
+        ("[budgets.tenants.acme]\nrun_usd = -1.0", "[budgets.tenants.acme] run_usd is -1"),
+        ("[budgets.keys.web]\noutput_tokens_max = 1", "stands in [budgets] alone"),
+        (
+            "[budgets.tenants.acme.keys.web]\nrun_usd = 1.0",
+            "write them as [budgets.tenants.NAME] and [budgets.keys.NAME]",
+        ),
+        ("[rates.tenants.acme]\nkey_requests = 0", "above 0"),
+        ("[log]\nkind = 'kafka'\n[budgets.keys.web]\nrun_usd = 1.0", "[budgets] must hold over all processes on Kafka"),
+    ] {
+        let config = made(file, &[]).unwrap();
+        let refused = config.budget_limits().map(drop).and_then(|()| config.rate_limits().map(drop)).expect_err(file);
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
 }
 
 #[test]
 fn rates_hold_over_all_processes() {
     let limits = |file: &str| made(file, &[]).and_then(|config| config.rate_limits());
     assert_eq!(limits("").unwrap(), None);
-    let found = limits("[rates]\nkey_requests = 60\nuser_tokens = 7\n").unwrap().expect("limits");
+    let found = limits("[rates]\nkey_requests = 60\nuser_tokens = 7\n").unwrap().expect("limits").all;
     assert_eq!((found.key.requests, found.key.tokens, found.user.tokens), (Some(60), None, Some(7)));
     let refused = |file: &str| limits(file).expect_err(file).to_string();
     for limit in ["0", "100000000001"] {

@@ -172,7 +172,7 @@ fn nodes() {
             message: "no".to_owned(),
             kind: None,
             retryable: true,
-            retry_after_ms: None,
+            ..TaskError::default()
         });
     };
     check(
@@ -221,8 +221,7 @@ fn ends() {
             code: "recursion_limit".to_owned(),
             message: "too many steps".to_owned(),
             node: Some("answer".to_owned()),
-            kind: None,
-            retryable: false,
+            ..RunError::default()
         });
     };
     let body = format!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graph::{
-    envelope::{Envelope, GraphRef, Lane, Millis, Principal},
+    envelope::{Envelope, GraphRef, Lane, Millis, Principal, RunBudget},
     event::TimeToLive,
     ids,
     task::{Call, CallId, LastToken, TaskPath, Usage, UsageSource},
@@ -47,6 +47,7 @@ impl Run {
             tags: Vec::new(),
             batch: None,
             traceparent: None,
+            budget: RunBudget::default(),
         };
         let words = ["Hello", " wor", "ld", "!"].map(str::to_owned).to_vec();
         let execution = Uuid::from_u128(u128::from(number) << 64 | 0xe);

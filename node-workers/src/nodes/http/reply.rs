@@ -153,6 +153,7 @@ mod tests {
             kind: Some("ValueError".to_owned()),
             retryable: true,
             retry_after_ms: Some(9),
+            budget: None,
         };
         assert_eq!(error_of(&said), Some(expect));
         assert_eq!(error_of(&json!("no")).unwrap().message, "no");

@@ -201,7 +201,7 @@ fn a_failure_has_its_type() {
         message: "boom in b".to_owned(),
         kind: Some("ValueError".to_owned()),
         retryable: false,
-        retry_after_ms: None,
+        ..TaskError::default()
     };
     let failed = TaskDone { update: None, error: Some(error), ..run.done(1, "prepare", json!(null)) };
     let ended = Ended {
@@ -212,7 +212,7 @@ fn a_failure_has_its_type() {
             message: "boom in b".to_owned(),
             node: Some("prepare".to_owned()),
             kind: Some("ValueError".to_owned()),
-            retryable: false,
+            ..RunError::default()
         }),
         interrupts: Vec::new(),
         next: vec!["prepare".to_owned()],
