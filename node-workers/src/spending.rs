@@ -25,8 +25,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a call took is told again and again where the budgets can't be reached: first wait, doubled up to the second.
 const TELL_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
-/// Until it is given up; its lease has it taken for spent, which is remembered for a day.
-const TELL_FOR: Duration = Duration::from_secs(12 * 60 * 60);
+/// Until it is given up, before it is forgotten that an answer which was lost said yes; its lease has the call taken for spent.
+const TELL_FOR: Duration = Duration::from_secs(50 * 60);
 /// Calls that may wait to be told again.
 const TELLING_MAX: usize = 100_000;
 

@@ -6,6 +6,8 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
+    sync::mpsc::{SyncSender, TrySendError, sync_channel},
+    thread,
 };
 
 use graph::envelope::Millis;
@@ -16,7 +18,7 @@ use crate::{
     ledger::{Ask, Ledger},
 };
 
-/// Where the file is written anew as what its lines came to.
+/// Where the file is written anew as what its lines came to, unless that is more than its lines.
 const LINES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SYNC_EVERY_MS: Millis = 1_000;
 
@@ -74,8 +76,12 @@ impl<'a> Entry<'a> {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// What the lines came to when the file was begun.
+    bytes_before: u64,
     bytes: u64,
     synced_at: Millis,
+    /// Who writes a line doesn't wait for the disk, nor does anybody who waits for the lock meanwhile.
+    sync: SyncSender<()>,
 }
 
 impl Journal {
@@ -103,18 +109,19 @@ impl Journal {
     fn begin(path: &Path, ledger: &Ledger) -> std::io::Result<Self> {
         let new = path.with_extension("new");
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&new)?;
-        write_line(&mut file, &Entry::Ledger(Cow::Borrowed(ledger)))?;
+        let bytes_before = write_line(&mut file, &Entry::Ledger(Cow::Borrowed(ledger)))?;
         file.sync_data()?;
         fs::rename(&new, path)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Journal { path: path.to_owned(), file, bytes: 0, synced_at: 0 })
+        let sync = syncing(file.try_clone()?)?;
+        Ok(Journal { path: path.to_owned(), file, bytes_before, bytes: 0, synced_at: 0, sync })
     }
 
     /// Adds a line to what came to `ledger`.
     pub fn write(&mut self, entry: &Entry<'_>, ledger: &Ledger) -> std::io::Result<()> {
-        if self.bytes > LINES_BYTES_MAX {
+        if self.bytes > LINES_BYTES_MAX.max(self.bytes_before) {
             *self = Journal::begin(&self.path, ledger)?;
         }
         // Behind half a line none can stand: after a failure the file is begun anew.
@@ -122,10 +129,26 @@ impl Journal {
         self.bytes = before + write_line(&mut self.file, entry)?;
         if entry.at() >= self.synced_at.saturating_add(SYNC_EVERY_MS) {
             self.synced_at = entry.at();
-            self.file.sync_data()?;
+            if let Err(TrySendError::Disconnected(())) = self.sync.try_send(()) {
+                self.bytes = u64::MAX;
+                return Err(std::io::Error::other("the disk did not take it"));
+            }
         }
         Ok(())
     }
+}
+
+/// A thread that syncs the file whenever it is told to, until that fails or the journal is gone.
+fn syncing(file: File) -> std::io::Result<SyncSender<()>> {
+    let (sync, told) = sync_channel(1);
+    thread::Builder::new().name("budget-journal".to_owned()).spawn(move || {
+        while told.recv().is_ok() {
+            if let Err(error) = file.sync_data() {
+                return tracing::error!(%error, "the journal of budgets can't be synced");
+            }
+        }
+    })?;
+    Ok(sync)
 }
 
 fn write_line(file: &mut File, entry: &Entry<'_>) -> std::io::Result<u64> {

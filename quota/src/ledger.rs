@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::{Amount, shown_usd};
 
-/// How long it is remembered that a call is settled, or assumed to be: nothing of it comes later.
+/// How long it is remembered that a call is assumed to be spent, and an account that has ended: nothing of them comes later.
 const REMEMBERED_MS: Millis = 24 * 60 * 60 * 1000;
+/// The same of a call that is settled: whoever got no answer to that asks again within this time. There are many.
+pub const SETTLED_MS: Millis = 60 * 60 * 1000;
 
 /// Whose budget it is, and over what time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -244,15 +246,12 @@ impl Ledger {
             }
             balance.spent = balance.spent.plus(spent);
         }
-        let due = now.saturating_add(REMEMBERED_MS);
-        match self.holds.get_mut(&ask.id) {
-            Some(hold) => hold.stage = Stage::Settled,
-            None => {
-                let settled = Hold { stage: Stage::Settled, accounts: Vec::new(), amount: Amount::default(), due };
-                self.holds.insert(ask.id.clone(), settled);
-            }
+        let due = now.saturating_add(SETTLED_MS);
+        let settled = Hold { stage: Stage::Settled, accounts: Vec::new(), amount: Amount::default(), due };
+        if let Some(before) = self.holds.insert(ask.id.clone(), settled) {
+            self.due.remove(&(before.due, ask.id.clone()));
         }
-        self.put_off(&ask.id, due);
+        self.due.insert((due, ask.id.clone()));
     }
 
     pub fn balance(&mut self, account: &str, now: Millis) -> Balance {
@@ -291,10 +290,11 @@ impl Ledger {
 
     fn open(&mut self, account: &Account) -> &mut Balance {
         let Account { name, ends_at, .. } = account;
-        if let (Some(end), false) = (ends_at, self.accounts.contains_key(name)) {
-            self.ends.insert((*end, name.clone()));
+        if !self.accounts.contains_key(name) {
+            self.ends.extend(ends_at.map(|end| (end, name.clone())));
+            self.accounts.insert(name.clone(), Balance::default());
         }
-        self.accounts.entry(name.clone()).or_default()
+        self.accounts.get_mut(name).expect("it is there by now")
     }
 
     fn put_off(&mut self, id: &str, due: Millis) {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use graph::envelope::Millis;
 use proptest::{collection::vec, prelude::*};
-use quota::{Account, Amount, Ask, Limit, Scope, ledger::Ledger};
+use quota::{
+    Account, Amount, Ask, Limit, Scope,
+    ledger::{Ledger, SETTLED_MS},
+};
 
 const ACCOUNTS: usize = 4;
 const CALLS: usize = 24;
@@ -163,6 +166,24 @@ fn what_has_ended_is_forgotten() {
     assert_eq!(ledger.balance("today", 2 * DAY_MS - 1).spent.tokens, 3);
     assert_eq!(ledger.balance("today", 2 * DAY_MS).spent.tokens, 0);
     assert_eq!(ledger, Ledger::default(), "nothing is kept of it");
+}
+
+#[test]
+fn a_call_that_is_settled_is_remembered_for_an_hour_and_as_little_else() {
+    let limit = Limit { tokens: None, nano_usd: Some(100) };
+    let account = Account { scope: Scope::Key, name: "a".into(), limit, ends_at: None };
+    let mut ledger = Ledger::default();
+    let ask =
+        Ask { id: "call".into(), accounts: vec![account], amount: Amount { tokens: 0, nano_usd: 4 }, lease_ms: 1_000 };
+    let spent = Amount { tokens: 0, nano_usd: 3 };
+    ledger.reserve(&ask, 0).expect("room");
+    let held = serde_json::to_string(&ledger).expect("JSON").len();
+    ledger.settle(&ask, spent, 10);
+    assert!(serde_json::to_string(&ledger).expect("JSON").len() < held, "less than while it was under way");
+    for (now, expect) in [(SETTLED_MS + 9, 3), (SETTLED_MS + 10, 6)] {
+        ledger.settle(&ask, spent, now);
+        assert_eq!(ledger.balance("a", now).spent.nano_usd, expect, "at {now}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ local lease = tonumber(ARGV[6])
 local ACCOUNTS_FROM = 11
 
 local REMEMBERED = 24 * 60 * 60 * 1000
+local SETTLED = 60 * 60 * 1000
 local KEPT_LONGER = 60 * 1000
 -- Leases that one step ends beside its own, so that none takes long.
 local LEASES_MAX = 256
@@ -207,7 +208,7 @@ function OPS.settle()
     one.spent = added(one.spent, spent)
     keep(one, ends_at)
   end
-  put(id, 'settled', now + REMEMBERED, amount('0', '0'), {})
+  put(id, 'settled', now + SETTLED, amount('0', '0'), {})
   return {'done'}
 end
 

@@ -8,7 +8,10 @@ use proptest::{
     prelude::*,
     test_runner::{TestCaseError, TestRunner},
 };
-use quota::{Account, Amount, Ask, Budgets, Limit, RedisBudgets, Reserved, Scope, ledger::Ledger};
+use quota::{
+    Account, Amount, Ask, Budgets, Limit, RedisBudgets, Reserved, Scope,
+    ledger::{Ledger, SETTLED_MS},
+};
 
 use crate::server::{At, Shared, fields};
 
@@ -52,7 +55,8 @@ fn limit() -> impl Strategy<Value = Limit> {
 
 /// To the moment that something ends, and on either side of it.
 fn passed() -> impl Strategy<Value = Millis> {
-    prop_oneof![Just(500), Just(1_000), 1_i64..1_500, Just(DAY_MS), DAY_MS - 1_500..DAY_MS + 1_500]
+    let about = |ms: Millis| prop_oneof![Just(ms), ms - 1_500..ms + 1_500];
+    prop_oneof![Just(500), Just(1_000), 1_i64..1_500, about(SETTLED_MS), about(DAY_MS)]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
