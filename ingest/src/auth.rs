@@ -84,7 +84,7 @@ impl Caller {
         if self.graphs.is_empty() || self.graphs.iter().any(|known| known == graph) {
             return Ok(());
         }
-        let message = format!("this api key is for other graphs than `{graph}`: {}", self.graphs.join(", "));
+        let message = format!("this key or token is for other graphs than `{graph}`: {}", self.graphs.join(", "));
         Err(Refusal::new(Code::PermissionDenied, message))
     }
 }

@@ -29,6 +29,8 @@ pub struct Jwt {
     /// The claim that says who is acting.
     pub user_claim: String,
     pub scopes: Scopes,
+    /// The claim with the graphs that a token is for, as scopes are written; all of them where no claim says it.
+    pub graphs_claim: Option<String>,
 }
 
 /// The tenant of a token.
@@ -144,7 +146,8 @@ impl Jwt {
             let message = format!("this token may not do that: it has no scope `{}`", scope.as_str());
             return Err(Refusal::new(Code::PermissionDenied, message));
         }
-        Ok(Caller { tenant: tenant.into(), key: None, user: Some(user), user_is_proved: true, graphs: Arc::default() })
+        let graphs = self.graphs(&claims)?;
+        Ok(Caller { tenant: tenant.into(), key: None, user: Some(user), user_is_proved: true, graphs })
     }
 
     /// Its claims, when signature, issuer and audience are right. Times are for [`Jwt::check_time`].
@@ -193,13 +196,26 @@ impl Jwt {
             Scopes::Always(scopes) => return scopes.clone(),
             Scopes::Claim { claim, prefix } => (claim, prefix),
         };
-        let words: Vec<&str> = match found(claims, claim) {
-            Some(Value::String(words)) => words.split_ascii_whitespace().collect(),
-            Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
         let named = |word: &str| Scope::ALL.into_iter().find(|scope| scope.as_str() == word);
-        words.into_iter().filter_map(|word| named(word.strip_prefix(prefix.as_str())?)).collect()
+        words(claims, claim).into_iter().filter_map(|word| named(word.strip_prefix(prefix.as_str())?)).collect()
+    }
+
+    /// A token without the claim is for none, which an empty list of a caller's doesn't say.
+    fn graphs(&self, claims: &Map<String, Value>) -> Result<Arc<[String]>, Refusal> {
+        let Some(claim) = &self.graphs_claim else { return Ok(Arc::default()) };
+        let graphs: Arc<[String]> = words(claims, claim).into_iter().map(str::to_owned).collect();
+        if graphs.is_empty() {
+            return Err(refused(format!("it names no graph as `{claim}`")));
+        }
+        Ok(graphs)
+    }
+}
+
+fn words<'a>(claims: &'a Map<String, Value>, claim: &str) -> Vec<&'a str> {
+    match found(claims, claim) {
+        Some(Value::String(words)) => words.split_ascii_whitespace().collect(),
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
     }
 }
 

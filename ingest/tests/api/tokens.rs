@@ -101,6 +101,10 @@ impl KeySet for Issuer {
 }
 
 async fn stage(issuer: &Arc<Issuer>) -> Stage {
+    stage_of(issuer, None).await
+}
+
+async fn stage_of(issuer: &Arc<Issuer>, graphs_claim: Option<&str>) -> Stage {
     let jwt = Jwt {
         issuer: "https://login.example.com/".into(),
         audience: vec!["millstream".into()],
@@ -108,6 +112,7 @@ async fn stage(issuer: &Arc<Issuer>) -> Stage {
         tenant: Named::Claim("org.tenant".into()),
         user_claim: "sub".into(),
         scopes: Scopes::Claim { claim: "scope".into(), prefix: "ms:".into() },
+        graphs_claim: graphs_claim.map(str::to_owned),
     };
     Stage::trusting(issuer.clone(), |config| config.jwt = Some(jwt)).await
 }
@@ -166,6 +171,26 @@ async fn a_token_may_do_what_its_scopes_say() {
         assert_eq!(ask(&stage, &token).await.status, read, "{scope}");
         let reply = stage.ask(&token, "POST", "/graphs/support/runs", Some(run.clone())).await;
         assert_eq!(reply.status, began, "{scope}: {}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_for_the_graphs_that_it_names() {
+    let signer = Signer::p256("a");
+    let stage = stage_of(&Issuer::of(&[&signer]), Some("ms.graphs")).await;
+    for (graphs, status) in [
+        (json!(["support", "other"]), 202),
+        (json!("other support"), 202),
+        (json!("other"), 403),
+        (json!([]), 401),
+        (json!(null), 401),
+        (json!(7), 401),
+    ] {
+        let mut claims = claims(&stage);
+        claims["ms"] = json!({"graphs": graphs});
+        let run = json!({"input": {"messages": "x"}});
+        let reply = stage.ask(&signer.sign(&claims), "POST", "/graphs/support/runs", Some(run)).await;
+        assert_eq!(reply.status, status, "{graphs}: {}", reply.text);
     }
 }
 

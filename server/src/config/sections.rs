@@ -315,6 +315,8 @@ pub struct Jwt {
     pub scopes_prefix: String,
     #[serde(default = "read_and_run")]
     pub scopes: Vec<ingest::Scope>,
+    /// The claim that says which graphs a token is for; all where none is named.
+    pub graphs_claim: Option<String>,
 }
 
 fn leeway() -> u64 {
@@ -362,6 +364,7 @@ impl Jwt {
                 Some(claim) => ingest::Scopes::Claim { claim: claim.clone(), prefix: self.scopes_prefix.clone() },
                 None => ingest::Scopes::Always(self.scopes.clone()),
             },
+            graphs_claim: self.graphs_claim.clone(),
         })
     }
 }
