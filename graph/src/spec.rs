@@ -46,6 +46,8 @@ pub struct GraphSpec {
     pub interrupt_after: Vec<String>,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "OnDisconnect::is_continue")]
+    pub on_disconnect: OnDisconnect,
 }
 
 impl GraphSpec {
@@ -467,6 +469,22 @@ pub enum Speaks {
     Chat,
     Query,
     Job,
+}
+
+/// What becomes of a run whose client goes away before its end: LangGraph's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It is carried out and stored.
+    #[default]
+    Continue,
+    Cancel,
+}
+
+impl OnDisconnect {
+    fn is_continue(&self) -> bool {
+        *self == OnDisconnect::Continue
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

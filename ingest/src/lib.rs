@@ -28,6 +28,7 @@ mod control;
 mod published;
 mod rates;
 
+mod leaving;
 mod publish;
 mod sinks;
 mod start;

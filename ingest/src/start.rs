@@ -17,6 +17,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     ingest::Ingest,
     layers::Asked,
+    leaving::Leaving,
     refusal::{Answer, Refusal},
     streaming::Watch,
     submit::{NewRun, Prepared},
@@ -53,14 +54,21 @@ impl Ingest {
             }
             Reply::Wait(shape) => {
                 let registered = self.begin_waiting(asked, &mut prepared).await?;
+                let leaving =
+                    prepared.is_cancelled_by_leaving(None).then(|| Leaving::new(self, asked, prepared.run_id));
                 let ended = self.ended(asked, prepared.run_id, registered, self.config.wait_timeout).await;
+                leaving.map(Leaving::stays);
                 let answer = ended.and_then(|view| shaped(shape, &prepared, view));
                 answer.map_err(|refusal| at(refusal, &prepared))
             }
             Reply::Stream(rendering) => {
                 let watch = Watch { ingest: self.clone(), asked: asked.clone(), run: prepared.run_id, rendering };
                 let answer = self.begin_registered(asked, &mut prepared, &watch.path(None)).await?;
-                Ok(watch.passed_on(answer, format!("{}/stream", prepared.location()), false))
+                Ok(watch.passed_on(
+                    answer,
+                    format!("{}/stream", prepared.location()),
+                    prepared.is_cancelled_by_leaving(None),
+                ))
             }
         }
     }

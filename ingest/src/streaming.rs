@@ -14,13 +14,7 @@ use schemas::{
     stream::{Rendering, moved_after},
 };
 
-use crate::{
-    ingest::Ingest,
-    layers::Asked,
-    refusal::Refusal,
-    sinks::{segment, whole},
-    waiting::View,
-};
+use crate::{ingest::Ingest, layers::Asked, leaving::Leaving, sinks::segment};
 
 /// Moves without an event between them, after which the client has to come back by itself.
 const MOVES_MAX: u32 = 20;
@@ -62,7 +56,7 @@ impl Watch {
     }
 
     fn followed(self, body: Body, cancels: bool) -> Body {
-        let leaving = cancels.then(|| Leaving { watch: Some(self.clone()) });
+        let leaving = cancels.then(|| Leaving::new(&self.ingest, &self.asked, self.run));
         let start = (self, body.into_data_stream(), 0, leaving);
         Body::from_stream(stream::unfold(start, |(watch, mut body, mut moves, leaving)| async move {
             loop {
@@ -103,37 +97,5 @@ impl Watch {
         let path = format!("{}&register=true", self.path(Some(last)));
         let answer = self.ingest.find(&self.asked, self.ingest.partition_of(self.run), &path).await.ok()??;
         (answer.status() == StatusCode::OK).then(|| answer.into_body().into_data_stream())
-    }
-}
-
-/// Cancels the run when the client of its stream goes away before the end.
-struct Leaving {
-    /// None once the stream came to its end.
-    watch: Option<Watch>,
-}
-
-impl Leaving {
-    fn stays(mut self) {
-        self.watch = None;
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let Some(Watch { ingest, asked, run, rendering: _ }) = self.watch.take() else { return };
-        let background = ingest.background.clone();
-        background.spawn(async move {
-            if let Err(refusal) = ingest.cancel_left(&asked, run).await {
-                tracing::warn!(run.id = %run, reason = refusal.message(), "a run whose client went away goes on");
-            }
-        });
-    }
-}
-
-impl Ingest {
-    async fn cancel_left(&self, asked: &Asked, run: RunId) -> Result<(), Refusal> {
-        let found = self.find_run(asked, run, &format!("/internal/runs/{run}")).await?;
-        let view = whole(found).await?;
-        self.cancel(asked, run, &View::of(&view)?, "its client went away".to_owned(), false).await.map(|_| ())
     }
 }

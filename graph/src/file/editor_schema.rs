@@ -27,6 +27,7 @@ pub fn graph_file_schema() -> Value {
             })),
             "serve": reference("serve"),
             "limits": reference("limits"),
+            "on_disconnect": described("When a client goes away before its run's end: the run is carried out, or cancelled.", json!({"enum": ["continue", "cancel"]})),
             "on_end": described("A graph or webhook that runs after a run (not built yet).", json!({"type": "object"})),
             "migrate": described("How a thread's state becomes this version's (not built yet).", cel_map()),
         },

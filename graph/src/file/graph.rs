@@ -9,9 +9,9 @@ use super::{
     schema,
     tree::{Node, Yaml},
 };
-use crate::spec::{GraphSpec, Limits, ModelAlias, OnBudget, Schema, Serve, Speaks};
+use crate::spec::{GraphSpec, Limits, ModelAlias, OnBudget, OnDisconnect, Schema, Serve, Speaks};
 
-pub(super) const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 18] = [
     "version",
     "name",
     "description",
@@ -27,6 +27,7 @@ pub(super) const FIELDS: [&str; 17] = [
     "interrupt_before",
     "interrupt_after",
     "limits",
+    "on_disconnect",
     "on_end",
     "migrate",
 ];
@@ -61,7 +62,10 @@ pub(super) fn read(reader: &mut Reader, root: &Node) -> Option<GraphSpec> {
     reader.graph = name(reader, &fields);
     let serve = fields.get("serve").and_then(|node| serve(reader, node));
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
-    Some(GraphSpec { serve, limits, ..body(reader, &fields) })
+    let words = [("continue", OnDisconnect::Continue), ("cancel", OnDisconnect::Cancel)];
+    let on_disconnect = fields.get("on_disconnect").and_then(|node| reader.word(node, "`on_disconnect`", &words));
+    let on_disconnect = on_disconnect.unwrap_or_default();
+    Some(GraphSpec { serve, limits, on_disconnect, ..body(reader, &fields) })
 }
 
 /// The graph that a node is: its name and hash. It is named after the node, behind the graph that it stands in.

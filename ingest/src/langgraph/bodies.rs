@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use graph::spec::OnDisconnect;
 use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
 use schemas::{
@@ -230,14 +231,6 @@ pub(crate) enum IfNotExists {
     Create,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OnDisconnect {
-    #[default]
-    Continue,
-    Cancel,
-}
-
 /// A word, or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -267,7 +260,8 @@ pub(crate) enum OnCompletion {
 /// How a run's stream is to look, and what becomes of the run when its client goes away.
 pub(crate) struct Streamed {
     pub rendering: LangGraph,
-    pub cancels: bool,
+    /// As the graph says where it is None.
+    pub on_disconnect: Option<OnDisconnect>,
 }
 
 /// The modes of a stream; LangGraph's default where none is given.
@@ -296,7 +290,7 @@ impl RunCreate {
                 subgraphs: self.stream_subgraphs.unwrap_or_default(),
                 ids: self.stream_resumable.unwrap_or_default(),
             },
-            cancels: self.on_disconnect == Some(OnDisconnect::Cancel),
+            on_disconnect: self.on_disconnect,
         })
     }
 

@@ -66,14 +66,15 @@ async fn stream_alone(State(ingest): State<Ingest>, asked: Asked, request: http:
 }
 
 async fn begin(ingest: Ingest, asked: Asked, thread: Option<String>, request: http::Request<Body>) -> Answer {
-    let (mut prepared, Streamed { rendering, cancels }) = prepare_stream(&ingest, &asked, thread, request).await?;
+    let (mut prepared, Streamed { rendering, on_disconnect }) =
+        prepare_stream(&ingest, &asked, thread, request).await?;
     let at = content_location(&prepared);
     let back = come_back(&at, &rendering);
     let rendering = Rendering::LangGraph(rendering);
     let watch = Watch { ingest: ingest.clone(), asked: asked.clone(), run: prepared.run_id, rendering };
     let answer = ingest.begin_registered(&asked, &mut prepared, &watch.path(None)).await?;
     ingest.check_rejected(&asked, &prepared).await.map_err(busy)?;
-    let mut response = watch.passed_on(answer, back, cancels);
+    let mut response = watch.passed_on(answer, back, prepared.is_cancelled_by_leaving(on_disconnect));
     if let Ok(at) = HeaderValue::try_from(at) {
         response.headers_mut().insert(header::CONTENT_LOCATION, at);
     }

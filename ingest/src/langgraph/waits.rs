@@ -16,13 +16,15 @@ use serde_json::{Map, Value, json};
 
 use super::{
     TAG,
-    runs::{busy, content_location, prepare, view},
+    bodies::Streamed,
+    runs::{busy, content_location, prepare_stream, view},
 };
 use crate::{
     auth::Scope,
     extract::At,
     ingest::Ingest,
     layers::Asked,
+    leaving::Leaving,
     refusal::{Answer, Refusal},
     route::{Media, Route, route},
     waiting::View,
@@ -61,11 +63,13 @@ async fn wait_alone(State(ingest): State<Ingest>, asked: Asked, request: http::R
 }
 
 async fn begin(ingest: Ingest, asked: Asked, thread: Option<String>, request: http::Request<Body>) -> Answer {
-    let mut prepared = prepare(&ingest, &asked, thread, request).await?;
+    let (mut prepared, Streamed { on_disconnect, .. }) = prepare_stream(&ingest, &asked, thread, request).await?;
     let registered = ingest.begin_waiting(&asked, &mut prepared).await?;
     ingest.check_rejected(&asked, &prepared).await.map_err(busy)?;
     let location = content_location(&prepared);
-    let body = kept_open(ingest, asked, prepared.run_id, registered);
+    let leaving =
+        prepared.is_cancelled_by_leaving(on_disconnect).then(|| Leaving::new(&ingest, &asked, prepared.run_id));
+    let body = kept_open(ingest, asked, prepared.run_id, registered, leaving);
     Ok(([(header::CONTENT_LOCATION, location), (header::CONTENT_TYPE, "application/json".to_owned())], body)
         .into_response())
 }
@@ -73,14 +77,18 @@ async fn begin(ingest: Ingest, asked: Asked, thread: Option<String>, request: ht
 async fn join(State(ingest): State<Ingest>, At((thread, id)): At<(String, String)>, asked: Asked) -> Answer {
     let (run, _) = view(&ingest, &asked, &thread, &id).await?;
     let registered = ingest.find_run(&asked, run, &ingest.wait_path(run, ingest.config.wait_timeout)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], kept_open(ingest, asked, run, registered)).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], kept_open(ingest, asked, run, registered, None)).into_response())
 }
 
 type Ending = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 
 /// A newline at once lets the client know that it is heard; JSON allows it before a value.
-fn kept_open(ingest: Ingest, asked: Asked, run: RunId, registered: Response) -> Body {
-    let ending: Ending = Box::pin(async move { values(&ingest, &asked, run, registered).await });
+fn kept_open(ingest: Ingest, asked: Asked, run: RunId, registered: Response, leaving: Option<Leaving>) -> Body {
+    let ending: Ending = Box::pin(async move {
+        let values = values(&ingest, &asked, run, registered).await;
+        leaving.map(Leaving::stays);
+        values
+    });
     Body::from_stream(stream::unfold(Some(ending), |ending| async {
         let mut ending = ending?;
         tokio::select! {

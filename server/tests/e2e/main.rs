@@ -21,6 +21,7 @@ mod keys;
 mod kills;
 mod langgraph;
 mod large;
+mod leaving;
 mod openai;
 mod outages;
 mod page;
