@@ -219,6 +219,7 @@ struct Draft {
 struct Turn<'a> {
     graphs: &'a dyn Graphs,
     at: Millis,
+    thread_age_ms: u64,
     last_checkpoint: &'a mut LastCheckpoint,
     memories: &'a mut BTreeMap<String, GraphLoop>,
     newest: &'a mut Option<Box<GraphLoop>>,
@@ -242,6 +243,9 @@ impl Turn<'_> {
 
 impl<'a> Fold<'a> {
     fn new(graphs: &'a dyn Graphs, recalled: &'a Recalled, mut state: KeyState, at: Millis) -> Self {
+        if state.first_at == 0 && state.root.is_none() {
+            state.first_at = at;
+        }
         state.last_at = state.last_at.max(at);
         Fold { graphs, recalled, at: state.last_at, state, commands: Vec::new(), draft: Draft::default(), output: None }
     }
@@ -261,6 +265,7 @@ impl<'a> Fold<'a> {
         Some(Turn {
             graphs: self.graphs,
             at: self.at,
+            thread_age_ms: self.state.thread_age_ms(),
             last_checkpoint: &mut self.state.last_checkpoint,
             memories: &mut self.state.memories,
             newest: &mut self.state.newest,

@@ -9,6 +9,7 @@ mod models;
 mod names;
 mod paths;
 mod references;
+mod routes;
 mod secrets;
 mod subgraphs;
 mod supersteps;
@@ -38,13 +39,14 @@ type Found = Vec<Diagnostic>;
 type Rule = fn(&Subject<'_>, &mut Found);
 
 /// Rules that look at one thing: they hold whatever else is wrong.
-const LOCAL: [Rule; 24] = [
+const LOCAL: [Rule; 26] = [
     names::bad_name,
     names::reserved_name,
     references::unknown_node,
     references::unknown_channel,
     references::unknown_model,
     references::bad_model_target,
+    routes::routes,
     references::bad_url,
     references::bad_environment_name,
     references::bad_path,
@@ -59,6 +61,7 @@ const LOCAL: [Rule; 24] = [
     expressions::node_expressions,
     expressions::edge_expressions,
     expressions::reducers,
+    expressions::routes,
     templates::prompts,
     models::prompt_and_messages,
     models::nothing_to_ask,

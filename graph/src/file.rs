@@ -12,6 +12,7 @@ mod graph;
 mod nodes;
 mod places;
 mod reader;
+mod route;
 mod scalar;
 mod schema;
 mod tree;

@@ -75,9 +75,31 @@ impl GraphSpec {
         })
     }
 
-    /// The classifiers that its nodes name.
+    /// The aliases of models that its nodes and routes name.
+    pub fn aliases(&self) -> impl Iterator<Item = &str> {
+        let routes = self.models.values().flat_map(|model| &model.route).flat_map(|step| match step {
+            RouteStep::Model { alias, .. } => step.tiers().into_iter().chain([alias.as_str()]).collect::<Vec<_>>(),
+            RouteStep::If { .. } | RouteStep::Classifier { .. } | RouteStep::Else { .. } => step.tiers(),
+        });
+        let nodes = self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Model(model) => Some(model.model.as_str()),
+            NodeKind::Classify(_)
+            | NodeKind::Transform
+            | NodeKind::Http(_)
+            | NodeKind::Rust(_)
+            | NodeKind::Human(_)
+            | NodeKind::Subgraph(_) => None,
+        });
+        nodes.chain(routes)
+    }
+
+    /// The classifiers that its nodes and routes name.
     pub fn classifiers(&self) -> impl Iterator<Item = &str> {
-        self.nodes.iter().filter_map(|node| match &node.kind {
+        let routes = self.models.values().flat_map(|model| &model.route).filter_map(|step| match step {
+            RouteStep::Classifier { name, .. } => Some(name.as_str()),
+            RouteStep::If { .. } | RouteStep::Model { .. } | RouteStep::Else { .. } => None,
+        });
+        let nodes = self.nodes.iter().filter_map(|node| match &node.kind {
             NodeKind::Classify(classify) => classify.classifier.as_deref(),
             NodeKind::Model(_)
             | NodeKind::Transform
@@ -85,7 +107,8 @@ impl GraphSpec {
             | NodeKind::Rust(_)
             | NodeKind::Human(_)
             | NodeKind::Subgraph(_) => None,
-        })
+        });
+        nodes.chain(routes)
     }
 
     /// Whether a program joins the writes of a channel, or decides where to go: after something that no worker runs, or
@@ -164,11 +187,50 @@ pub struct HttpCall {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelAlias {
-    /// `<provider>/<model>`.
-    #[serde(rename = "use")]
+    /// `<provider>/<model>`; empty where `route` says who is asked.
+    #[serde(default, rename = "use", skip_serializing_if = "String::is_empty")]
     pub target: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<String>,
+    /// Other aliases, one of which each call asks: the first step that says one counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteStep>,
+}
+
+/// What may say which alias a call asks. A step that can't say leaves it to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteStep {
+    If {
+        condition: Cel,
+        to: String,
+    },
+    Classifier {
+        name: String,
+        /// One that is less sure than this is not believed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        min_score: Option<f64>,
+        /// By label.
+        to: BTreeMap<String, String>,
+    },
+    /// A model is asked for a label.
+    Model {
+        alias: String,
+        to: BTreeMap<String, String>,
+    },
+    Else {
+        to: String,
+    },
+}
+
+impl RouteStep {
+    /// The aliases that it may lead to.
+    pub fn tiers(&self) -> Vec<&str> {
+        match self {
+            RouteStep::If { to, .. } | RouteStep::Else { to } => vec![to],
+            RouteStep::Classifier { to, .. } | RouteStep::Model { to, .. } => to.values().map(String::as_str).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

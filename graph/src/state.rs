@@ -33,6 +33,9 @@ pub struct KeyState {
     pub(crate) key: Key,
     /// The time of the last record, below which no later one is dated.
     pub(crate) last_at: Millis,
+    /// The time of the first record; 0 where that was before it was kept.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub(crate) first_at: Millis,
     /// Where the ids of its checkpoints stand.
     #[serde(default)]
     pub(crate) last_checkpoint: LastCheckpoint,
@@ -231,6 +234,10 @@ pub struct Remembered {
     pub(crate) untold: bool,
 }
 
+fn is_unknown(at: &Millis) -> bool {
+    *at == 0
+}
+
 fn is_null(value: &Arc<Value>) -> bool {
     value.is_null()
 }
@@ -245,6 +252,7 @@ impl KeyState {
         KeyState {
             key,
             last_at: 0,
+            first_at: 0,
             last_checkpoint: LastCheckpoint::default(),
             root: None,
             memories: BTreeMap::new(),
@@ -273,6 +281,12 @@ impl KeyState {
     /// As [`KeyState::pruned_at`] was told last.
     pub fn forgets_up_to(&self) -> Option<u64> {
         self.pruned.map(|pruned| pruned.put_away_up_to)
+    }
+
+    /// How old the thread was at the last record.
+    pub(crate) fn thread_age_ms(&self) -> u64 {
+        let is_known = self.first_at != 0 && self.live_run().is_some_and(|run| run.thread_id.is_some());
+        if is_known { u64::try_from(self.last_at - self.first_at).unwrap_or(0) } else { 0 }
     }
 
     pub fn key(&self) -> &Key {

@@ -60,6 +60,9 @@ pub struct Task {
     pub context: Arc<Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configurable: BTreeMap<String, Value>,
+    /// How old the thread was when this was issued. 0 for a run without one, and for threads of before this was known.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub thread_age_ms: u64,
     /// The request's `config.model`: temperature, top_p, max_tokens within what the graph allows.
     #[serde(default, skip_serializing_if = "is_null")]
     pub model_config: Arc<Value>,
@@ -70,6 +73,10 @@ impl Task {
     pub fn place_of_work(&self) -> &str {
         if self.work.is_some() { START } else { &self.node }
     }
+}
+
+fn is_no_time(millis: &u64) -> bool {
+    *millis == 0
 }
 
 fn is_null(value: &Arc<Value>) -> bool {

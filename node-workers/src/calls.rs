@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::metrics;
+use crate::{metrics, models::Target};
 
 /// Whether prompts and answers are kept with a call, and how much of each.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,17 @@ impl CallRecorder {
     pub(crate) fn saved(&self, kind: &'static str, provider: &str, model: &str, usage: &Usage) {
         let cost = self.0.prices.cost(provider, model, usage);
         metrics::saved(kind, provider, model, cost.unwrap_or(0));
+    }
+
+    /// What these tokens cost there. None without a price.
+    pub(crate) fn cost(&self, target: &Target, usage: &Usage) -> Option<u64> {
+        self.0.prices.cost(target.provider.name(), target.name(), usage)
+    }
+
+    /// What asking this target in place of the dearest one has saved; what it has lost counts as nothing.
+    pub(crate) fn saved_by_route(&self, target: &Target, nano_usd: i128) {
+        let saved = u64::try_from(nano_usd.max(0)).unwrap_or(u64::MAX);
+        metrics::saved("route", target.provider.name(), target.name(), saved);
     }
 
     pub(crate) fn now(&self) -> Millis {

@@ -27,6 +27,7 @@ pub const MODEL_FALLBACKS_TOTAL: &str = "millstream_model_fallbacks_total";
 pub const MODEL_CACHE_TOTAL: &str = "millstream_model_cache_total";
 pub const MODEL_CACHE_SHADOW_TOTAL: &str = "millstream_model_cache_shadow_total";
 pub const MODEL_CACHE_SAVED_NANO_USD_TOTAL: &str = "millstream_model_cache_saved_nano_usd_total";
+pub const MODEL_ROUTES_TOTAL: &str = "millstream_model_routes_total";
 pub const MODEL_BREAKER_OPEN: &str = "millstream_model_breaker_open";
 pub const MODEL_ALIAS_VERSION: &str = "millstream_model_alias_version";
 pub const MODEL_ALIAS_CANARY_PERCENT: &str = "millstream_model_alias_canary_percent";
@@ -154,10 +155,17 @@ pub fn shadowed(outcome: &'static str) {
     metrics::counter!(MODEL_CACHE_SHADOW_TOTAL, OUTCOME => outcome).increment(1);
 }
 
-/// What the answer cost when it was made.
-pub fn saved(kind: &'static str, provider: &str, model: &str, cost_nano_usd: u64) {
+/// What a call cost less than it might have, by `kind`: what an answer cost that was given again, as when it was made, or what the
+/// dearest tier of a route (`route`) would have cost more.
+pub fn saved(kind: &'static str, provider: &str, model: &str, nano_usd: u64) {
     metrics::counter!(MODEL_CACHE_SAVED_NANO_USD_TOTAL, "kind" => kind, "provider" => provider.to_owned(), "model" => model.to_owned())
-        .increment(cost_nano_usd);
+        .increment(nano_usd);
+}
+
+/// Which tier of an alias a call asks, and what decided it.
+pub fn count_route(alias: &str, tier: &str, by: &'static str) {
+    metrics::counter!(MODEL_ROUTES_TOTAL, "alias" => alias.to_owned(), "tier" => tier.to_owned(), "by" => by)
+        .increment(1);
 }
 
 /// 1 while nobody asks the target.

@@ -195,7 +195,10 @@ fn scripted(spec: &GraphSpec, subgraphs: &[GraphSpec], services: &BTreeMap<Strin
     for spec in subgraphs.iter().chain([spec]) {
         let mut scripted = spec.clone();
         for (alias, model) in &mut scripted.models {
-            *model = ModelAlias { target: format!("{CASE}/{alias}"), fallback: Vec::new() };
+            // A route is taken as it is: what it leads to answers as the case says.
+            if model.route.is_empty() {
+                *model = ModelAlias { target: format!("{CASE}/{alias}"), ..ModelAlias::default() };
+            }
         }
         for node in &mut scripted.nodes {
             match &mut node.kind {
@@ -227,10 +230,9 @@ fn deps(
     for (name, classifier) in classifiers {
         registry = registry.with_classifier(name, classifier.clone());
     }
-    for node in graphs.iter().flat_map(|graph| &graph.nodes) {
-        if let NodeKind::Model(model) = &node.kind {
-            registry = registry.alias(&model.model, Routes::to(format!("{CASE}/{}", model.model)));
-        }
+    let named = graphs.iter().flat_map(GraphSpec::aliases);
+    for alias in named {
+        registry = registry.alias(alias, Routes::to(format!("{CASE}/{alias}")));
     }
     let services = Arc::new(Mutex::new(services));
     let service = move |settings: &Value| {

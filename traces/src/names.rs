@@ -52,6 +52,10 @@ pub const TASK: &str = "millstream.task.id";
 pub const ISSUE: &str = "millstream.task.issue";
 pub const ATTEMPT: &str = "millstream.task.attempt";
 pub const STEP: &str = "millstream.step";
+/// The alias that a node names, the one that it led to, and what decided that.
+pub const ROUTE_ALIAS: &str = "millstream.route.alias";
+pub const ROUTE_TIER: &str = "millstream.route.tier";
+pub const ROUTE_BY: &str = "millstream.route.by";
 pub const CALL: &str = "millstream.call.id";
 /// `reported`, `estimated` or `missing`.
 pub const USAGE_SOURCE: &str = "millstream.usage.source";

@@ -77,6 +77,7 @@ impl Turn<'_> {
             channels: channels_for(graph, at, task),
             context: self.run.context.clone(),
             configurable: self.run.config.configurable.clone(),
+            thread_age_ms: self.thread_age_ms,
             model_config: self.run.config.model.clone(),
         };
         self.draft.commands.push(Command::Issue { envelope: self.run.envelope.clone(), task: Box::new(task) });

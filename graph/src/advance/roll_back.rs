@@ -212,6 +212,7 @@ impl Fold<'_> {
         self.state.memories.clear();
         (self.state.lost, self.state.pruned) = (None, None);
         self.state.expiry = None;
+        self.state.first_at = 0;
         self.state.forget_told();
         self.state.ended.iter_mut().for_each(|ended| ended.made = None);
         let edited = Edited { deleted: true, ..Edited::default() };

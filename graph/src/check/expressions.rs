@@ -11,7 +11,7 @@ use super::{
 use crate::{
     expression::{Expression, ExpressionError, ExpressionErrorKind, FUNCTIONS, channel_of, each_part},
     file::{Code, Diagnostic, nearest},
-    spec::{CacheKey, EdgeSpec, NodeKind, NodeSpec, Reducer},
+    spec::{CacheKey, EdgeSpec, NodeKind, NodeSpec, Reducer, RouteStep},
 };
 
 /// What an expression may name beside `state` and `context`, and what it must give.
@@ -27,8 +27,8 @@ struct Place<'p> {
     out: bool,
     /// Names of the place, such as `left`.
     names: Vec<&'p str>,
-    /// Whether there is no state here.
-    alone: bool,
+    /// Who is evaluated where there is no state.
+    alone: Option<&'p str>,
     wants: Wants<'p>,
 }
 
@@ -109,8 +109,22 @@ pub(super) fn reducers(subject: &Subject<'_>, found: &mut Found) {
     for (name, channel) in &subject.spec.channels {
         if let Reducer::Cel(text) = &channel.reducer {
             let path = format!("channels/{name}/reducer/cel");
-            let place = Place { path, names: vec!["left", "right"], alone: true, ..Place::default() };
+            let place = Place { path, names: vec!["left", "right"], alone: Some("a reducer"), ..Place::default() };
             check(subject, text, Place { wants: Wants::Channel(name), ..place }, found);
+        }
+    }
+}
+
+/// What picks an alias sees the call, and the run's context.
+pub(super) fn routes(subject: &Subject<'_>, found: &mut Found) {
+    for (alias, model) in &subject.spec.models {
+        for (index, step) in model.route.iter().enumerate() {
+            if let RouteStep::If { condition, .. } = step {
+                let path = format!("models/{alias}/route/{index}/if");
+                let names = vec!["text", "tools", "messages", "thread_age_seconds"];
+                let place = Place { path, names, alone: Some(ROUTE), wants: Wants::Condition, ..Place::default() };
+                check(subject, condition, place, found);
+            }
         }
     }
 }
@@ -196,16 +210,21 @@ fn unknown_names(subject: &Subject<'_>, expression: &Expression, place: &Place<'
             name,
             match nearest(name, near) {
                 _ if name == FAILURE => "only a node that another names in `on_error` sees the failure".to_owned(),
-                _ if place.alone => format!("a reducer sees {}", place.names.join(" and ")),
-                _ if subject.declares_channel(name) => format!("write `state.{name}`"),
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("a text stands in quotes: '{name}'"),
+                near => match (place.alone, near) {
+                    (Some(who), _) => sees(who, place),
+                    (None, _) if subject.declares_channel(name) => format!("write `state.{name}`"),
+                    (None, Some(near)) => format!("did you mean `{near}`?"),
+                    (None, None) => format!("a text stands in quotes: '{name}'"),
+                },
             },
         );
     }
-    if place.alone && (reads.reads_state() || reads.context) {
-        let name = if reads.context { "context" } else { "state" };
-        report(name, format!("a reducer sees {}", place.names.join(" and ")));
+    if let Some(who) = place.alone {
+        let sees_context = who == ROUTE;
+        if reads.reads_state() || (reads.context && !sees_context) {
+            let name = if reads.reads_state() { "state" } else { "context" };
+            report(name, sees(who, place));
+        }
     }
     if reads.answer && place.answer.is_none() {
         let hint = match place.out {
@@ -227,8 +246,16 @@ fn unknown_names(subject: &Subject<'_>, expression: &Expression, place: &Place<'
     }
 }
 
+const ROUTE: &str = "a route";
+
+fn sees(who: &str, place: &Place<'_>) -> String {
+    let context = if who == ROUTE { " and context" } else { "" };
+    let joined = if who == ROUTE { ", " } else { " and " };
+    format!("{who} sees {}{context}", place.names.join(joined))
+}
+
 fn unknown_channels(subject: &Subject<'_>, expression: &Expression, place: &Place<'_>, found: &mut Found) {
-    if place.alone {
+    if place.alone.is_some() {
         return;
     }
     let given = place.node.map(|node| subject.given(&node.name)).unwrap_or_default();

@@ -80,27 +80,30 @@ pub(super) fn channel_hint(subject: &Subject<'_>, name: &str) -> String {
 
 /// Only where the configuration is known: it may declare any alias.
 pub(super) fn unknown_model(subject: &Subject<'_>, found: &mut Found) {
-    let Some(configured) = subject.models else { return };
     for node in &subject.spec.nodes {
-        let NodeKind::Model(model) = &node.kind else { continue };
-        let path = format!("nodes/{}/model", node.name);
-        let declared =
-            subject.places.knows(&format!("models/{}", model.model)) || subject.spec.models.contains_key(&model.model);
-        if model.model.is_empty() || declared || configured.contains(&model.model) {
-            continue;
+        if let NodeKind::Model(model) = &node.kind {
+            unknown_alias(subject, &model.model, &format!("nodes/{}/model", node.name), found);
         }
-        let known = subject.spec.models.keys().chain(configured).map(String::as_str);
-        let hint = match nearest(&model.model, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "declare it under `models`, or as [models.<alias>] in millstream.toml".to_owned(),
-        };
-        let message = format!("there is no model `{}`", model.model);
-        found.push(Diagnostic::error(Code::UnknownModel, subject.places.of(&path), message).hint(hint));
     }
 }
 
+pub(super) fn unknown_alias(subject: &Subject<'_>, alias: &str, path: &str, found: &mut Found) {
+    let Some(configured) = subject.models else { return };
+    let declared = subject.places.knows(&format!("models/{alias}")) || subject.spec.models.contains_key(alias);
+    if alias.is_empty() || declared || configured.iter().any(|known| known == alias) {
+        return;
+    }
+    let known = subject.spec.models.keys().chain(configured).map(String::as_str);
+    let hint = match nearest(alias, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "declare it under `models`, or as [models.<alias>] in millstream.toml".to_owned(),
+    };
+    let message = format!("there is no model `{alias}`");
+    found.push(Diagnostic::error(Code::UnknownModel, subject.places.of(path), message).hint(hint));
+}
+
 pub(super) fn bad_model_target(subject: &Subject<'_>, found: &mut Found) {
-    for (alias, model) in &subject.spec.models {
+    for (alias, model) in subject.spec.models.iter().filter(|(_, model)| model.route.is_empty()) {
         let fallbacks = model.fallback.iter().enumerate();
         let targets = fallbacks.map(|(index, target)| (target, format!("models/{alias}/fallback/{index}")));
         for (target, path) in targets.chain([(&model.target, format!("models/{alias}/use"))]) {

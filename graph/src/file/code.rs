@@ -46,6 +46,8 @@ codes! {
     UnknownChannel = "unknown-channel",
     UnknownModel = "unknown-model",
     BadModelTarget = "bad-model-target",
+    /// An alias that leads to others, and not in one of the forms.
+    BadRoute = "bad-route",
     BadUrl = "bad-url",
     BadEnvironmentName = "bad-environment-name",
     BadPath = "bad-path",

@@ -92,13 +92,14 @@ fn definitions() -> Value {
         "channel": channel(),
         "model_alias": {
             "type": "object",
-            "required": ["use"],
+            "anyOf": [{"required": ["use"]}, {"required": ["route"]}],
             "additionalProperties": false,
             "properties": {
                 "use": described("provider/model", reference("model_target")),
                 "fallback": described("Models that are asked when the first one fails.", json!({
                     "type": "array", "items": reference("model_target"),
                 })),
+                "route": described("Other aliases, one of which each call asks: the first step that says one counts.", route()),
             },
         },
         "model_target": {"type": "string", "pattern": "^[^/\\s]+/\\S+$"},
@@ -157,6 +158,18 @@ fn definitions() -> Value {
             "on_budget": described("When no budget has room for a call: the run fails, or asks and waits to be resumed.", json!({"enum": ["fail", "pause"]})),
         }))),
     })
+}
+
+fn route() -> Value {
+    let labels = || described("An alias for each label.", json!({"type": "object", "additionalProperties": text()}));
+    let condition = described("CEL over text, tools, messages, thread_age_seconds and context.", reference("cel"));
+    let score = json!({"type": "number", "minimum": 0, "maximum": 1});
+    json!({"type": "array", "minItems": 1, "items": {"anyOf": [
+        object(&["if", "to"], json!({"if": condition, "to": text()})),
+        object(&["classifier", "to"], json!({"classifier": text(), "min_score": score, "to": labels()})),
+        object(&["model", "to"], json!({"model": described("An alias that is asked for a label.", text()), "to": labels()})),
+        object(&["else"], json!({"else": text()})),
+    ]}})
 }
 
 fn classify_node() -> Value {

@@ -6,7 +6,7 @@ use super::{
     Code, Diagnostic, Place, channels, edges, nodes,
     places::Style,
     reader::{Fields, Reader},
-    schema,
+    route, schema,
     tree::{Node, Yaml},
 };
 use crate::spec::{GraphSpec, Limits, ModelAlias, OnBudget, OnDisconnect, Schema, Serve, Speaks};
@@ -193,9 +193,17 @@ fn models(reader: &mut Reader, node: &Node) -> BTreeMap<String, ModelAlias> {
 }
 
 fn model(reader: &mut Reader, node: &Node, what: &str, named_at: Place, path: &str) -> Option<ModelAlias> {
-    let fields = reader.fields(node, what, &["use", "fallback"])?;
+    let fields = reader.fields(node, what, &["use", "fallback", "route"])?;
+    if let Some(steps) = fields.get("route") {
+        if let Some(other) = ["use", "fallback"].into_iter().find(|field| fields.get(field).is_some()) {
+            let message = format!("{what} has both `route` and `{other}`");
+            let hint = "a route leads to other aliases: give the model one of its own, and lead to that";
+            reader.report(Diagnostic::error(Code::BadRoute, fields.key_place(other), message).hint(hint));
+        }
+        return Some(ModelAlias { route: route::read(reader, steps, what, path), ..ModelAlias::default() });
+    }
     let Some(target) = fields.get("use") else {
-        reader.missing(named_at, what, "use", "write `{use: provider/model}`");
+        reader.missing(named_at, what, "use", "write `{use: provider/model}`, or `{route: [...]}` to other aliases");
         return None;
     };
     reader.mark(format!("{path}/use"), target);
@@ -207,7 +215,7 @@ fn model(reader: &mut Reader, node: &Node, what: &str, named_at: Place, path: &s
             fallback.extend(reader.text(item, &format!("each fallback of {what}")));
         }
     }
-    Some(ModelAlias { target, fallback })
+    Some(ModelAlias { target, fallback, route: Vec::new() })
 }
 
 fn serve(reader: &mut Reader, node: &Node) -> Option<Serve> {

@@ -137,3 +137,25 @@ fn only_the_open_issue_is_kept_or_given_back() {
     assert_eq!(rig.fold(&run, back), []);
     assert_eq!(rig.state().open_tasks().collect::<Vec<_>>(), [(run.run_id, task_id, 2)]);
 }
+
+#[test]
+fn a_task_knows_how_old_its_thread_is() {
+    let mut rig = Rig::new(chain());
+    let run = rig.invoke(json!({}));
+    assert_eq!(rig.task("a").thread_age_ms, 0);
+    rig.finish_node(&run, "a");
+    assert_eq!(rig.task("b").thread_age_ms, 1, "at the record that it was issued for");
+    rig.finish_node(&run, "b");
+    rig.at += 60_000;
+    rig.invoke(json!({}));
+    assert_eq!(rig.task("a").thread_age_ms, 60_003);
+    let delete = rig.envelope();
+    rig.fold(&delete, Event::ThreadDeleted);
+    rig.at += 1_000;
+    rig.invoke(json!({}));
+    assert_eq!(rig.task("a").thread_age_ms, 0, "it begins anew");
+    let mut alone = Rig::threadless(chain());
+    let run = alone.invoke(json!({}));
+    alone.finish_node(&run, "a");
+    assert_eq!(alone.task("b").thread_age_ms, 0);
+}

@@ -101,6 +101,11 @@ impl ModelRegistry {
         };
     }
 
+    /// Whether something was said of the alias over the API.
+    pub fn is_said(&self, alias: &str) -> bool {
+        self.said.read().unwrap_or_else(PoisonError::into_inner).contains_key(alias)
+    }
+
     /// Gives answers again.
     pub fn with_answers(self, answers: Answers) -> Self {
         ModelRegistry { answers: Some(answers), ..self }
@@ -201,7 +206,7 @@ mod tests {
         let registry = registry()
             .alias("small", Routes::to("scripted/configured"))
             .alias(DEFAULT_ALIAS, Routes::to("scripted/echo"));
-        let own = ModelAlias { target: "scripted/a/b".to_owned(), fallback: Vec::new() };
+        let own = ModelAlias { target: "scripted/a/b".to_owned(), ..ModelAlias::default() };
         let graph = BTreeMap::from([("small".to_owned(), own)]);
         let none = BTreeMap::new();
         assert_eq!(first(&registry, "small", &graph).unwrap(), "a/b");
@@ -216,7 +221,7 @@ mod tests {
     #[test]
     fn what_is_said_goes_before_all_until_it_is_taken_back() {
         let registry = registry();
-        let own = ModelAlias { target: "scripted/own".to_owned(), fallback: Vec::new() };
+        let own = ModelAlias { target: "scripted/own".to_owned(), ..ModelAlias::default() };
         let graph = BTreeMap::from([("small".to_owned(), own)]);
         registry.say("small", Some(&Alias::new(Routes::to("scripted/said"), 0).unwrap()));
         assert_eq!(first(&registry, "small", &graph).unwrap(), "said");

@@ -2,6 +2,7 @@
 
 mod alike;
 mod called;
+mod route;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +17,11 @@ use graph::{
 use schemas::record::TokenKind;
 use serde_json::{Map, Value, json};
 
-use self::{alike::LookedFor, called::Called};
+use self::{
+    alike::LookedFor,
+    called::Called,
+    route::{Route, Routed},
+};
 use super::{Node, NodeContext, NodeInput, NodeOutput, Stop, items, kind_of, scope};
 use crate::{
     failure, metrics,
@@ -35,6 +40,8 @@ pub struct Model {
     registry: Arc<ModelRegistry>,
     /// The graph's own.
     aliases: BTreeMap<String, ModelAlias>,
+    /// None where the node's alias names a model itself.
+    route: Option<Route>,
     system: Option<Template>,
     prompt: Option<Template>,
     messages: Option<Expression>,
@@ -64,6 +71,7 @@ impl Model {
                 .map_err(|error| failure::node_failed(format!("`messages` is no expression: {error}")))?,
             answer: spec.answer.clone().map(Arc::new),
             registry: Arc::clone(registry),
+            route: Route::new(&spec.model, aliases, registry)?,
             aliases: aliases.clone(),
             is_looked_at,
             spec: spec.clone(),
@@ -123,9 +131,8 @@ impl Model {
         }
     }
 
-    fn nobody_is_asked(&self, soonest: Millis, now: Millis) -> TaskError {
+    fn nobody_is_asked(alias: &str, soonest: Millis, now: Millis) -> TaskError {
         let wait_ms = u64::try_from(soonest.saturating_sub(now)).unwrap_or(0).max(1);
-        let alias = &self.spec.model;
         let message = format!(
             "every model of {alias} has failed too often lately, so none is asked; the next is tried in {} s",
             wait_ms.div_ceil(1_000)
@@ -161,6 +168,7 @@ impl Model {
         target: &Target,
         context: &NodeContext,
         message_id: &str,
+        routed: Option<&Routed>,
     ) -> Result<NodeOutput, TaskError> {
         let answer = &*known.answer;
         context.calls().saved(known.kind(), target.provider.name(), target.name(), &answer.usage.unwrap_or_default());
@@ -176,10 +184,13 @@ impl Model {
             message["response_metadata"]["cache_similarity"] = alike.similarity.into();
             message["response_metadata"]["cache_matched"] = alike.text.as_str().into();
         }
-        self.output(answer, message)
+        self.output(answer, message, routed)
     }
 
-    fn output(&self, answer: &Answer, message: Value) -> Result<NodeOutput, TaskError> {
+    fn output(&self, answer: &Answer, mut message: Value, routed: Option<&Routed>) -> Result<NodeOutput, TaskError> {
+        if let Some(routed) = routed {
+            message["response_metadata"]["route"] = routed.told();
+        }
         let seen = match &self.answer {
             Some(_) => Some(structured(&answer.text)?),
             None if self.is_looked_at => Some(json!({
@@ -199,20 +210,27 @@ impl Model {
 #[async_trait]
 impl Node for Model {
     async fn run(&self, input: NodeInput<'_>, context: &NodeContext) -> Result<NodeOutput, Stop> {
-        let targets = self.registry.resolve(&self.spec.model, &self.aliases, context.envelope().key().as_str())?;
         let request = self.request(input, context)?;
+        let routed = match &self.route {
+            Some(route) => route.pick(!self.spec.tools.is_empty(), &request, context).await?,
+            None => None,
+        };
+        let alias = routed.as_ref().map_or(&self.spec.model, |routed| &routed.tier);
+        let targets = self.registry.resolve(alias, &self.aliases, context.envelope().key().as_str())?;
         let message_id = context.message_id(0);
         let breakers = self.registry.breakers();
-        let (mut sent, mut soonest) = (0, None);
+        let (mut sent, mut soonest) = (routed.as_ref().map_or(0, |routed| routed.calls), None);
         let mut failed: Option<(&Target, ModelError)> = None;
         // What was kept may be why the attempt before failed.
-        let answers = self.registry.answers(&self.spec.model).filter(|_| context.attempt() == 1);
+        let answers = self.registry.answers(alias).filter(|_| context.attempt() == 1);
         let semantic = answers.and_then(Answers::semantic);
-        let mut looked_for = semantic.and_then(|semantic| LookedFor::of(semantic, context, &self.spec.model, &request));
+        let mut looked_for = semantic.and_then(|semantic| LookedFor::of(semantic, context, alias, &request));
         for target in &targets {
             let asking = match answers {
                 Some(answers) => match self.turn(answers, looked_for.as_mut(), target, &request, context).await {
-                    Turn::Take(known) => return Ok(self.known(&known, target, context, &message_id)?),
+                    Turn::Take(known) => {
+                        return Ok(self.known(&known, target, context, &message_id, routed.as_ref())?);
+                    }
                     Turn::Ask(asking) => Some(asking),
                 },
                 None => None,
@@ -230,11 +248,18 @@ impl Node for Model {
             let (request, held) = reserve(target, &request, context, sent).await?;
             sent += 1;
             let mut called = Called::begin(target, request, held, context, &message_id);
+            if let Some(routed) = &routed {
+                called.routed(routed);
+            }
             let answer = called.read().await;
             admitted.ended(answer.as_ref().err(), context.calls().now());
             let error = match answer {
                 Ok(answer) => {
-                    let output = self.output(&answer, answer.message(&message_id)?)?;
+                    if let (Some(route), Some(routed)) = (&self.route, &routed) {
+                        let saved = route.saved(routed, target, &answer.usage.unwrap_or_default(), context);
+                        context.calls().saved_by_route(target, saved);
+                    }
+                    let output = self.output(&answer, answer.message(&message_id)?, routed.as_ref())?;
                     if let Some(asking) = asking {
                         if let Some(looked_for) = &looked_for {
                             looked_for.compare(&asking, &answer).await;
@@ -253,7 +278,7 @@ impl Node for Model {
         }
         Err(match (failed, soonest) {
             (Some((target, error)), _) => error.into_task_error(target.provider.name(), target.name()),
-            (None, Some(soonest)) => self.nobody_is_asked(soonest, context.calls().now()),
+            (None, Some(soonest)) => Self::nobody_is_asked(alias, soonest, context.calls().now()),
             (None, None) => failure::internal("a model's alias has no target"),
         }
         .into())

@@ -236,6 +236,7 @@ impl Bench {
                 channels,
                 context: Arc::new(Value::Null),
                 configurable: BTreeMap::new(),
+                thread_age_ms: 0,
                 model_config: Arc::new(Value::Null),
             },
             references: None,

@@ -11,5 +11,6 @@ mod handover;
 mod http_node;
 mod model_node;
 mod questions;
+mod routes;
 mod store;
 mod values;

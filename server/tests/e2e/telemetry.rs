@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// On the dashboard, and said only by what two chats don't do: fail, come back, or wait for a timer.
-const NOT_SAID: [&str; 13] = [
+const NOT_SAID: [&str; 14] = [
     "millstream_budget_failures_total",
     "millstream_idempotent_repeats_total",
     "millstream_model_alias_canary_percent",
@@ -21,6 +21,7 @@ const NOT_SAID: [&str; 13] = [
     "millstream_model_cache_shadow_total",
     "millstream_model_cache_total",
     "millstream_model_fallbacks_total",
+    "millstream_model_routes_total",
     "millstream_sink_tokens_dropped_total",
     "millstream_sse_resumes_total",
     "millstream_store_errors_total",

@@ -42,6 +42,40 @@ async fn a_simple_and_a_hard_question_go_different_ways() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_leads_each_question_to_its_tier_and_says_so() {
+    let folder = folder();
+    let config = trained(folder.path());
+    let mut text = fs::read_to_string(&config).expect("a configuration");
+    text +=
+        "[prices.scripted.small]\ninput = 1.0\noutput = 1.0\n[prices.scripted.large]\ninput = 10.0\noutput = 10.0\n";
+    fs::write(&config, text).expect("a configuration");
+    let server = dev(folder.path(), &["--config", &config, "--graph", "../examples/routes.yaml"]).await;
+    for (question, tier) in [
+        ("Where can I see what's in my cart?", "small"),
+        (
+            "Why do our totals and the export differ since we merged two accounts, and which of them should we trust?",
+            "large",
+        ),
+    ] {
+        let (status, answer) = post(&server, "/routes", &json!({"message": question})).await;
+        let route = &answer["message"]["response_metadata"]["route"];
+        assert_eq!((status, route), (200, &json!({"alias": "answer", "tier": tier, "by": "classifier"})), "{answer}");
+    }
+    let metrics = reqwest::get(server.url("/metrics")).await.expect("metrics").text().await.expect("a text");
+    let value = |name: &str, labels: &[&str]| {
+        let mut lines = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        let line = lines.find(|line| labels.iter().all(|label| line.contains(label))).unwrap_or_default();
+        line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok())
+    };
+    for tier in [r#"tier="small""#, r#"tier="large""#] {
+        assert_eq!(value("millstream_model_routes_total", &[tier, r#"alias="answer""#]), Some(1.0), "{metrics}");
+    }
+    let saved = |model: &str| value("millstream_model_cache_saved_nano_usd_total", &[model, r#"kind="route""#]);
+    // 8 words asked, and 10 answered: 9 dollars less for each million.
+    assert_eq!((saved(r#"model="small""#), saved(r#"model="large""#)), (Some(18.0 * 9_000.0), Some(0.0)), "{metrics}");
+}
+
 #[test]
 fn what_is_no_classifier_is_explained() {
     let folder = folder();

@@ -8,6 +8,8 @@ use schemas::record::TokenKind;
 use serde_json::Value;
 use traces::{Span, names};
 
+use super::Routed;
+
 use crate::{
     calls::CallUnderWay,
     metrics,
@@ -20,7 +22,8 @@ use crate::{
 pub struct Called<'a> {
     context: &'a NodeContext,
     target: &'a Target,
-    message_id: &'a str,
+    /// None for an answer that nobody is to see.
+    message_id: Option<&'a str>,
     request: ModelRequest,
     /// None once its end is reported.
     call: Option<CallUnderWay>,
@@ -39,6 +42,13 @@ impl<'a> Called<'a> {
         context: &'a NodeContext,
         message_id: &'a str,
     ) -> Self {
+        let mut called = Called::quiet(target, request, held, context);
+        called.message_id = Some(message_id);
+        called
+    }
+
+    /// A call that is none of the conversation.
+    pub fn quiet(target: &'a Target, request: ModelRequest, held: Option<Held>, context: &'a NodeContext) -> Self {
         let call = context.calls().begin(target.provider.name(), target.name(), || {
             shown_prompt(&request.messages, context.calls().content_bytes_max())
         });
@@ -47,7 +57,15 @@ impl<'a> Called<'a> {
         let below = span.context().or(context.trace);
         let request = ModelRequest { model: target.model.clone(), call_id, trace: below, ..request };
         let (call, answer) = (Some(call), Answer::default());
-        Called { context, target, message_id, request, call, held, answer, shown: false, span }
+        Called { context, target, message_id: None, request, call, held, answer, shown: false, span }
+    }
+
+    /// Tells its span why this model is asked.
+    pub fn routed(&mut self, routed: &Routed) {
+        let Some(span) = self.span.recorded() else { return };
+        span.set(names::ROUTE_ALIAS, routed.alias.clone());
+        span.set(names::ROUTE_TIER, routed.tier.clone());
+        span.set(names::ROUTE_BY, routed.by);
     }
 
     /// Something of the answer was put out.
@@ -95,7 +113,9 @@ impl<'a> Called<'a> {
                 self.span.set(names::TIME_TO_FIRST_CHUNK, seconds);
             }
             self.shown = true;
-            self.context.tokens().emit(kind, self.message_id, delta);
+            if let Some(message_id) = self.message_id {
+                self.context.tokens().emit(kind, message_id, delta);
+            }
         }
         self.answer.take(event);
     }
