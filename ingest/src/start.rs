@@ -57,7 +57,9 @@ impl Ingest {
                 let leaving =
                     prepared.is_cancelled_by_leaving(None).then(|| Leaving::new(self, asked, prepared.run_id));
                 let ended = self.ended(asked, prepared.run_id, registered, self.config.wait_timeout).await;
-                leaving.map(Leaving::stays);
+                if let Some(leaving) = leaving {
+                    leaving.stays();
+                }
                 let answer = ended.and_then(|view| shaped(shape, &prepared, view));
                 answer.map_err(|refusal| at(refusal, &prepared))
             }

@@ -171,18 +171,19 @@ fn what_has_ended_is_forgotten() {
 #[test]
 fn a_call_that_is_settled_is_remembered_for_an_hour_and_as_little_else() {
     let limit = Limit { tokens: None, nano_usd: Some(100) };
-    let account = Account { scope: Scope::Key, name: "a".into(), limit, ends_at: None };
+    let account = Account { scope: Scope::Key, name: "key web".into(), limit, ends_at: None };
     let mut ledger = Ledger::default();
     let ask =
         Ask { id: "call".into(), accounts: vec![account], amount: Amount { tokens: 0, nano_usd: 4 }, lease_ms: 1_000 };
     let spent = Amount { tokens: 0, nano_usd: 3 };
     ledger.reserve(&ask, 0).expect("room");
-    let held = serde_json::to_string(&ledger).expect("JSON").len();
+    let named = |ledger: &Ledger| serde_json::to_string(ledger).expect("JSON").matches("\"key web\"").count();
+    assert_eq!(named(&ledger), 2, "by itself, and by the call under way");
     ledger.settle(&ask, spent, 10);
-    assert!(serde_json::to_string(&ledger).expect("JSON").len() < held, "less than while it was under way");
+    assert_eq!(named(&ledger), 1);
     for (now, expect) in [(SETTLED_MS + 9, 3), (SETTLED_MS + 10, 6)] {
         ledger.settle(&ask, spent, now);
-        assert_eq!(ledger.balance("a", now).spent.nano_usd, expect, "at {now}");
+        assert_eq!(ledger.balance("key web", now).spent.nano_usd, expect, "at {now}");
     }
 }
 

@@ -86,7 +86,9 @@ type Ending = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 fn kept_open(ingest: Ingest, asked: Asked, run: RunId, registered: Response, leaving: Option<Leaving>) -> Body {
     let ending: Ending = Box::pin(async move {
         let values = values(&ingest, &asked, run, registered).await;
-        leaving.map(Leaving::stays);
+        if let Some(leaving) = leaving {
+            leaving.stays();
+        }
         values
     });
     Body::from_stream(stream::unfold(Some(ending), |ending| async {

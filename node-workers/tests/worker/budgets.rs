@@ -290,7 +290,7 @@ async fn a_run_that_pauses_asks_until_there_is_room() {
     for answers in 0..2 {
         let mut task = bench.task("ask", json!({"topic": "hi"}));
         Arc::make_mut(&mut task.envelope).budget.pauses = true;
-        task.task.answers = vec![Arc::new(json!("go on")); answers];
+        task.task.answers = std::iter::repeat_with(|| Arc::new(json!("go on"))).take(answers).collect();
         let worker = bench.start(NodeRegistry::new());
         let result = bench.result_of(&task).await;
         worker.stop().await;
