@@ -11,8 +11,7 @@ use crate::{
 };
 
 /// On the dashboard, and said only by what two chats don't do: fail, come back, or wait for a timer.
-const NOT_SAID: [&str; 14] = [
-    "millstream_budget_failures_total",
+const NOT_SAID: [&str; 13] = [
     "millstream_idempotent_repeats_total",
     "millstream_model_alias_canary_percent",
     "millstream_model_alias_version",
