@@ -21,6 +21,10 @@ fn models() -> ModelRegistry {
 }
 
 async fn asked(route: &str, text: &str, thread_age_ms: u64) -> TaskResult {
+    asked_of(route, json!([{"type": "human", "content": text, "id": "1"}]), thread_age_ms).await
+}
+
+async fn asked_of(route: &str, messages: Value, thread_age_ms: u64) -> TaskResult {
     let file = format!(
         "
 version: 1
@@ -40,7 +44,7 @@ edges: [START -> ask, ask -> END]
     let mut bench = Bench::new(&file).await;
     bench.models = Some(Arc::new(models()));
     let worker = bench.start(NodeRegistry::new());
-    let mut task = bench.task("ask", json!({"messages": [{"type": "human", "content": text, "id": "1"}]}));
+    let mut task = bench.task("ask", json!({"messages": messages}));
     task.task.thread_age_ms = thread_age_ms;
     let result = bench.result_of(&task).await;
     worker.stop().await;
@@ -71,6 +75,13 @@ async fn the_first_step_that_says_an_alias_counts() {
         let result = asked(steps, text, age).await;
         assert_eq!(told(&result), (vec![tier], route(tier, by)), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_a_message_is_may_be_said_in_openais_words() {
+    let steps = "{if: text == 'hello' && messages == 1, to: small}, {else: large}";
+    let messages = json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "hello"}]);
+    assert_eq!(told(&asked_of(steps, messages, 0).await), (vec!["small"], route("small", "rule")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

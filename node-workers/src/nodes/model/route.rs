@@ -15,7 +15,10 @@ use super::{Called, reserve};
 use crate::{
     classifier::Classifier,
     failure, metrics,
-    models::{Answer, ModelRegistry, ModelRequest, ModelSettings, Target},
+    models::{
+        Answer, ModelRegistry, ModelRequest, ModelSettings, Target,
+        content::{self, Role},
+    },
     nodes::NodeContext,
 };
 
@@ -213,12 +216,9 @@ struct Seen {
 
 impl Seen {
     fn new(tools: bool, request: &ModelRequest, context: &NodeContext) -> Self {
-        let of = |kind: &str| {
-            let kind = kind.to_owned();
-            move |message: &&Arc<Value>| message.get("type").and_then(Value::as_str) == Some(&kind)
-        };
-        let text = request.messages.iter().rfind(of("human")).map(|message| message::text(message)).unwrap_or_default();
-        let messages = request.messages.len() - request.messages.iter().filter(of("system")).count();
+        let last = request.messages.iter().rfind(|message| content::role(message) == Role::User);
+        let text = last.map(|message| message::text(message)).unwrap_or_default();
+        let messages = request.messages.iter().filter(|message| content::role(message) != Role::System).count();
         let items = [
             ("text", text.as_str().into()),
             ("tools", tools.into()),
