@@ -2,6 +2,7 @@
 //!
 //! A secret is given as `…_FILE`, by its own environment variable or by a command; printing hides it.
 
+mod budgets;
 mod secret;
 mod sections;
 
@@ -15,7 +16,7 @@ use graph::event::{TimeToLive, TtlStrategy};
 use quota::{BudgetLimits, RateLimits, Rules, rates::LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
-pub use self::{secret::Secret, sections::*};
+pub use self::{budgets::*, secret::Secret, sections::*};
 
 pub const FILE: &str = "millstream.toml";
 /// Settings that hold several values, which the environment separates by commas.
