@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-
 use tokio::time::Instant;
 
 use crate::load::Client;

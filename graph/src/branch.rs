@@ -326,7 +326,7 @@ fn compile(text: &str) -> Result<Expression, String> {
 }
 
 fn failed(message: String) -> TaskError {
-    TaskError { class: "node_failed".to_owned(), message, kind: None, retryable: false, ..TaskError::default() }
+    TaskError { class: "node_failed".to_owned(), message, ..TaskError::default() }
 }
 
 fn arms(cases: &[Case]) -> Result<Vec<Arm>, String> {

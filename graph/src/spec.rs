@@ -6,8 +6,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::envelope::RunBudget;
-
 /// A CEL expression, checked when the file was read.
 pub type Cel = String;
 /// A Jinja template, checked when the file was read.
@@ -576,14 +574,5 @@ pub enum OnBudget {
 impl OnBudget {
     fn is_fail(&self) -> bool {
         *self == OnBudget::Fail
-    }
-}
-
-impl Limits {
-    /// What runs take along.
-    pub fn budget(&self) -> RunBudget {
-        // A billionth of a dollar, as all prices are counted.
-        let nano_usd = self.cost_usd.map(|usd| (usd * 1e9).round() as u64);
-        RunBudget { nano_usd, pauses: self.on_budget == OnBudget::Pause }
     }
 }

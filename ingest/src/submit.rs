@@ -9,9 +9,11 @@ use graph::{
     envelope::{Envelope, GraphRef, Lane, Millis, RULES, RunBudget, RunId},
     event::{Event, Multitask, Request},
     ids,
+    spec::{Limits, OnBudget},
     update::RunStatus,
 };
 use http::HeaderMap;
+use quota::amount::nano_of_usd;
 use run_store::{
     rows::{Claim, Claimed},
     values::put_values,
@@ -173,7 +175,7 @@ impl Ingest {
             deadline: options.deadline(&self.config, &graph, now) + request.after_ms.unwrap_or_default(),
             metadata: options.metadata,
             tags: options.tags,
-            budget: graph.spec.limits.budget(),
+            budget: budget(&graph.spec.limits),
             ..self.envelope(asked, user, run_id, thread, version, now)
         };
         Ok(Prepared {
@@ -423,6 +425,11 @@ pub(crate) fn thread_of(run: RunId) -> String {
     let mut bytes = run.into_bytes();
     bytes[14..].copy_from_slice(&[0xff, 0xff]);
     Uuid::from_bytes(bytes).to_string()
+}
+
+/// What the graph says that a run of it may cost. The file was refused where that is no amount.
+fn budget(limits: &Limits) -> RunBudget {
+    RunBudget { nano_usd: limits.cost_usd.and_then(nano_of_usd), pauses: limits.on_budget == OnBudget::Pause }
 }
 
 fn used_before() -> Refusal {

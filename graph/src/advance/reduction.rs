@@ -113,5 +113,5 @@ pub(super) fn undecided(result: &TaskResult) -> Option<TaskError> {
 }
 
 fn unusable(message: String) -> TaskError {
-    TaskError { class: "node_failed".to_owned(), message, kind: None, retryable: false, ..TaskError::default() }
+    TaskError { class: "node_failed".to_owned(), message, ..TaskError::default() }
 }

@@ -333,11 +333,5 @@ fn recursion_limit(limit: u32) -> TaskError {
 }
 
 pub(super) fn failure(class: &str, message: String, kind: &str) -> TaskError {
-    TaskError {
-        class: class.to_owned(),
-        message,
-        kind: Some(kind.to_owned()),
-        retryable: false,
-        ..TaskError::default()
-    }
+    TaskError { class: class.to_owned(), message, kind: Some(kind.to_owned()), ..TaskError::default() }
 }
