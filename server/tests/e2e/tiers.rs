@@ -20,7 +20,9 @@ fn trained(folder: &Path) -> String {
     let model = model.to_str().expect("a path");
     let (ok, said) = millstream(&["classifier", "train", LABELLED, "--out", model]);
     assert!(ok && said.contains("it never saw") && said.contains("precision"), "{said}");
-    fs::write(&config, format!("[classifiers.difficulty]\nfile = {model:?}\n")).expect("a configuration");
+    let data = folder.join("data");
+    let text = format!("[server]\ndata_dir = {data:?}\n[classifiers.difficulty]\nfile = {model:?}\n");
+    fs::write(&config, text).expect("a configuration");
     config.to_str().expect("a path").to_owned()
 }
 
